@@ -1,0 +1,39 @@
+"""ONNX Runtime on the CPU, fp32."""
+
+from __future__ import annotations
+
+import onnxruntime
+
+from hoiclip.checkpoint.model_file import ModelFile
+from hoiclip.errors import ModelError
+from hoiclip_engine.export import OUTPUTS, exported_graph
+from hoiclip_engine.preprocess import ModelInput
+from hoiclip_engine.raw_output import RawOutput
+
+
+class OnnxRuntimeBackend:
+    def __init__(self, model: ModelFile, canvas_hw: tuple[int, int]) -> None:
+        self.name = "onnxruntime"
+        self.canvas_hw = canvas_hw
+        graph = exported_graph(model)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: its warnings speak of graph details
+        try:
+            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # pybind exceptions of its own module
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"ONNX Runtime cannot load {graph}: {first}; delete that folder to export again") from error
+
+    def __call__(self, model_input: ModelInput) -> RawOutput:
+        outputs = self._session.run(
+            OUTPUTS,
+            {
+                "images": model_input.detector_bchw,
+                "padding": model_input.mask_bhw,
+                "clip_images": model_input.clip_bchw,
+            },
+        )
+        return RawOutput(**dict(zip(OUTPUTS, outputs, strict=True)))
+
+    def close(self) -> None:
+        del self._session

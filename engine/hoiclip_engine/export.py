@@ -1,0 +1,102 @@
+"""From a model file to an ONNX graph in fp32, any picture size, kept in the cache.
+
+The graph holds text-free inference only: the text rows are constants of the classifiers, the text tower is gone. Padding
+never changes a result (SPEC.md §2.7), so one graph serves every canvas.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hoiclip.cache import cache_folder
+from hoiclip.checkpoint.model_file import ModelFile
+from hoiclip.errors import BackendMissing, ModelError
+
+OPSET = 20
+STRIDE_PX = 32
+"""Canvas sides are multiples of this: one cell of the last feature map."""
+GRAPH_VERSION = 1
+"""Raise it when the exported graph changes for the same model file."""
+INPUTS = ("images", "padding", "clip_images")
+OUTPUTS = ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh", "clip_cls")
+
+
+def exported_graph(model: ModelFile) -> Path:
+    """The model's ONNX file, exported now if this model has not been before.
+
+    Raises:
+        BackendMissing: torch or onnxscript, which only the export needs, is not installed.
+        ModelError: the export failed.
+    """
+    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-v{GRAPH_VERSION}-opset{OPSET}"
+    graph = folder / "model.onnx"
+    if graph.is_file():
+        return graph
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        _export(model, part / graph.name)
+        try:
+            os.replace(part, folder)  # two processes may export at once: the first one wins, both files are good
+        except OSError as error:
+            if not graph.is_file():
+                raise ModelError(f"cannot keep the exported graph in {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return graph
+
+
+def _export(model: ModelFile, path: Path) -> None:
+    try:
+        import onnxscript  # noqa: F401 - the exporter's own import error names no package
+        import torch
+    except ImportError as error:
+        raise BackendMissing(f"exporting {model.name} needs {error.name}; pip install {error.name}") from error
+    module = model.build()
+    side, clip = 3 * STRIDE_PX, model.config.clip_image_px
+    example = (
+        torch.zeros(1, 3, side, side + STRIDE_PX),
+        torch.zeros(1, side, side + STRIDE_PX, dtype=torch.bool),
+        torch.zeros(1, 3, clip, clip),
+    )
+    rows, columns = torch.export.Dim("rows", min=2, max=256), torch.export.Dim("columns", min=2, max=256)
+    height, width = STRIDE_PX * rows, STRIDE_PX * columns
+    with _quiet():
+        try:
+            program = torch.export.export(
+                module, example, dynamic_shapes=({2: height, 3: width}, {1: height, 2: width}, None), strict=False
+            )
+            exported = torch.onnx.export(
+                program, dynamo=True, opset_version=OPSET, input_names=INPUTS, output_names=OUTPUTS, verbose=False
+            )
+            if exported is None:
+                raise RuntimeError("the exporter returned nothing")
+            exported.save(str(path), external_data=True)
+        except OSError as error:
+            raise ModelError(f"cannot write the exported graph {path}: {error.strerror}; is the disk full?") from error
+        except Exception as error:  # the exporter raises its own classes of every kind
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"{model.path} could not be exported to ONNX: {first}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Standard output belongs to results; the exporter's chatter about its own internals is nobody's business."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

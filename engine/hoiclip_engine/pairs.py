@@ -1,0 +1,87 @@
+"""What was found: triplets of one image, tracked pairs of a stream, and events.
+
+Struct of arrays in numpy; nothing here needs torch. Boxes are x1, y1, x2, y2 in pixels of the upright frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """N scored (human, verb, object) triplets of one image, in the order of SPEC.md §6.
+
+    Several rows may share one query pair (one human-object pair doing several things).
+    """
+
+    query: I64
+    """(N,) index 0..Q-1 of the query pair a row came from."""
+    human_boxes_xyxy: F32
+    """(N, 4) not clipped to the image."""
+    object_boxes_xyxy: F32
+    """(N, 4) not clipped to the image; meaningless where label is NO_OBJECT."""
+    label: I64
+    """(N,) object index into the vocabulary, NO_OBJECT (-1) where there is none."""
+    verb: I64
+    """(N,) verb index into the vocabulary."""
+    hoi: I64
+    """(N,) HOI class, -1 where verbs were scored without one (V-COCO)."""
+    score: F64
+    """(N,) score of the triplet in [0, 1]: half of the official sum hoi + object²."""
+    verb_score: F64
+    """(N,) the interaction's own probability in [0, 1]."""
+
+    def __len__(self) -> int:
+        return int(self.score.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedPairs:
+    """P human-object pairs that are alive at one moment of a stream, ordered by pair id."""
+
+    pair: I64
+    """(P,) identity of the pair, the same from frame to frame."""
+    human: I64
+    """(P,) identity of the human."""
+    object: I64
+    """(P,) identity of the object; -1 where the person acts without one. Humans and objects share one number range."""
+    human_boxes_xyxy: F32
+    """(P, 4)"""
+    object_boxes_xyxy: F32
+    """(P, 4); the human's own box where there is no object."""
+    label: I64
+    """(P,) object index, NO_OBJECT (-1) where there is none."""
+    score: F32
+    """(P,) smoothed score of the pair in [0, 1]: that of its best triplet."""
+    verb_scores: F32
+    """(P, V) smoothed verb scores in [0, 1]."""
+    verb_active: Bool
+    """(P, V) whether the verb is going on, after hysteresis."""
+
+    def __len__(self) -> int:
+        return int(self.pair.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A verb of a pair starts or ends."""
+
+    event: Literal["start", "end"]
+    pair: int
+    human: int
+    object: int
+    """-1 where the person acts without one."""
+    label: int
+    verb: int
+    pts_s: float
+    """When: of the frame that showed it. An end by disappearance carries the last time the pair was seen."""

@@ -1,0 +1,77 @@
+"""What a run tells its sinks: a header, one result per frame, a summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Protocol
+
+from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.frame import Frame
+from hoiclip_engine.pairs import Event, TrackedPairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHeader:
+    """What is known before the first frame."""
+
+    model: str
+    model_sha256: str
+    notice: str
+    """What a reader must know of the model ("untrained: ..."); empty when there is nothing to say."""
+    vocabulary: Vocabulary
+    backend: str
+    source: str
+    """Without credentials."""
+    width_px: int
+    height_px: int
+    time_base: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameResult:
+    """Everything about one decoded frame."""
+
+    frame: Frame
+    detected: bool
+    """False where pairs were predicted from motion, without looking."""
+    pairs: TrackedPairs
+    events: tuple[Event, ...]
+
+    @property
+    def pts_s(self) -> float:
+        return self.frame.pts_s
+
+    @property
+    def index(self) -> int:
+        return self.frame.index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What is known after the last frame."""
+
+    decoded: int
+    detected: int
+    dropped: int
+    decode_errors: int
+    pts_repaired: int
+    pairs: int
+    """Distinct pairs seen."""
+    events: int
+    closing_events: tuple[Event, ...] = ()
+    """Ends of verbs that were still going on when the stream ended."""
+    interrupted: bool = False
+    wall_s: float = 0.0
+    stage_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Per stage (decode, preprocess, infer, ...): p50, p90, p99 and mean in milliseconds."""
+
+
+class Sink(Protocol):
+    """Takes results in order; raises SinkError when it cannot write."""
+
+    def start(self, header: RunHeader) -> None: ...
+    def write(self, result: FrameResult) -> None: ...
+    def finish(self, summary: RunSummary) -> None:
+        """Called exactly once after a successful start, also after an interrupt or an error."""
+        ...

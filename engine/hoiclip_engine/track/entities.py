@@ -1,0 +1,212 @@
+"""Follows single boxes: which human or object of this moment is which of the moment before.
+
+Detections are matched to where the motion model expects the tracks, in two stages: sure detections first, then faint ones,
+which may prolong a track but never start one. Pairs, verbs and the merging of duplicate boxes are not done here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from hoiclip_engine.pairs import F32, F64, I64, Bool
+from hoiclip_engine.track.motion import Motion
+from hoiclip_kernels.box_iou import box_iou
+
+NO_TRACK = -1
+"""Id of a detection that belongs to no track."""
+_MAX_COORDINATE_PX = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityConfig:
+    """How humans and objects are followed. Times in seconds, so that 15 and 60 fps behave alike."""
+
+    sure_score: float = 0.5
+    """From this score on, one detection is enough to start a track."""
+    high_score: float = 0.3
+    """From this score on, a second detection is needed to start one."""
+    low_score: float = 0.1
+    """From this score on, a detection may still prolong a track."""
+    min_overlap: float = 0.2
+    """IoU with the expected box below which a detection is never that track."""
+    min_overlap_low: float = 0.4
+    """The same for detections below high_score."""
+    lost_after_s: float = 1.0
+    """Seconds without a detection after which a track ends."""
+    confirm_within_s: float = 0.5
+    """Seconds that a track waits for its second detection; it always gets one more look."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_score <= self.high_score <= self.sure_score:
+            raise ValueError(
+                "scores must be 0 <= low_score <= high_score <= sure_score, "
+                f"got {self.low_score}, {self.high_score}, {self.sure_score}"
+            )
+        for name in ("min_overlap", "min_overlap_low"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        for name in ("lost_after_s", "confirm_within_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entities:
+    """T tracks at one moment, ordered by id."""
+
+    ids: I64
+    labels: I64
+    boxes_xyxy: F32
+
+
+class EntityTracker:
+    """Gives detections an identity. Ids count from 1 and are never used again."""
+
+    def __init__(self, config: EntityConfig | None = None) -> None:
+        self.config = config or EntityConfig()
+        self._motion = Motion()
+        self._ids = np.empty(0, np.int64)  # NO_TRACK where a second detection is awaited
+        self._labels = np.empty(0, np.int64)
+        self._seen_s = np.empty(0)
+        self._now_s = -np.inf
+        self._last_id = 0
+
+    def update(self, boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike, pts_s: float) -> I64:
+        """Takes the detections of one frame.
+
+        Args:
+            boxes_xyxy: (N, 4); boxes that are empty or not finite are passed over.
+            scores: (N,) in [0, 1].
+            labels: (N,) a detection only ever continues a track of its own label.
+            pts_s: presentation time, not before that of the last update.
+
+        Returns:
+            (N,) track ids, NO_TRACK where a detection is not, or not yet, a track.
+
+        Raises:
+            ValueError: shapes do not fit, or time is not finite or runs backwards.
+        """
+        boxes, score, label = _checked(boxes_xyxy, scores, labels)
+        self._advance(pts_s)
+        usable = _usable(boxes, score)
+        rows = self._match(boxes, score, label, usable)
+        found = np.flatnonzero(rows >= 0)
+        self._motion.correct(rows[found], boxes[found])
+        self._seen_s[rows[found]] = pts_s
+        self._name(rows[found])
+
+        born = np.flatnonzero(usable & (rows < 0) & (score >= self.config.high_score))
+        rows[born] = len(self._ids) + np.arange(len(born))
+        self._add(boxes[born], label[born])
+        self._name(rows[born[score[born] >= self.config.sure_score]])
+
+        ids: I64 = np.where(rows >= 0, np.append(self._ids, NO_TRACK)[rows], NO_TRACK)
+        self._keep((self._ids != NO_TRACK) | (pts_s - self._seen_s <= self.config.confirm_within_s))
+        return ids
+
+    def predict(self, pts_s: float) -> Entities:
+        """Where the tracks are at a time not before the last update; changes nothing.
+
+        Raises:
+            ValueError: time is not finite or runs backwards.
+        """
+        check_time(pts_s, self._now_s)
+        alive = (self._ids != NO_TRACK) & (pts_s - self._seen_s <= self.config.lost_after_s)
+        rows = np.flatnonzero(alive)
+        rows = rows[np.argsort(self._ids[rows])]
+        boxes = self._motion.boxes_xyxy(pts_s - self._now_s if len(rows) else 0.0)
+        return Entities(ids=self._ids[rows], labels=self._labels[rows], boxes_xyxy=boxes[rows].astype(np.float32))
+
+    def rescale(self, sx: float, sy: float) -> None:
+        """The stream goes on with sx times as many pixels across and sy times as many down."""
+        if not (0 < sx < np.inf and 0 < sy < np.inf):
+            raise ValueError(f"scales must be positive, got {sx}, {sy}")
+        self._motion.rescale(sx, sy)
+
+    def _advance(self, pts_s: float) -> None:
+        check_time(pts_s, self._now_s)
+        self._keep(pts_s - self._seen_s <= self.config.lost_after_s)
+        if len(self._ids):
+            self._motion.advance(pts_s - self._now_s)
+        self._now_s = pts_s
+
+    def _match(self, boxes: F64, score: F64, label: I64, usable: Bool) -> I64:
+        """(N,) row of the track that each detection continues, -1 where none."""
+        config = self.config
+        rows = np.full(len(boxes), -1, np.int64)
+        if not len(self._ids) or not usable.any():
+            return rows
+        overlap = box_iou(self._motion.boxes_xyxy(), boxes) * (self._labels[:, None] == label)
+        named, high = self._ids != NO_TRACK, usable & (score >= config.high_score)
+        low = usable & ~high & (score >= config.low_score)
+        free = np.ones(len(self._ids), bool)
+        for tracks, detections, min_overlap in (
+            (named, high, config.min_overlap),
+            (named, low, config.min_overlap_low),
+            (~named, high, config.min_overlap),
+        ):
+            matched_tracks, matched = assign(
+                overlap, np.flatnonzero(tracks & free), np.flatnonzero(detections & (rows < 0)), min_overlap
+            )
+            rows[matched] = matched_tracks
+            free[matched_tracks] = False
+        return rows
+
+    def _name(self, rows: I64) -> None:
+        """Gives an id to those of the rows that have none."""
+        rows = rows[self._ids[rows] == NO_TRACK]
+        self._ids[rows] = self._last_id + 1 + np.arange(len(rows))
+        self._last_id += len(rows)
+
+    def _add(self, boxes: F64, label: I64) -> None:
+        self._motion.add(boxes)
+        self._ids = np.append(self._ids, np.full(len(boxes), NO_TRACK))
+        self._labels = np.append(self._labels, label)
+        self._seen_s = np.append(self._seen_s, np.full(len(boxes), self._now_s))
+
+    def _keep(self, rows: Bool) -> None:
+        if rows.all():
+            return
+        self._motion.keep(rows)
+        self._ids, self._labels, self._seen_s = self._ids[rows], self._labels[rows], self._seen_s[rows]
+
+
+def assign(overlap_tn: F32, tracks: I64, detections: I64, min_overlap: float) -> tuple[I64, I64]:
+    """The pairing of some rows and columns with the largest total overlap, none of it below min_overlap."""
+    part = overlap_tn[np.ix_(tracks, detections)]
+    part = np.where(part >= min_overlap, part, 0)
+    t, n = linear_sum_assignment(part, maximize=True)
+    good = part[t, n] > 0
+    return tracks[t[good]], detections[n[good]]
+
+
+def check_time(pts_s: float, now_s: float) -> None:
+    """Raises ValueError unless pts_s is a finite time not before now_s."""
+    if not np.isfinite(pts_s):
+        raise ValueError(f"time must be finite, got {pts_s}")
+    if pts_s < now_s:
+        raise ValueError(f"time must not run backwards, got {pts_s} s after {now_s} s; start a new tracker for a new clip")
+
+
+def _checked(boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike) -> tuple[F64, F64, I64]:
+    boxes, score = np.asarray(boxes_xyxy, np.float64), np.asarray(scores, np.float64)
+    label: I64 = np.asarray(labels, np.int64)
+    if boxes.size == 0:
+        boxes = boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not score.shape == label.shape == boxes.shape[:1]:
+        raise ValueError(
+            f"expected boxes (N, 4), scores (N,) and labels (N,), got {boxes.shape}, {score.shape} and {label.shape}"
+        )
+    return boxes, score, label
+
+
+def _usable(boxes: F64, score: NDArray[np.float64]) -> Bool:
+    with np.errstate(invalid="ignore"):
+        size = boxes[:, 2:] - boxes[:, :2]
+        inside = (np.abs(boxes) < _MAX_COORDINATE_PX).all(axis=1)  # false for nan
+    usable: Bool = inside & (size > 0).all(axis=1) & np.isfinite(score)
+    return usable

@@ -1,0 +1,100 @@
+"""Opens a local file so that it can hurt nobody: no other files, no network, no giant pictures.
+
+Everything that can be wrong with a path is told here, in words that name what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from hoiclip.errors import SourceError
+from hoiclip_engine.video.redact import is_url, redact
+
+# Containers that hold their own data. Left out on purpose: whatever names other files or hosts (hls, dash, concat, sdp,
+# rtsp, imf, avisynth) and devices (lavfi, v4l2).
+_FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,gif,apng,ogg,asf,mxf,nut,dv,rm,wtv,ivf,yuv4mpegpipe,"
+    "h261,h263,h264,hevc,vvc,av1,obu,vc1,mjpeg,mjpeg_2000,"
+    "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pam_pipe,"
+    "mp3,wav,aac,ac3,eac3,flac,aiff,amr,caf,opus"  # to say "only sound" rather than "not a video"
+)
+_ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+
+
+def regular_file(source: str | Path) -> Path:
+    """The absolute path of a file that is there and holds something.
+
+    Raises:
+        SourceError: a URL, a device, a directory, nothing at all, or an empty file.
+    """
+    text = os.fspath(source)
+    name = redact(text)
+    if "\0" in text:
+        raise SourceError(f"expected the path of a video file, found {name} with a zero byte in it; check the name")
+    path = Path(text)
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise SourceError(_why_not_there(text, error)) from None
+    if stat.S_ISDIR(found.st_mode):
+        raise SourceError(f"expected a video file, found the directory {name}; name one file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise SourceError(f"expected a video file, found the device or pipe {name}; only files can be read so far")
+    if found.st_size == 0:
+        raise SourceError(f"expected a video file, found {name} empty; copy or record it again")
+    return path.absolute()
+
+
+def _why_not_there(text: str, error: OSError) -> str:
+    name = redact(text)
+    if is_url(text) or text == "-" or text.isdigit() or text.startswith("v4l2:"):
+        return f"expected a file, found {name}, a stream or device; only files can be read so far: record it to a file"
+    if isinstance(error, PermissionError):
+        return f"may not read {name}; give yourself the right to, or copy the file"
+    return f"expected a video file, found nothing at {name}; check the path"
+
+
+def open_container(path: Path, max_pixels: int) -> InputContainer:
+    """Opens with whitelists.
+
+    Raises:
+        SourceError: not a video or image file, or one damaged beyond opening.
+    """
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": _FORMATS,
+        "pattern_type": "none",  # "clip%03d.jpg" is a name here, not a pattern that stands for other files
+        "max_pixels": str(max_pixels),
+    }
+    try:
+        # An absolute path, so that "concat:other.mp4" in a file's name is not taken for a protocol.
+        return av.open(str(path), mode="r", options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        # ffmpeg's own text may hold more than a reader should see: only the kind of error is told.
+        raise SourceError(
+            f"expected a video or image file, found something else or a damaged one in {redact(str(path))} "
+            f"({type(error).__name__}); try to play it, or convert it to MP4"
+        ) from None
+
+
+def pick_video(container: InputContainer, name: str) -> VideoStream:
+    """The stream a player would show; cover pictures and chapter thumbnails are not video.
+
+    Raises:
+        SourceError: there is none, or no decoder for it.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams}) or ["no streams at all"]
+        raise SourceError(f"expected video in {name}, found {' and '.join(kinds)}; choose a file with pictures in it")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if not isinstance(stream, VideoStream) or stream.codec_context is None:
+        raise SourceError(f"expected a codec that ffmpeg decodes in {name}, found an unknown one; convert it to H.264")
+    return stream

@@ -1,0 +1,55 @@
+"""Makes of each decoded frame the picture a person should see: RGB, square pixels, upright, not too big."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from hoiclip.errors import SourceError
+from hoiclip_engine.video.color import RgbConverter, square_size_px
+from hoiclip_engine.video.orient import Orientation, orientation_of
+
+
+class PictureMaker:
+    """Pictures of one stream. Use it from one thread."""
+
+    def __init__(self, stream: VideoStream, photo: Orientation | None, max_pixels: int) -> None:
+        """photo is the orientation where the file, not the frame, tells it."""
+        self._stream = stream
+        self._photo = photo
+        self._max_pixels = max_pixels
+        self._converter = RgbConverter()
+        self._container_aspect = stream.sample_aspect_ratio
+        # The container's word counts before the codec's. Only where both agree may the codec change it along the way,
+        # as broadcasters do between 4:3 and 16:9.
+        codec_aspect = stream.codec_context.sample_aspect_ratio
+        self._follow_codec = codec_aspect is not None and codec_aspect == self._container_aspect
+
+    def orientation(self, frame: VideoFrame) -> Orientation:
+        return orientation_of(frame) if self._photo is None else self._photo
+
+    def make(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """(H, W, 3) contiguous RGB.
+
+        Raises:
+            SourceError: the picture is bigger than max_pixels.
+            av.FFmpegError: the pixel format cannot be converted.
+        """
+        aspect = self._aspect()
+        check_size(*square_size_px(frame.width, frame.height, aspect), self._max_pixels)
+        return self.orientation(frame).apply(self._converter.convert(frame, aspect))
+
+    def _aspect(self) -> Fraction | None:
+        return self._stream.codec_context.sample_aspect_ratio if self._follow_codec else self._container_aspect
+
+
+def check_size(width_px: int, height_px: int, max_pixels: int) -> None:
+    """Raises SourceError where a picture has more pixels than is sane."""
+    if width_px * height_px > max_pixels:
+        raise SourceError(
+            f"expected pictures of at most {max_pixels} pixels, found {width_px}x{height_px}; scale the file down"
+        )

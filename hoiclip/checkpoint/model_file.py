@@ -1,0 +1,180 @@
+"""The model file: one .safetensors with tensors, and config, vocabulary and provenance as JSON in its metadata.
+
+Reading the header needs no torch; tensors become a torch module only in `build`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from hoiclip.errors import ModelError, SinkError
+from hoiclip.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hoiclip.model import HOICLIP, ModelConfig
+
+FORMAT = "hoiclip-model/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A checked header. Tensors stay on disk until they are asked for."""
+
+    path: Path
+    config: ModelConfig
+    vocabulary: Vocabulary
+    provenance: dict[str, Any]
+    """How the weights came to be: kind ("imported", "trained", "untrained"), notice, dates, hashes."""
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def notice(self) -> str:
+        """What a reader of results must know; empty for a model without reservations."""
+        return str(self.provenance.get("notice", ""))
+
+    def sha256(self) -> str:
+        """Of the file's bytes."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+    def rows(self, name: str) -> NDArray[np.float32]:
+        """One tensor, e.g. "hoi_rows", as float32 numpy."""
+        with _open(self.path, "numpy") as file:
+            if name not in file.keys():  # noqa: SIM118 - not a dict
+                raise ModelError(f"{self.path} has no tensor {name}; make it again: hoiclip models import")
+            return np.asarray(file.get_tensor(name), dtype=np.float32)
+
+    def build(self) -> HOICLIP:
+        """The torch module, fp32, in evaluation mode.
+
+        Raises:
+            ModelError: tensors are missing, unknown or have other shapes than the config says.
+        """
+        import torch
+
+        from hoiclip.model import HOICLIP
+
+        with torch.device("meta"):
+            model = HOICLIP(self.config)
+        with _open(self.path, "pt") as file:
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        check_shapes(
+            {key: tuple(value.shape) for key, value in state.items()},
+            {key: tuple(value.shape) for key, value in model.state_dict().items()},
+            str(self.path),
+        )
+        model.load_state_dict(state, assign=True)
+        return model.requires_grad_(False).eval()
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.sha256()  # Python 3.10 has no file_digest
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _open(path: Path, framework: str) -> Any:
+    try:
+        return safe_open(str(path), framework=framework)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file; it may be truncated") from error
+
+
+def check_shapes(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], where: str) -> None:
+    """One error that names the first few differences.
+
+    Raises:
+        ModelError: a tensor is missing, unknown or misshapen.
+    """
+    missing = [key for key in expected if key not in found]
+    unknown = [key for key in found if key not in expected]
+    misshapen = [
+        f"{key} is {list(found[key])}, expected {list(shape)}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    problems = [
+        f"{len(items)} {what}: {'; '.join(items[:3])}{' ...' if len(items) > 3 else ''}"
+        for what, items in (("missing", missing), ("misshapen", misshapen), ("unknown", unknown))
+        if items
+    ]
+    if problems:
+        raise ModelError(f"{where} does not fit the model: {', '.join(problems)}")
+
+
+def load_model_file(path: Path) -> ModelFile:
+    """Reads and checks the header.
+
+    Raises:
+        ModelError: no such file, damaged, or not a model file of this project.
+    """
+    from hoiclip.model.config import ModelConfig
+
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}; see hoiclip models list")
+    with _open(path, "numpy") as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"{path} is no hoiclip model file (format {metadata.get('format')!r}, expected {FORMAT!r}); "
+            "official checkpoints become one by: hoiclip models import"
+        )
+    try:
+        config, vocabulary, provenance = (json.loads(metadata[key]) for key in ("config", "vocabulary", "provenance"))
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} has a damaged header ({error}); make it again: hoiclip models import") from error
+    model_config = ModelConfig.from_dict(config)
+    words = Vocabulary.from_dict(vocabulary)
+    sizes = (model_config.num_object_classes, model_config.num_verbs, model_config.num_hois)
+    if sizes != (words.num_object_classes, len(words.verbs), len(words.hois)):
+        raise ModelError(f"{path} has classes {sizes} (objects, verbs, HOIs) that its vocabulary does not name")
+    return ModelFile(path, model_config, words, provenance if isinstance(provenance, dict) else {})
+
+
+def save_model_file(
+    path: Path, state: dict[str, Tensor], config: ModelConfig, vocabulary: Vocabulary, provenance: dict[str, Any]
+) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        SinkError: the folder is missing or cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(config.to_dict()),
+        "vocabulary": vocabulary.to_json(),
+        "provenance": json.dumps(provenance),
+    }
+    try:
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise SinkError(
+            f"cannot write {path}: {error.strerror}; choose a folder that exists and is writable"
+        ) from error
+    os.close(handle)
+    try:
+        save_file({key: value.contiguous() for key, value in state.items()}, part, metadata=metadata)
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except (SafetensorError, OSError) as error:
+        raise SinkError(f"cannot write {path}: {error}; is the disk full?") from error
+    finally:
+        Path(part).unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""Filled outlines: the one thing the drawn world is made of.
+
+A figure, an icon and a cloud are all `Outlines`: polygons in drawing order, each with an ink. An ink names a role ("shirt",
+"main"); the palette that turns roles into colours comes at painting time, so one outline serves every colour. Points are
+(x, y) with y down, in whatever unit the maker chose; `moved` brings them to pixels, where (0, 0) is the corner of the
+first pixel and not its centre. What is drawn, and how it is placed, is not decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Points = NDArray[np.float64]
+Point = tuple[float, float]
+Colour = tuple[int, int, int]
+Palette = Mapping[str, Colour]
+Box = tuple[float, float, float, float]
+
+_SHIFT = 4
+_ARC = np.linspace(-math.pi / 2, math.pi / 2, 7)
+_ARC_COS, _ARC_SIN = np.cos(_ARC), np.sin(_ARC)
+_EDGE_PX = 0.5
+"""OpenCV's anti-aliased outline reaches this far beyond the ideal edge."""
+
+
+class Ink(NamedTuple):
+    """A role of the palette, darker (shade < 1) or lighter."""
+
+    role: str
+    shade: float = 1.0
+
+    def colour(self, palette: Palette) -> Colour:
+        red, green, blue = palette[self.role]
+        shade = self.shade
+        if shade == 1.0:
+            return red, green, blue
+        return min(255, int(red * shade)), min(255, int(green * shade)), min(255, int(blue * shade))
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """Polygons in drawing order; polygon i is `points_xy[ends[i - 1] : ends[i]]`."""
+
+    points_xy: Points
+    ends: tuple[int, ...]
+    convex: tuple[bool, ...]
+    inks: tuple[Ink, ...]
+
+    def moved(self, x: float, y: float, *, scale: float = 1.0, angle: float = 0.0, facing: int = 1) -> Outlines:
+        """Mirrored (facing -1), turned clockwise by `angle` radians, scaled, then shifted by (x, y)."""
+        turn_cos, turn_sin = scale * math.cos(angle), scale * math.sin(angle)
+        matrix = np.array(((facing * turn_cos, facing * turn_sin), (-turn_sin, turn_cos)))
+        return Outlines(self.points_xy @ matrix + (x, y), self.ends, self.convex, self.inks)
+
+
+def turned(point: Point, *, angle: float, facing: int = 1) -> Point:
+    """One point as `Outlines.moved` mirrors and turns it."""
+    x, y = facing * point[0], point[1]
+    return x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)
+
+
+def capsules(rows: Sequence[Sequence[float]], inks: Sequence[Ink]) -> Outlines:
+    """Round-ended limbs, all at once.
+
+    Args:
+        rows: (x0, y0, x1, y1, r0, r1) of each limb: two ends and their radii. Equal ends make a disc.
+        inks: one per row.
+    """
+    table = np.asarray(rows, dtype=np.float64)
+    start, end = table[:, None, 0:2], table[:, None, 2:4]
+    along = end - start
+    length = np.sqrt((along * along).sum(-1, keepdims=True))
+    along = np.where(length > 1e-9, along / np.maximum(length, 1e-9), (1.0, 0.0))
+    across = along[..., ::-1] * (-1.0, 1.0)
+    cap = _ARC_COS[:, None] * along + _ARC_SIN[:, None] * across
+    points = np.concatenate((end + table[:, 5, None, None] * cap, start - table[:, 4, None, None] * cap), axis=1)
+    count, corners = points.shape[:2]
+    ends = tuple(range(corners, corners * count + 1, corners))
+    return Outlines(points.reshape(-1, 2), ends, (True,) * count, tuple(inks))
+
+
+class Pen:
+    """Collects outlines one by one. Convenient, not fast: for icons that are drawn once and kept."""
+
+    def __init__(self) -> None:
+        self._points: list[Points] = []
+        self._convex: list[bool] = []
+        self._inks: list[Ink] = []
+
+    def polygon(self, ink: Ink, points_xy: Sequence[Point] | Points, *, convex: bool = True) -> None:
+        self._points.append(np.asarray(points_xy, dtype=np.float64).reshape(-1, 2))
+        self._convex.append(convex)
+        self._inks.append(ink)
+
+    def line(self, ink: Ink, points_xy: Sequence[Point], radius: float) -> None:
+        """A rounded polyline."""
+        for (x0, y0), (x1, y1) in zip(points_xy[:-1], points_xy[1:], strict=True):
+            self.polygon(ink, capsules([(x0, y0, x1, y1, radius, radius)], [ink]).points_xy)
+
+    def box(self, ink: Ink, x0: float, y0: float, x1: float, y1: float, *, corner: float = 0.0) -> None:
+        """An upright rectangle with round corners."""
+        centres = ((x1 - corner, y1 - corner), (x0 + corner, y1 - corner), (x0 + corner, y0 + corner))
+        corners = [(arc_xy(x, y, corner, corner, 90 * i, 90 * i + 90, 4)) for i, (x, y) in enumerate(centres)]
+        corners.append(arc_xy(x1 - corner, y0 + corner, corner, corner, 270, 360, 4))
+        self.polygon(ink, np.concatenate(corners))
+
+    def oval(self, ink: Ink, x: float, y: float, rx: float, ry: float | None = None, *, tilt: float = 0.0) -> None:
+        """An ellipse turned by `tilt` radians; a disc where `ry` is left out."""
+        rim = arc_xy(0, 0, rx, rx if ry is None else ry, 0, 345, 24)
+        turn = np.array(((math.cos(tilt), math.sin(tilt)), (-math.sin(tilt), math.cos(tilt))))
+        self.polygon(ink, rim @ turn + (x, y))
+
+    def ring(self, ink: Ink, x: float, y: float, radius: float, width: float) -> None:
+        """A tyre: one outline that runs round the outside and back along the inside."""
+        outer = arc_xy(x, y, radius, radius, 0, 360, 25)
+        inner = arc_xy(x, y, radius - width, radius - width, 360, 0, 25)
+        self.polygon(ink, np.concatenate((outer, inner)), convex=False)
+
+    def done(self) -> Outlines:
+        ends = tuple(int(end) for end in np.cumsum([len(points) for points in self._points]))
+        return Outlines(np.concatenate(self._points), ends, tuple(self._convex), tuple(self._inks))
+
+
+def arc_xy(x: float, y: float, rx: float, ry: float, start_deg: float, end_deg: float, count: int) -> Points:
+    """(count, 2) points along an ellipse, clockwise on the screen from the right."""
+    angle = np.radians(np.linspace(start_deg, end_deg, count))
+    return np.stack((x + rx * np.cos(angle), y + ry * np.sin(angle)), axis=-1)
+
+
+def paint(image: Image, outlines: Outlines, palette: Palette) -> None:
+    """Fills the outlines, in pixels, onto an RGB image."""
+    _fill(image, outlines, [ink.colour(palette) for ink in outlines.inks])
+
+
+def extent_xyxy(outlines: Sequence[Outlines], width_px: int, height_px: int) -> Box | None:
+    """The box round what `paint` draws, cut at the frame; None where nothing of it is in the frame."""
+    points = np.concatenate([part.points_xy for part in outlines])
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    if x0 >= _EDGE_PX and y0 >= _EDGE_PX and x1 <= width_px - _EDGE_PX and y1 <= height_px - _EDGE_PX:
+        return x0 - _EDGE_PX, y0 - _EDGE_PX, x1 + _EDGE_PX, y1 + _EDGE_PX
+    if x0 >= width_px or y0 >= height_px or x1 <= 0 or y1 <= 0:
+        return None
+    # Cut by the frame: a raised arm outside must not stretch the box of the foot inside, so look at the pixels.
+    mask = np.zeros((height_px, width_px), dtype=np.uint8)
+    for part in outlines:
+        _fill(mask, part, [(255, 255, 255)] * len(part.ends))
+    left, top, width, height = cv2.boundingRect(cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)[1])
+    return (float(left), float(top), float(left + width), float(top + height)) if width else None
+
+
+def _fill(image: Image, outlines: Outlines, colours: Sequence[Colour]) -> None:
+    # OpenCV puts integers at pixel centres.
+    fixed = np.rint((outlines.points_xy - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    start = 0
+    for end, convex, colour in zip(outlines.ends, outlines.convex, colours, strict=True):
+        if convex:
+            cv2.fillConvexPoly(image, fixed[start:end], colour, cv2.LINE_AA, _SHIFT)
+        else:
+            cv2.fillPoly(image, [fixed[start:end]], colour, cv2.LINE_AA, _SHIFT)
+        start = end

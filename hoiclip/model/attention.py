@@ -1,0 +1,65 @@
+"""Multi-head attention with packed input projection, batch first, and the two-layer block behind it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def split_heads(x_bnd: Tensor, heads: int) -> Tensor:
+    """(B, N, D) to (B, heads, N, D / heads)."""
+    batch, count, width = x_bnd.shape
+    return x_bnd.view(batch, count, heads, width // heads).transpose(1, 2)
+
+
+def merge_heads(x_bhnd: Tensor) -> Tensor:
+    """Inverse of split_heads."""
+    return x_bhnd.transpose(1, 2).flatten(2)
+
+
+def additive_mask(padding_bn: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """(B, N), True on padding, to (B, 1, 1, N) holding 0 or -inf."""
+    if padding_bn is None:
+        return None
+    zero = torch.zeros((), dtype=dtype, device=padding_bn.device)
+    return zero.masked_fill(padding_bn, float("-inf"))[:, None, None, :]
+
+
+class Attention(nn.Module):
+    """softmax(q kᵀ / sqrt(head width)) v per head. Rows of in_proj: 0..D queries, D..2D keys, 2D..3D values."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out.bias)
+
+    def project(self, x_bnd: Tensor, part: int) -> Tensor:
+        """Part 0 queries, 1 keys, 2 values: (B, N, D) to (B, heads, N, D / heads)."""
+        width = x_bnd.shape[-1]
+        rows = slice(part * width, (part + 1) * width)
+        return split_heads(F.linear(x_bnd, self.in_proj_weight[rows], self.in_proj_bias[rows]), self.heads)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, padding_bn: Tensor | None = None) -> Tensor:
+        """(B, N, D), (B, M, D), (B, M, D) to (B, N, D); padding (B, M) is True where a key is not looked at."""
+        q, k, v = self.project(query, 0), self.project(key, 1), self.project(value, 2)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=additive_mask(padding_bn, q.dtype))
+        output: Tensor = self.out(merge_heads(mixed))
+        return output
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, linear."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, inner)
+        self.linear2 = nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.linear2(F.relu(self.linear1(x)))
+        return output

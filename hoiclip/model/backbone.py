@@ -1,0 +1,103 @@
+"""ResNet with bottleneck blocks and frozen batch norm; only the last stage leaves it.
+
+Padding must not change a prediction: a convolution near the border of a padded picture would otherwise see what batch
+norm made of the padding, where an unpadded picture ends in zeros. So padded cells are put back to zero wherever a
+kernel wider than one cell is about to read them.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrozenBatchNorm(nn.Module):
+    """y = (x - mean) / sqrt(var + 1e-5) · weight + bias, all of them constants."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=1e-5)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride), 1x1; the input is added, through a 1x1 where its shape differs."""
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        out_channels = 4 * width
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = FrozenBatchNorm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = FrozenBatchNorm(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = FrozenBatchNorm(out_channels)
+        self.shortcut: nn.Sequential | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), FrozenBatchNorm(out_channels)
+            )
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        if valid is not None:
+            y = y * valid
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+def every_second(valid: Tensor) -> Tensor:
+    """Cells 0, 2, 4 ...; as a pooling, so that its size is the same expression as a strided convolution's."""
+    return F.max_pool2d(valid, kernel_size=1, stride=2)
+
+
+class Backbone(nn.Module):
+    """(B, 3, H, W) to (B, 32 · width, ceil(H / 32), ceil(W / 32))."""
+
+    def __init__(self, depths: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn = FrozenBatchNorm(width)
+        self.stages = nn.ModuleList()
+        channels = width
+        for index, depth in enumerate(depths):
+            inner = width * 2**index
+            stage = nn.ModuleList()
+            for block in range(depth):
+                stage.append(Bottleneck(channels, inner, stride=2 if index and not block else 1))
+                channels = 4 * inner
+            self.stages.append(stage)
+
+    def forward(self, images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features, and `valid` at their resolution.
+
+        Args:
+            images: (B, 3, H, W), zero on padding.
+            valid: (B, 1, H, W), 1 on the picture and 0 on padding; None: everything counts as picture.
+        """
+        x = F.relu(self.bn(self.conv(images)))
+        if valid is not None:
+            valid = every_second(valid)
+            x = x * valid  # after the ReLU zero is as good as the pooling's own -inf
+            valid = every_second(valid)
+        x = F.max_pool2d(x, 3, stride=2, padding=1)
+        for index, stage in enumerate(self.stages):
+            for block_index, block in enumerate(cast(nn.ModuleList, stage)):
+                x = block(x, valid)
+                if valid is not None and index and not block_index:
+                    valid = every_second(valid)
+        return x, valid

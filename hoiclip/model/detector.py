@@ -1,0 +1,147 @@
+"""HOICLIP: detector, CLIP image tower, and the decoder that joins them (SPEC.md §2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hoiclip.model.backbone import Backbone
+from hoiclip.model.clip_image import ClipImageTower
+from hoiclip.model.config import ModelConfig
+from hoiclip.model.encoder import Encoder
+from hoiclip.model.heads import Heads
+from hoiclip.model.instance_decoder import InstanceDecoder
+from hoiclip.model.interaction_decoder import InteractionDecoder
+from hoiclip.model.position import sine_encoding
+
+
+class Prediction(NamedTuple):
+    """What an engine needs of one look."""
+
+    hoi_logits: Tensor
+    """(B, Q, K)"""
+    object_logits: Tensor
+    """(B, Q, O + 1)"""
+    human_boxes_cxcywh: Tensor
+    """(B, Q, 4) relative to the unpadded picture."""
+    object_boxes_cxcywh: Tensor
+    """(B, Q, 4)"""
+    clip_cls: Tensor
+    """(B, E) CLIP's embedding of the whole picture, not normalised."""
+
+
+class LayerOutputs(NamedTuple):
+    """All decoder layers, L of them, the last is the prediction; for losses and parity."""
+
+    hoi_logits: Tensor
+    """(L, B, Q, K)"""
+    object_logits: Tensor
+    """(L, B, Q, O + 1)"""
+    human_boxes_cxcywh: Tensor
+    object_boxes_cxcywh: Tensor
+    clip_visual: Tensor
+    """(B, T, E) all CLIP tokens in the shared space; row 0 is the picture's embedding."""
+    clip_logits: Tensor
+    """(B, K) cosine of the picture with each HOI text row."""
+    hoi_feature: Tensor
+    """(B, Q, E) unit rows of the last layer."""
+
+
+class HOICLIP(nn.Module):
+    """Detector picture (B, 3, H, W), its padding mask and the CLIP picture to pairs with verbs.
+
+    Padding never changes a prediction. `mask_memory=False` brings back the official behaviour in padded batches, where
+    convolutions and interaction decoder see the padding.
+    """
+
+    hoi_rows: Tensor
+    object_rows: Tensor
+    verb_rows: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config
+        self.backbone = Backbone(c.backbone_depths, c.backbone_width)
+        self.input_projection = nn.Conv2d(c.backbone_channels, c.hidden, 1)
+        self.encoder = Encoder(c.encoder_layers, c.hidden, c.heads, c.feedforward)
+        self.instance_decoder = InstanceDecoder(c.instance_layers, c.hidden, c.heads, c.feedforward, c.queries)
+        self.clip = ClipImageTower(
+            c.clip_image_px, c.clip_patch_px, c.clip_width, c.clip_layers, c.clip_heads, c.clip_embed
+        )
+        self.memory_projection = nn.Linear(c.hidden, c.clip_width)
+        self.memory_norm = nn.LayerNorm(c.clip_width)
+        self.query_projection = nn.Linear(c.hidden, c.clip_width)
+        self.query_norm = nn.LayerNorm(c.clip_width)
+        self.interaction_decoder = InteractionDecoder(
+            c.interaction_layers, c.clip_width, c.interaction_heads, c.interaction_feedforward
+        )
+        self.heads = Heads(c)
+        # Text rows: unit length, made once by CLIP's text tower; the runtime needs no text tower.
+        self.register_buffer("hoi_rows", torch.zeros(c.num_hois, c.clip_embed))
+        self.register_buffer("object_rows", torch.zeros(c.num_object_classes + 1, c.clip_embed))
+        self.register_buffer("verb_rows", torch.zeros(c.num_verbs, c.clip_embed))
+
+    def forward(self, images: Tensor, padding: Tensor, clip_images: Tensor) -> Prediction:
+        """One look.
+
+        Args:
+            images: (B, 3, H, W) normalised, zero on padding.
+            padding: (B, H, W) bool, True on padding.
+            clip_images: (B, 3, S, S) normalised.
+        """
+        instances, z, clip_tokens = self._decode(images, padding, clip_images, mask_memory=True)
+        humans, objects = self.heads.boxes(instances[-1])
+        return Prediction(
+            hoi_logits=self.heads.hoi_logits(self.clip.embed(z[-1])),
+            object_logits=self.heads.object_logits(instances[-1]),
+            human_boxes_cxcywh=humans,
+            object_boxes_cxcywh=objects,
+            clip_cls=self.clip.embed(clip_tokens[:, 0]),
+        )
+
+    def all_layers(
+        self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool = True
+    ) -> LayerOutputs:
+        """Like forward, for every decoder layer."""
+        instances, interactions, clip_tokens = self._decode(images, padding, clip_images, mask_memory=mask_memory)
+        z = self.clip.embed(interactions)
+        humans, objects = self.heads.boxes(instances)
+        clip_visual = self.clip.embed(clip_tokens)
+        return LayerOutputs(
+            hoi_logits=self.heads.hoi_logits(z),
+            object_logits=self.heads.object_logits(instances),
+            human_boxes_cxcywh=humans,
+            object_boxes_cxcywh=objects,
+            clip_visual=clip_visual,
+            clip_logits=F.normalize(clip_visual[:, 0], dim=-1) @ self.hoi_rows.T,
+            hoi_feature=F.normalize(z[-1], dim=-1),
+        )
+
+    def _decode(
+        self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Instances (L, B, 2Q, D), interactions (L, B, Q, clip width), CLIP tokens (B, T, clip width)."""
+        valid = (~padding).to(images.dtype)[:, None] if mask_memory else None
+        features, valid = self.backbone(images, valid)
+        if valid is not None:
+            cells = valid[:, 0] < 0.5
+        else:
+            cells = F.interpolate(padding[None].float(), size=features.shape[-2:])[0].bool()
+        position = sine_encoding(cells, self.config.hidden).to(features.dtype)
+        cells = cells.flatten(1)
+        tokens = self.input_projection(features).flatten(2).transpose(1, 2)
+        memory = self.encoder(tokens, position, cells)
+        instances = self.instance_decoder(memory, position, cells)
+        humans, objects = instances[-1].chunk(2, dim=-2)
+        clip_tokens = self.clip(clip_images)
+        interactions = self.interaction_decoder(
+            self.query_norm(self.query_projection((humans + objects) / 2)),
+            clip_tokens,
+            self.memory_norm(self.memory_projection(memory)),
+            cells if mask_memory else None,
+        )
+        return instances, interactions, clip_tokens

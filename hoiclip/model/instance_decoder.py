@@ -1,0 +1,48 @@
+"""Finds humans and objects: human query i and object query i form pair i."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hoiclip.model.attention import Attention, FeedForward
+
+
+class InstanceDecoderLayer(nn.Module):
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.self_attention = Attention(width, heads)
+        self.cross_attention = Attention(width, heads)
+        self.feedforward = FeedForward(width, inner)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+
+    def forward(self, t: Tensor, queries: Tensor, keys: Tensor, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
+        placed = t + queries
+        t = self.norm1(t + self.self_attention(placed, placed, t))
+        t = self.norm2(t + self.cross_attention(t + queries, keys, memory, padding_bn))
+        output: Tensor = self.norm3(t + self.feedforward(t))
+        return output
+
+
+class InstanceDecoder(nn.Module):
+    """Memory (B, N, D) to (L, B, 2Q, D): the first Q rows are humans, the last Q objects."""
+
+    def __init__(self, layers: int, width: int, heads: int, inner: int, queries: int) -> None:
+        super().__init__()
+        self.human_queries = nn.Parameter(torch.randn(queries, width))
+        self.object_queries = nn.Parameter(torch.randn(queries, width))
+        self.pair_queries = nn.Parameter(torch.rand(queries, width))
+        self.layers = nn.ModuleList(InstanceDecoderLayer(width, heads, inner) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None) -> Tensor:
+        queries = torch.cat((self.human_queries + self.pair_queries, self.object_queries + self.pair_queries))
+        t = torch.zeros_like(queries).expand(memory.shape[0], -1, -1)
+        keys = memory + position
+        outputs = []
+        for layer in self.layers:
+            t = layer(t, queries, keys, memory, padding_bn)
+            outputs.append(self.norm(t))
+        return torch.stack(outputs)

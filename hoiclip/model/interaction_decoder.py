@@ -1,0 +1,57 @@
+"""Decides what a pair does: its queries look at CLIP's tokens and at the detector's memory.
+
+Both looks share one set of attention weights and one norm (SPEC.md §2.7).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hoiclip.model.attention import Attention, FeedForward, additive_mask, merge_heads
+from hoiclip_kernels.dual_attention import dual_attention
+
+
+class InteractionDecoderLayer(nn.Module):
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.self_attention = Attention(width, heads)
+        self.cross_attention = Attention(width, heads)
+        self.feedforward = FeedForward(width, inner)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+
+    def forward(self, t: Tensor, clip_tokens: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        t = self.norm1(t + self.self_attention(t, t, t))
+        cross = self.cross_attention
+        from_clip, from_memory = dual_attention(
+            cross.project(t, 0),
+            cross.project(clip_tokens, 1),
+            cross.project(clip_tokens, 2),
+            cross.project(memory, 1),
+            cross.project(memory, 2),
+            mask,
+        )
+        a = self.norm2(t + cross.out(merge_heads(from_clip)))
+        b = self.norm2(t + cross.out(merge_heads(from_memory)))
+        t = a + b
+        output: Tensor = self.norm3(t + self.feedforward(t))
+        return output
+
+
+class InteractionDecoder(nn.Module):
+    """(B, Q, D), CLIP tokens (B, T, D), memory (B, N, D) to (L, B, Q, D)."""
+
+    def __init__(self, layers: int, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(InteractionDecoderLayer(width, heads, inner) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, t: Tensor, clip_tokens: Tensor, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
+        mask = additive_mask(padding_bn, t.dtype)
+        outputs = []
+        for layer in self.layers:
+            t = layer(t, clip_tokens, memory, mask)
+            outputs.append(self.norm(t))
+        return torch.stack(outputs)

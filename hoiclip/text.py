@@ -1,0 +1,168 @@
+"""Text rows: prompts through CLIP's tokenizer and text tower, both open_clip's.
+
+Needed when a model file is made, never when a model runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hoiclip.cache import cache_folder
+from hoiclip.errors import BackendMissing, ModelError, UsageError
+
+_TOWER_PREFIXES = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
+_HEAD_WIDTH = 64
+"""Every published CLIP text tower has heads of this width."""
+_torchvision_schemas: torch.library.Library | None = None
+
+
+def open_clip_module() -> ModuleType:
+    """open_clip, also beside a CPU-only torch.
+
+    PyPI's torchvision is built for CUDA; next to a CPU torch its import fails because the schemas of two operators,
+    which open_clip never calls, were not registered. Registering just the schemas is enough.
+    """
+    global _torchvision_schemas
+    if importlib.util.find_spec("open_clip") is None:
+        raise BackendMissing("text rows need open_clip, which is not installed; pip install open_clip_torch")
+    if not torch.cuda.is_available() and _torchvision_schemas is None:
+        _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            try:
+                _torchvision_schemas.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            except RuntimeError:  # a torchvision that works has defined it already
+                break
+    return importlib.import_module("open_clip")
+
+
+def tokenize(prompts: Sequence[str], context: int = 77) -> Tensor:
+    """(n, context) int64: start 49406, lower-cased byte pairs, end 49407, zeros."""
+    tokenizer = open_clip_module().tokenizer.SimpleTokenizer(context_length=context)
+    tokens: Tensor = tokenizer(list(prompts))
+    return tokens
+
+
+def tower_weights(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """The text tower's tensors of a CLIP state dict in fp32, `prefix` removed.
+
+    Raises:
+        ModelError: it holds no text tower.
+    """
+    weights = {
+        key[len(prefix) :]: value.float()
+        for key, value in state.items()
+        if key.startswith(prefix) and key[len(prefix) :].startswith(_TOWER_PREFIXES)
+    }
+    missing = [name for name in ("token_embedding.weight", "positional_embedding", "ln_final.weight", "text_projection")
+               if name not in weights]  # fmt: skip
+    if missing:
+        raise ModelError(f"expected a CLIP text tower, but {', '.join(prefix + name for name in missing)} is missing")
+    return weights
+
+
+def encode(prompts: Sequence[str], weights: Mapping[str, Tensor]) -> Tensor:
+    """Raw text embeddings (n, E) in fp32, not normalised.
+
+    Attention is causal, so the zeros behind the longest prompt change nothing and are cut off.
+
+    Args:
+        prompts: n texts.
+        weights: of the text tower, as `tower_weights` gives them.
+    """
+    open_clip = open_clip_module()
+    context, width = weights["positional_embedding"].shape
+    tokens = tokenize(prompts, context)
+    used = int(tokens.argmax(dim=1).max()) + 1
+    tower = open_clip.transformer.TextTransformer(
+        context_length=used,
+        vocab_size=weights["token_embedding.weight"].shape[0],
+        width=width,
+        heads=width // _HEAD_WIDTH,
+        layers=1 + max(int(key.split(".")[2]) for key in weights if key.startswith("transformer.resblocks.")),
+        output_dim=weights["text_projection"].shape[1],
+        act_layer=open_clip.transformer.QuickGELU,
+    )
+    try:
+        tower.load_state_dict({**weights, "positional_embedding": weights["positional_embedding"][:used]})
+    except RuntimeError as error:
+        raise ModelError(f"the CLIP text tower is not of the expected form: {str(error).splitlines()[-1].strip()}")  # noqa: B904
+    tower.eval()
+    with torch.inference_mode():
+        return torch.cat([tower(part[:, :used]) for part in tokens.split(128)])
+
+
+def text_rows(prompts: Sequence[str], weights: Mapping[str, Tensor]) -> NDArray[np.float32]:
+    """Unit rows (n, E), from the cache if these prompts went through these weights before."""
+    path = cache_folder("text") / f"{_digest(prompts, weights)}.npy"
+    if path.exists():
+        try:
+            rows: NDArray[np.float32] = np.load(path, allow_pickle=False)
+            if rows.shape[0] == len(prompts):
+                return rows
+        except (OSError, ValueError, EOFError):
+            pass  # a damaged cache entry is made again
+    rows = torch.nn.functional.normalize(encode(prompts, weights), dim=-1).numpy()
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        np.save(file, rows, allow_pickle=False)
+    os.replace(file.name, path)
+    return rows
+
+
+def _digest(prompts: Iterable[str], weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256("\n".join(prompts).encode())
+    for key in sorted(weights):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(weights[key].numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def load_tower(model: str, weights: str) -> dict[str, Tensor]:
+    """The text tower of an open_clip model.
+
+    Args:
+        model: open_clip's name, e.g. "ViT-B-32-quickgelu"; only used with a download.
+        weights: a local state dict (.safetensors, .pt, .pth) or a name open_clip downloads, e.g. "openai".
+
+    Raises:
+        ModelError: the file is not a CLIP state dict.
+        UsageError: neither a file nor something open_clip could download.
+    """
+    path = Path(weights)
+    if path.suffix in (".safetensors", ".pt", ".pth", ".bin"):
+        return tower_weights(_local_state(path))
+    try:
+        clip = open_clip_module().create_model(model, pretrained=weights)
+    except Exception as error:  # open_clip raises whatever its downloader raises
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"open_clip could not load {model} with weights {weights!r} ({first}); "
+            "give a local file with --weights FILE.safetensors"
+        ) from error
+    return tower_weights(clip.state_dict())
+
+
+def _local_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelError(f"expected a CLIP state dict, but there is no file {path}")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except Exception as error:
+            raise ModelError(f"{path} is not a readable safetensors file") from error
+    from hoiclip.checkpoint.official import read_checkpoint
+
+    return read_checkpoint(path).state

@@ -1,0 +1,107 @@
+"""Names and prompts a model speaks: objects, verbs, and the triplets that join them.
+
+Plain data without torch, so that the runtime can use it where no torch is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+from hoiclip.errors import ModelError
+
+NO_OBJECT = -1
+"""Object index of a person acting without an object (V-COCO)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Objects, verbs and human-object interactions (HOIs) with the prompts of their text rows.
+
+    Prompts hold one row more than `objects`: V-COCO has "a person only", and every vocabulary ends with "nothing".
+    """
+
+    name: str
+    objects: tuple[str, ...]
+    verbs: tuple[str, ...]
+    hois: tuple[tuple[int, int], ...]
+    """(verb index, object index) per HOI class; object index `len(objects)` means no object."""
+    hoi_prompts: tuple[str, ...]
+    object_prompts: tuple[str, ...]
+    verb_prompts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not (self.objects and self.verbs and self.hois):
+            raise ModelError(f"vocabulary {self.name!r} needs at least one object, verb and HOI")
+        if len(self.hoi_prompts) != len(self.hois) or len(self.verb_prompts) != len(self.verbs):
+            raise ModelError(
+                f"vocabulary {self.name!r} needs one prompt per HOI and verb, found {len(self.hoi_prompts)} for "
+                f"{len(self.hois)} HOIs and {len(self.verb_prompts)} for {len(self.verbs)} verbs"
+            )
+        if len(self.object_prompts) - len(self.objects) not in (1, 2):
+            raise ModelError(
+                f"vocabulary {self.name!r} needs one or two more object prompts than objects (the last is 'nothing'), "
+                f"found {len(self.object_prompts)} for {len(self.objects)}"
+            )
+        for verb, obj in self.hois:
+            if not (0 <= verb < len(self.verbs) and 0 <= obj < self.num_object_classes):
+                raise ModelError(f"vocabulary {self.name!r} has HOI ({verb}, {obj}) outside its verbs and objects")
+
+    @property
+    def num_object_classes(self) -> int:
+        """Object logits without the last one ("nothing"): 80 for HICO, 81 for V-COCO."""
+        return len(self.object_prompts) - 1
+
+    @property
+    def has_no_object_class(self) -> bool:
+        """Whether a person can act without an object, as in V-COCO."""
+        return self.num_object_classes > len(self.objects)
+
+    def object_name(self, index: int) -> str:
+        """Readable name; the empty string for no object."""
+        return self.objects[index].replace("_", " ") if 0 <= index < len(self.objects) else ""
+
+    def verb_name(self, index: int) -> str:
+        """Readable name."""
+        return self.verbs[index].replace("_", " ")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Vocabulary:
+        """Checks names and types.
+
+        Raises:
+            ModelError: a field is missing or has another form.
+        """
+        try:
+            return Vocabulary(
+                name=str(data["name"]),
+                objects=tuple(map(str, data["objects"])),
+                verbs=tuple(map(str, data["verbs"])),
+                hois=tuple((int(v), int(o)) for v, o in data["hois"]),
+                hoi_prompts=tuple(map(str, data["hoi_prompts"])),
+                object_prompts=tuple(map(str, data["object_prompts"])),
+                verb_prompts=tuple(map(str, data["verb_prompts"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"vocabulary is not of the expected form: {type(error).__name__}: {error}") from error
+
+
+VOCABULARIES = ("hico", "vcoco")
+
+
+def load_vocabulary(name: str) -> Vocabulary:
+    """One of the bundled vocabularies: "hico" or "vcoco"."""
+    if name not in VOCABULARIES:
+        raise ModelError(f"unknown vocabulary {name!r}; there are {', '.join(VOCABULARIES)}")
+    text = resources.files("hoiclip").joinpath(f"vocabularies/{name}.json").read_text(encoding="utf-8")
+    return Vocabulary.from_dict(json.loads(text))

@@ -1,0 +1,32 @@
+"""Where fixtures and real files are, and what happens where they are not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _needed(path: Path, what: str) -> Path:
+    if path.is_dir():
+        return path
+    message = f"{what} is not at {path}"
+    if os.environ.get("HOICLIP_REQUIRE_SHARED") == "1":
+        pytest.fail(f"{message}, and HOICLIP_REQUIRE_SHARED=1")
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real files that are not part of the project."""
+    return _needed(Path(os.environ.get("HOICLIP_SHARED", ROOT / ".." / "shared")).resolve(), "the shared folder")
+
+
+@pytest.fixture(scope="session")
+def parity_dir() -> Path:
+    """Folder of recorded numbers of the official model (one salt, one set of sizes)."""
+    default = ROOT / ".." / "shared" / "parity" / "public"
+    return _needed(Path(os.environ.get("HOICLIP_PARITY_DIR", default)).resolve(), "the parity folder")

@@ -1,0 +1,169 @@
+"""The model against the recorded official one: every stage of every case.
+
+Tolerances: the recordings are fp32 on another summation order; logits 2e-4, boxes 2e-5, unit-scale hidden states 1e-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hoiclip.model import HOICLIP, LayerOutputs
+from tests.parity.golden import golden_image, salt
+
+CASES = {
+    "hico_b1": "hico",
+    "hico_b2": "hico",
+    "hico_b2odd": "hico",
+    "vcoco_b1": "vcoco",
+    "hico_zs_rf_b1": "hico_zeroshot_rare_first",
+}
+LOGITS, BOXES, HIDDEN = 2e-4, 2e-5, 1e-3
+
+
+def padded_inputs(case: str, sizes: np.ndarray, salt: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Zero-padded to the batch maximum, as the official collate does."""
+    count, (height, width) = len(sizes), sizes.max(axis=0)
+    images = torch.zeros(count, 3, height, width)
+    padding = torch.ones(count, height, width, dtype=torch.bool)
+    for i, (h, w) in enumerate(sizes.tolist()):
+        images[i, :, :h, :w] = torch.from_numpy(golden_image(f"{case}/img{i}", h, w, salt))
+        padding[i, :h, :w] = False
+    clips = [torch.from_numpy(golden_image(f"{case}/clip{i}", 224, 224, salt)) for i in range(count)]
+    return images, padding, torch.stack(clips)
+
+
+@contextmanager
+def recording(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[Tensor]]]:
+    """What each module returned, call by call."""
+    seen: dict[str, list[Tensor]] = {name: [] for name in modules}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _module, _inputs, output: seen[name].append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def run(model: HOICLIP, case: str, folder: Path) -> tuple[LayerOutputs, dict[str, list[Tensor]]]:
+    sizes = np.load(folder / f"{case}_outputs.npz")["image_sizes"]
+    watched: dict[str, nn.Module] = {
+        "backbone": model.backbone,
+        "input_projection": model.input_projection,
+        "encoder": model.encoder,
+        "instance": model.instance_decoder,
+        "memory": model.memory_norm,
+        "query": model.query_norm,
+        "interaction": model.interaction_decoder,
+        "clip": model.clip,
+    }
+    watched |= {f"encoder{i}": layer for i, layer in enumerate(model.encoder.layers)}
+    watched |= {f"interaction{i}": layer for i, layer in enumerate(model.interaction_decoder.layers)}
+    with torch.inference_mode(), recording(watched) as seen:
+        outputs = model.all_layers(*padded_inputs(case, sizes, salt(folder)), mask_memory=False)
+    return outputs, seen
+
+
+@pytest.fixture(scope="module", params=CASES)
+def recorded(request: pytest.FixtureRequest, golden_model: Callable[[str], HOICLIP], parity_dir: Path) -> Any:
+    case = request.param
+    model = golden_model(CASES[case])
+    outputs, seen = run(model, case, parity_dir)
+    expected = {
+        **np.load(parity_dir / f"{case}_outputs.npz"),
+        **np.load(parity_dir / f"{case}_stages.npz"),
+    }
+    return model, outputs, seen, expected
+
+
+def close(ours: Tensor, theirs: np.ndarray, tolerance: float) -> None:
+    torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=tolerance, rtol=0)
+
+
+def test_predictions_of_all_layers(recorded: Any) -> None:
+    _, out, _, expected = recorded
+    close(out.hoi_logits[-1], expected["pred_hoi_logits"], LOGITS)
+    close(out.object_logits[-1], expected["pred_obj_logits"], LOGITS)
+    close(out.human_boxes_cxcywh[-1], expected["pred_sub_boxes"], BOXES)
+    close(out.object_boxes_cxcywh[-1], expected["pred_obj_boxes"], BOXES)
+    close(out.hoi_logits[:-1, ..., ::4], expected["aux_hoi_logits"], LOGITS)
+    close(out.object_logits[:-1], expected["aux_obj_logits"], LOGITS)
+    close(out.human_boxes_cxcywh[:-1], expected["aux_sub_boxes"], BOXES)
+    close(out.object_boxes_cxcywh[:-1], expected["aux_obj_boxes"], BOXES)
+
+
+def test_clip_outputs(recorded: Any) -> None:
+    _, out, seen, expected = recorded
+    close(out.clip_visual, expected["clip_visual"], HIDDEN)
+    close(out.clip_visual[:, 0], expected["clip_cls"], HIDDEN)
+    close(torch.nn.functional.normalize(out.clip_visual[:, 0], dim=-1), expected["clip_cls_feature"], LOGITS)
+    close(out.clip_logits[:, None], expected["clip_logits"], LOGITS)
+    close(out.hoi_feature, expected["hoi_feature"], LOGITS)
+    close(seen["clip"][0][..., ::2], expected["clip_tokens_d2"], HIDDEN)
+
+
+def test_detector_stages(recorded: Any) -> None:
+    _, _, seen, expected = recorded
+    close(seen["backbone"][0][:, ::8], expected["backbone_c8"], HIDDEN)
+    close(seen["input_projection"][0][:, ::4], expected["input_proj_c4"], HIDDEN)
+    layers = [seen[f"encoder{i}"][0].transpose(0, 1)[..., ::16] for i in range(len(expected["encoder_layers_d16"]))]
+    close(torch.stack(layers), expected["encoder_layers_d16"], HIDDEN)
+    close(seen["encoder"][0].transpose(0, 1), expected["encoder"], HIDDEN)
+    instance = seen["instance"][0].transpose(1, 2)
+    close(instance[-1], expected["instance_last"], HIDDEN)
+    close(instance[..., ::8], expected["instance_d8"], HIDDEN)
+
+
+def test_interaction_stages(recorded: Any) -> None:
+    _, _, seen, expected = recorded
+    close(seen["memory"][0].transpose(0, 1)[..., ::8], expected["memory_clip_d8"], HIDDEN)
+    close(seen["query"][0][..., ::2], expected["inter_query_d2"], HIDDEN)
+    raw = [seen[f"interaction{i}"][0].transpose(0, 1)[..., ::8] for i in range(3)]
+    close(torch.stack(raw), expected["interaction_layers_prenorm_d8"], HIDDEN)
+    normed = seen["interaction"][0].transpose(1, 2)
+    close(normed[-1], expected["interaction_last"], HIDDEN)
+    close(normed[..., ::8], expected["interaction_d8"], HIDDEN)
+
+
+def test_whole_tensors_by_their_statistics(recorded: Any) -> None:
+    """Mean, standard deviation, largest value and norm of tensors that are too big to record."""
+    _, _, seen, expected = recorded
+    whole = {
+        "backbone": seen["backbone"][0],
+        "input_proj": seen["input_projection"][0],
+        "encoder": seen["encoder"][0],
+        "instance": seen["instance"][0],
+        "memory_clip": seen["memory"][0],
+        "inter_query": seen["query"][0],
+        "interaction": seen["interaction"][0],
+        "clip_tokens": seen["clip"][0],
+    }
+    for name, tensor in whole.items():
+        x = tensor.double()
+        ours = torch.stack([x.mean(), x.std(correction=0), x.abs().max(), x.norm()]).numpy()
+        np.testing.assert_allclose(ours, expected[f"stat_{name}"], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_position_encoding_and_feature_mask(parity_dir: Path) -> None:
+    from hoiclip.model.position import sine_encoding
+
+    for case in CASES:
+        expected = np.load(parity_dir / f"{case}_stages.npz")
+        sizes = np.load(parity_dir / f"{case}_outputs.npz")["image_sizes"]
+        cells = torch.from_numpy(expected["feat_mask"])
+        _, padding, _ = padded_inputs(case, sizes, salt(parity_dir))
+        ours = torch.nn.functional.interpolate(padding[None].float(), size=cells.shape[-2:])[0].bool()
+        assert torch.equal(ours, cells), case
+        position = sine_encoding(cells, 256).unflatten(1, cells.shape[-2:]).permute(0, 3, 1, 2)
+        close(position[:, ::8], expected["pos_c8"], 1e-5)
