@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.golden.models import GoldenModels
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -30,3 +32,15 @@ def parity_dir() -> Path:
     """Folder of recorded numbers of the official model (one salt, one set of sizes)."""
     default = ROOT / ".." / "shared" / "parity" / "public"
     return _needed(Path(os.environ.get("HOICLIP_PARITY_DIR", default)).resolve(), "the parity folder")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither use nor fill the cache of whoever runs them."""
+    os.environ["HOICLIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def golden_models(tmp_path_factory: pytest.TempPathFactory) -> GoldenModels:
+    """Models of golden weights by layout and salt."""
+    return GoldenModels(tmp_path_factory.mktemp("golden"))

@@ -34,7 +34,10 @@ def masked_cosine(clip_cls: F32, hoi_text_rows: F32, k: int, *, cumulative: bool
         hoi_text_rows: (K, E) unit rows.
         cumulative: mask what masking with 10, 20, ... left, as upstream does in place; then hardly more than 10 stay.
     """
-    cosine_k: F32 = hoi_text_rows @ (clip_cls / np.linalg.norm(clip_cls))
+    with np.errstate(all="ignore"):
+        cosine_k: F32 = hoi_text_rows @ (clip_cls / np.linalg.norm(clip_cls))
+    # An embedding that is zero or not finite says nothing about the picture: no HOI gains over another.
+    cosine_k = np.nan_to_num(cosine_k, nan=0.0, posinf=0.0, neginf=0.0)
     for keep in (*range(_OFFICIAL_STEP, k, _OFFICIAL_STEP), k) if cumulative else (k,):
         nearest = np.argsort(-cosine_k, kind="stable")[:keep]
         masked = np.zeros_like(cosine_k)

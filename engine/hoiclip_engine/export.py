@@ -1,7 +1,7 @@
 """From a model file to an ONNX graph in fp32, any picture size, kept in the cache.
 
-The graph holds text-free inference only: the text rows are constants of the classifiers, the text tower is gone. Padding
-never changes a result (SPEC.md §2.7), so one graph serves every canvas.
+The text rows are constants of the classifiers, the text tower is gone. Padding never changes a result, so one graph
+serves every canvas.
 """
 
 from __future__ import annotations

@@ -49,11 +49,9 @@ class PostprocessConfig:
     def __post_init__(self) -> None:
         if self.top_k < 1 or (self.enhance_top_k is not None and self.enhance_top_k < 1):
             raise ValueError(f"top_k and enhance_top_k must be at least 1, got {self.top_k} and {self.enhance_top_k}")
-        if not self.nms_threshold >= 0 or not (self.sub_power >= 0 and self.obj_power >= 0):
-            raise ValueError(
-                f"nms_threshold and powers must not be negative, got {self.nms_threshold}, {self.sub_power}, "
-                f"{self.obj_power}"
-            )
+        for name in ("min_score", "nms_threshold", "sub_power", "obj_power"):
+            if not getattr(self, name) >= 0:  # NaN is not
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 class Postprocessor:
@@ -90,7 +88,8 @@ class Postprocessor:
     def __call__(self, raw: RawOutput, original_hw: tuple[int, int], image: int = 0) -> Pairs:
         """The triplets of one image of the batch.
 
-        Rows with NaN scores or infinite boxes are dropped. With enhancement scores reach beyond 1 (hoi gains up to 1).
+        Rows with NaN scores or boxes that are not finite are dropped. With enhancement every score is about
+        0.25 higher, and the best may exceed 1.
 
         Returns:
             Without NMS by falling score; with NMS grouped by class in order of first appearance, falling scores
@@ -141,7 +140,7 @@ class Postprocessor:
 
     def _without_weak_and_doubles(self, found: Decoded, boxes_xyxy: F32) -> Decoded:
         if self._config.min_score > 0:
-            found = Decoded(*(column[found.score_n * 0.5 >= self._config.min_score] for column in found))
+            found = found.rows(found.score_n * 0.5 >= self._config.min_score)
         if not self._nms:
             return found
         kept = pair_nms(
@@ -153,7 +152,7 @@ class Postprocessor:
             self._config.sub_power,
             self._config.obj_power,
         )
-        return Decoded(*(column[kept] for column in found))
+        return found.rows(kept)
 
     def _pairs(self, found: Decoded, hoi_prob_qk: F32, boxes_xyxy: F32, label_q: I64) -> Pairs:
         if self._vocabulary.has_no_object_class:
@@ -178,7 +177,9 @@ class Postprocessor:
         if prior_vo is None:
             return None
         if not self._vocabulary.has_no_object_class:
-            raise ModelError(f"vocabulary {self._vocabulary.name!r} scores HOIs, a verb prior has no place; leave it out")
+            raise ModelError(
+                f"vocabulary {self._vocabulary.name!r} scores HOIs, a verb prior has no place; leave it out"
+            )
         expected = (len(self._vocabulary.verbs), len(self._vocabulary.objects))
         if prior_vo.shape != expected:
             raise ModelError(f"expected a prior of (verbs, objects) {expected}, got {prior_vo.shape}")
@@ -189,8 +190,8 @@ class Postprocessor:
         found = (raw.hoi_logits.shape[2], raw.object_logits.shape[2])
         if found != expected:
             raise ModelError(
-                f"vocabulary {self._vocabulary.name!r} has {expected[0]} HOI and {expected[1]} object logits, the model "
-                f"returned {found[0]} and {found[1]}; use the vocabulary it was exported with"
+                f"expected {expected[0]} HOI and {expected[1]} object logits for vocabulary {self._vocabulary.name!r}, "
+                f"the model returned {found[0]} and {found[1]}; use the vocabulary it was exported with"
             )
 
 
@@ -204,8 +205,9 @@ def official_boxes(raw: RawOutput, original_hw: tuple[int, int], image: int = 0)
     height, width = original_hw
     cxcywh = np.concatenate([raw.human_boxes_cxcywh[image], raw.object_boxes_cxcywh[image]])
     centre, half_size = cxcywh[:, :2], cxcywh[:, 2:] * np.float32(0.5)
-    boxes_xyxy = np.concatenate([centre - half_size, centre + half_size], axis=1)
-    boxes_xyxy *= np.array([width, height, width, height], np.float32)
+    with np.errstate(invalid="ignore"):  # inf - inf; whoever needs finite boxes looks
+        boxes_xyxy = np.concatenate([centre - half_size, centre + half_size], axis=1)
+        boxes_xyxy *= np.array([width, height, width, height], np.float32)
     label_q = raw.object_logits[image, :, :-1].argmax(axis=1)
     return boxes_xyxy, np.concatenate([np.zeros_like(label_q), label_q])
 

@@ -1,8 +1,8 @@
 """Turns a picture into the model's two inputs, bit for bit like the official evaluation.
 
-Both resizes are PIL's, because its antialiased uint8 filters are part of the trained model; the CLIP picture is cut from
-the already resized detector picture. Normalising goes through a table of the 256 possible values, which is as exact as
-the official order of operations and needs one pass. Nothing here needs torch or keeps buffers: call it from any thread.
+Both resizes are PIL's, because its antialiased uint8 filters are part of the trained model; the CLIP picture is cut
+from the already resized detector picture. Normalising goes through a table of the 256 possible values, which is exactly
+the official float32 arithmetic in one pass. Nothing here needs torch or keeps buffers: call it from any thread.
 """
 
 from __future__ import annotations

@@ -45,61 +45,84 @@ class Imported:
     epoch: int | None
 
 
-_LAYER_PARTS = (
-    (r"self_attn\.out_proj\.", "{self}.out."),
-    (r"self_attn\.", "{self}."),
-    (r"multihead_attn\.out_proj\.", "cross_attention.out."),
-    (r"multihead_attn\.", "cross_attention."),
-    (r"(linear[12])\.", r"feedforward.\1."),
-    (r"(norm[123])\.", r"\1."),
+_LAYER = (
+    ("self_attn.out_proj.", "{self}.out."),
+    ("self_attn.", "{self}."),
+    ("multihead_attn.out_proj.", "cross_attention.out."),
+    ("multihead_attn.", "cross_attention."),
+    ("linear1.", "feedforward.linear1."),
+    ("linear2.", "feedforward.linear2."),
+    ("norm1.", "norm1."),
+    ("norm2.", "norm2."),
+    ("norm3.", "norm3."),
 )
 
 
 def _layers(official: str, ours: str, self_attention: str) -> list[tuple[str, str]]:
-    renamed = []
-    for part, new in _LAYER_PARTS:
-        name = new.replace(r"\1", r"\2").replace("{self}", self_attention)  # group 1 is the layer's number
-        renamed.append((rf"{official}\.layers\.(\d+)\.{part}", rf"{ours}.layers.\1.{name}"))
-    return renamed
+    return [
+        (f"{official}.layers.{{n}}.{old}", f"{ours}.layers.{{n}}.{new.replace('{self}', self_attention)}")
+        for old, new in _LAYER
+    ]
 
 
+_BLOCK = "clip_model.visual.transformer.resblocks.{n}."
 _RENAMED: list[tuple[str, str]] = [
-    (r"logit_scale$", "heads.log_scale"),
-    (r"obj_logit_scale$", "heads.object_log_scale"),
-    *_layers(r"transformer\.encoder", "encoder", "attention"),
-    *_layers(r"transformer\.instance_decoder", "instance_decoder", "self_attention"),
-    *_layers(r"transformer\.clip_interaction_decoder", "interaction_decoder", "self_attention"),
-    (r"transformer\.instance_decoder\.norm\.", "instance_decoder.norm."),
-    (r"transformer\.clip_interaction_decoder\.norm\.", "interaction_decoder.norm."),
-    (r"transformer\.queries2spacial_proj\.", "query_projection."),
-    (r"transformer\.queries2spacial_proj_norm\.", "query_norm."),
-    (r"transformer\.obj_class_fc\.", "memory_projection."),
-    (r"transformer\.obj_class_ln\.", "memory_norm."),
-    (r"query_embed_h\.weight$", "instance_decoder.human_queries"),
-    (r"query_embed_o\.weight$", "instance_decoder.object_queries"),
-    (r"pos_guided_embedd\.weight$", "instance_decoder.pair_queries"),
-    (r"hum_bbox_embed\.", "heads.human_box."),
-    (r"obj_bbox_embed\.", "heads.object_box."),
-    (r"inter2verb\.", "heads.verb_feature."),
-    (r"verb_projection\.weight$", "heads.verb_classifier.weight"),
-    (r"obj_visual_projection\.", "heads.object_classifier."),
-    (r"obj_class_fc\.0\.", "heads.object_feature."),
-    (r"obj_class_fc\.1\.", "heads.object_norm."),
-    (r"input_proj\.", "input_projection."),
-    (r"backbone\.0\.body\.conv1\.", "backbone.conv."),
-    (r"backbone\.0\.body\.bn1\.", "backbone.bn."),
-    (r"backbone\.0\.body\.layer(\d)\.(\d+)\.downsample\.", r"backbone.stages.\1.\2.shortcut."),
-    (r"backbone\.0\.body\.layer(\d)\.", r"backbone.stages.\1."),
-    (r"clip_model\.visual\.(class_embedding|positional_embedding)$", r"clip.\1"),
-    (r"clip_model\.visual\.proj$", "clip.projection"),
-    (r"clip_model\.visual\.conv1\.", "clip.patches."),
-    (r"clip_model\.visual\.ln_(pre|post)\.", r"clip.norm_\1."),
-    (r"clip_model\.visual\.transformer\.resblocks\.(\d+)\.attn\.out_proj\.", r"clip.blocks.\1.attention.out."),
-    (r"clip_model\.visual\.transformer\.resblocks\.(\d+)\.attn\.", r"clip.blocks.\1.attention."),
-    (r"clip_model\.visual\.transformer\.resblocks\.(\d+)\.ln_([12])\.", r"clip.blocks.\1.norm\2."),
-    (r"clip_model\.visual\.transformer\.resblocks\.(\d+)\.mlp\.c_fc\.", r"clip.blocks.\1.mlp_in."),
-    (r"clip_model\.visual\.transformer\.resblocks\.(\d+)\.mlp\.c_proj\.", r"clip.blocks.\1.mlp_out."),
+    ("logit_scale", "heads.log_scale"),
+    ("obj_logit_scale", "heads.object_log_scale"),
+    *_layers("transformer.encoder", "encoder", "attention"),
+    *_layers("transformer.instance_decoder", "instance_decoder", "self_attention"),
+    *_layers("transformer.clip_interaction_decoder", "interaction_decoder", "self_attention"),
+    ("transformer.instance_decoder.norm.", "instance_decoder.norm."),
+    ("transformer.clip_interaction_decoder.norm.", "interaction_decoder.norm."),
+    ("transformer.queries2spacial_proj.", "query_projection."),
+    ("transformer.queries2spacial_proj_norm.", "query_norm."),
+    ("transformer.obj_class_fc.", "memory_projection."),
+    ("transformer.obj_class_ln.", "memory_norm."),
+    ("query_embed_h.weight", "instance_decoder.human_queries"),
+    ("query_embed_o.weight", "instance_decoder.object_queries"),
+    ("pos_guided_embedd.weight", "instance_decoder.pair_queries"),
+    ("hum_bbox_embed.", "heads.human_box."),
+    ("obj_bbox_embed.", "heads.object_box."),
+    ("inter2verb.", "heads.verb_feature."),
+    ("verb_projection.weight", "heads.verb_classifier.weight"),
+    ("obj_visual_projection.", "heads.object_classifier."),
+    ("obj_class_fc.0.", "heads.object_feature."),
+    ("obj_class_fc.1.", "heads.object_norm."),
+    ("input_proj.", "input_projection."),
+    ("backbone.0.body.conv1.", "backbone.conv."),
+    ("backbone.0.body.bn1.", "backbone.bn."),
+    *((f"backbone.0.body.layer{k + 1}.{{n}}.downsample.", f"backbone.stages.{k}.{{n}}.shortcut.") for k in range(4)),
+    *((f"backbone.0.body.layer{k + 1}.", f"backbone.stages.{k}.") for k in range(4)),
+    ("clip_model.visual.class_embedding", "clip.class_embedding"),
+    ("clip_model.visual.positional_embedding", "clip.positional_embedding"),
+    ("clip_model.visual.proj", "clip.projection"),
+    ("clip_model.visual.conv1.", "clip.patches."),
+    ("clip_model.visual.ln_pre.", "clip.norm_pre."),
+    ("clip_model.visual.ln_post.", "clip.norm_post."),
+    (f"{_BLOCK}attn.out_proj.", "clip.blocks.{n}.attention.out."),
+    (f"{_BLOCK}attn.", "clip.blocks.{n}.attention."),
+    (f"{_BLOCK}ln_1.", "clip.blocks.{n}.norm1."),
+    (f"{_BLOCK}ln_2.", "clip.blocks.{n}.norm2."),
+    (f"{_BLOCK}mlp.c_fc.", "clip.blocks.{n}.mlp_in."),
+    (f"{_BLOCK}mlp.c_proj.", "clip.blocks.{n}.mlp_out."),
 ]
+"""Beginnings of names, official and ours; {n} is a number. The first that fits counts, in both directions."""
+
+# The HOI classifier of a zero-shot model is the one over all classes; a default model has only the other.
+_CLASSIFIER = {
+    False: [
+        ("visual_projection.", "heads.hoi_classifier."),
+        ("verb2hoi_proj", "heads.verb_to_hoi"),
+    ],
+    True: [
+        ("eval_visual_projection.weight", "heads.hoi_classifier.weight"),
+        ("verb2hoi_proj_eval", "heads.verb_to_hoi"),
+    ],
+}
+_OTHER_CLASSIFIER = {
+    False: ("verb2hoi_proj_eval",),
+    True: ("visual_projection.weight", "visual_projection.bias", "verb2hoi_proj"),
+}
 
 _DROPPED = re.compile(
     r"transformer\.interaction_decoder\.|transformer\.clip_interaction_decoder\.layers\.\d+\.norm4\."
@@ -109,24 +132,26 @@ _DROPPED = re.compile(
 )
 
 
-def _new_name(key: str, zero_shot: bool) -> str | None:
+def _our_name(key: str, zero_shot: bool) -> str | None:
     """Our name, "" for a key that is dropped, None for one nobody knows."""
-    hoi_classifier = {
-        "visual_projection.weight": "" if zero_shot else "heads.hoi_classifier.weight",
-        "visual_projection.bias": "" if zero_shot else "heads.hoi_classifier.bias",
-        "verb2hoi_proj": "" if zero_shot else "heads.verb_to_hoi",
-        "eval_visual_projection.weight": "heads.hoi_classifier.weight",
-        "verb2hoi_proj_eval": "heads.verb_to_hoi" if zero_shot else "",
-    }
-    if key in hoi_classifier:
-        return hoi_classifier[key]
-    for pattern, new in _RENAMED:
+    if key in _OTHER_CLASSIFIER[zero_shot] or _DROPPED.match(key):
+        return ""
+    return _renamed(key, _CLASSIFIER[zero_shot] + _RENAMED)
+
+
+def _official_name(name: str, zero_shot: bool) -> str:
+    """Inverse of _our_name: what the owner of a checkpoint can look for."""
+    rules = [(ours, official) for official, ours in _CLASSIFIER[zero_shot] + _RENAMED]
+    return _renamed(name, rules) or name
+
+
+def _renamed(key: str, rules: list[tuple[str, str]]) -> str | None:
+    for old, new in rules:
+        pattern = re.escape(old).replace(r"\{n\}", r"(\d+)") + ("" if old.endswith(".") else "$")
         match = re.match(pattern, key)
         if match:
-            name = match.expand(new) + key[match.end() :]
-            # Stages count from 0, torchvision's layers from 1.
-            return re.sub(r"^backbone\.stages\.(\d)", lambda m: f"backbone.stages.{int(m[1]) - 1}", name)
-    return "" if _DROPPED.match(key) else None
+            return new.replace("{n}", match[1] if match.groups() else "") + key[match.end() :]
+    return None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -215,15 +240,13 @@ def import_checkpoint(path: Path, labels: str | None = None) -> Imported:
     zero_shot = "eval_visual_projection.weight" in checkpoint.state
     config = _config(checkpoint.arguments, vocabulary)
 
-    names = {key: _new_name(key, zero_shot) for key in checkpoint.state}
+    names = {key: _our_name(key, zero_shot) for key in checkpoint.state}
     with torch.device("meta"):
         wanted = {key: tuple(value.shape) for key, value in HOICLIP(config).state_dict().items()}
     made_here = {"hoi_rows", "object_rows", "verb_rows"} | ({"heads.hoi_classifier.bias"} if zero_shot else set())
-    expected = {key: shape for key, shape in wanted.items() if key not in made_here}
-    found = {
-        key if name is None else name: tuple(checkpoint.state[key].shape) for key, name in names.items() if name != ""
-    }
-    check_shapes(_official(found, names), _official(expected, names), str(path))
+    found = {key: tuple(checkpoint.state[key].shape) for key, name in names.items() if name != ""}
+    expected = {_official_name(key, zero_shot): shape for key, shape in wanted.items() if key not in made_here}
+    check_shapes(found, expected, str(path))
     state = {name: checkpoint.state[key].float() for key, name in names.items() if name}
     broken = [key for key, name in names.items() if name and not bool(torch.isfinite(state[name]).all())]
     if broken:
@@ -236,9 +259,3 @@ def import_checkpoint(path: Path, labels: str | None = None) -> Imported:
         state[name] = torch.from_numpy(text_rows(texts, tower))
     dropped = tuple(key for key, name in names.items() if name == "")
     return Imported(state, config, vocabulary, dropped, zero_shot, checkpoint.epoch)
-
-
-def _official(shapes: dict[str, tuple[int, ...]], names: dict[str, str | None]) -> dict[str, tuple[int, ...]]:
-    """Keyed by the file's own names where it has them: those are what its owner can look for."""
-    old = {name: key for key, name in names.items() if name}
-    return {old.get(key, key): shape for key, shape in shapes.items()}

@@ -91,5 +91,7 @@ class ModelConfig:
         unknown = sorted(set(data) - known)
         if unknown:
             raise ModelError(f"model config has unknown fields {unknown}; was it written by a newer version?")
-        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
         return ModelConfig(**values)

@@ -1,4 +1,4 @@
-"""Golden weights come from a rule: if numpy's stream or our rendering of the rule drifts, say so before anything else."""
+"""Golden weights come from a rule: if numpy's stream or our rendering of it drifts, say so first."""
 
 from __future__ import annotations
 

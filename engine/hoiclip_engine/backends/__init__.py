@@ -1,9 +1,13 @@
-"""Compiled models behind one protocol, and the choice between them. Each backend's library is imported when it is used."""
+"""Compiled models behind one protocol, and the choice between them.
+
+Each backend's library is imported when it is used.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import platform
+from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from hoiclip.checkpoint.model_file import ModelFile
@@ -55,16 +59,15 @@ def choose(name: str) -> BackendName:
         return "torch"
     if platform.machine().lower() in ("x86_64", "amd64") and installed("openvino"):
         return "openvino"
-    for known in ("onnxruntime", "torch"):
-        if installed(known):  # type: ignore[arg-type]
-            return known  # type: ignore[return-value]
+    rest: tuple[BackendName, ...] = ("onnxruntime", "torch")
+    for known in rest:
+        if installed(known):
+            return known
     raise BackendMissing("no backend is installed; pip install openvino (x86-64) or onnxruntime")
 
 
 def _has_cuda() -> bool:
     """Asks torch only where an NVIDIA driver is loaded: importing torch takes seconds."""
-    from pathlib import Path
-
     if not Path("/proc/driver/nvidia/version").exists() and platform.system() == "Linux":
         return False
     if not installed("torch"):

@@ -22,7 +22,9 @@ class OnnxRuntimeBackend:
             self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # pybind exceptions of its own module
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"ONNX Runtime cannot load {graph}: {first}; delete that folder to export again") from error
+            raise ModelError(
+                f"ONNX Runtime cannot load {graph}: {first}; delete that folder to export again"
+            ) from error
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
         outputs = self._session.run(

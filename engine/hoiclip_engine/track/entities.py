@@ -1,7 +1,8 @@
 """Follows single boxes: which human or object of this moment is which of the moment before.
 
-Detections are matched to where the motion model expects the tracks, in two stages: sure detections first, then faint ones,
-which may prolong a track but never start one. Pairs, verbs and the merging of duplicate boxes are not done here.
+Detections are matched to where the motion model expects the tracks: sure detections first, then faint ones, which may
+prolong a track but never start one; what is left gets a second look with larger boxes. Pairs, verbs and the merging of
+duplicate boxes are not done here.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class EntityConfig:
     """IoU with the expected box below which a detection is never that track."""
     min_overlap_low: float = 0.4
     """The same for detections below high_score."""
+    reach: float = 2.0
+    """Standard deviations of doubt by which boxes grow for what is left over: small fast things outrun their size."""
     lost_after_s: float = 1.0
     """Seconds without a detection after which a track ends."""
     confirm_within_s: float = 0.5
@@ -49,6 +52,8 @@ class EntityConfig:
         for name in ("min_overlap", "min_overlap_low"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        if not 0 <= self.reach < np.inf:
+            raise ValueError(f"reach must be 0 or more, got {self.reach}")
         for name in ("lost_after_s", "confirm_within_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -93,6 +98,7 @@ class EntityTracker:
         boxes, score, label = _checked(boxes_xyxy, scores, labels)
         self._advance(pts_s)
         usable = _usable(boxes, score)
+        boxes = np.where(usable[:, None], boxes, 0.0)
         rows = self._match(boxes, score, label, usable)
         found = np.flatnonzero(rows >= 0)
         self._motion.correct(rows[found], boxes[found])
@@ -140,21 +146,40 @@ class EntityTracker:
         rows = np.full(len(boxes), -1, np.int64)
         if not len(self._ids) or not usable.any():
             return rows
-        overlap = box_iou(self._motion.boxes_xyxy(), boxes) * (self._labels[:, None] == label)
+        same_label = self._labels[:, None] == label
+        expected = self._motion.boxes_xyxy()
+        near = box_iou(expected, boxes) * same_label
         named, high = self._ids != NO_TRACK, usable & (score >= config.high_score)
         low = usable & ~high & (score >= config.low_score)
-        free = np.ones(len(self._ids), bool)
-        for tracks, detections, min_overlap in (
-            (named, high, config.min_overlap),
-            (named, low, config.min_overlap_low),
-            (~named, high, config.min_overlap),
-        ):
-            matched_tracks, matched = assign(
-                overlap, np.flatnonzero(tracks & free), np.flatnonzero(detections & (rows < 0)), min_overlap
-            )
-            rows[matched] = matched_tracks
-            free[matched_tracks] = False
+        rows = self._claim(rows, near, named, high, config.min_overlap)
+        rows = self._claim(rows, near, named, low, config.min_overlap_low)
+        rows = self._claim(rows, near, ~named, high, config.min_overlap)
+        left = np.setdiff1d(np.arange(len(self._ids)), rows)
+        if len(left) and (high & (rows < 0)).any():
+            far = near.copy()
+            far[left] = self._reach(left, boxes) * same_label[left]
+            rows = self._claim(rows, far, named, high, config.min_overlap)
+            rows = self._claim(rows, far, ~named, high, config.min_overlap)
         return rows
+
+    @staticmethod
+    def _claim(rows: I64, overlap_tn: F32, tracks: Bool, detections: Bool, min_overlap: float) -> I64:
+        """`rows` with some of the free detections given to some of the free tracks."""
+        free = tracks.copy()
+        free[rows[rows >= 0]] = False
+        matched_tracks, matched = assign(
+            overlap_tn, np.flatnonzero(free), np.flatnonzero(detections & (rows < 0)), min_overlap
+        )
+        rows = rows.copy()
+        rows[matched] = matched_tracks
+        return rows
+
+    def _reach(self, tracks: I64, boxes: F64) -> F32:
+        """Overlap of boxes made larger by what is not known of where each track is."""
+        expected = self._motion.boxes_xyxy()[tracks]
+        margin_px = self.config.reach * self._motion.doubt_px()[tracks]
+        pairs = zip(expected, margin_px[:, None] * (-1, -1, 1, 1), strict=True)
+        return np.concatenate([box_iou((box + margin)[None], boxes + margin) for box, margin in pairs])
 
     def _name(self, rows: I64) -> None:
         """Gives an id to those of the rows that have none."""
@@ -177,6 +202,8 @@ class EntityTracker:
 
 def assign(overlap_tn: F32, tracks: I64, detections: I64, min_overlap: float) -> tuple[I64, I64]:
     """The pairing of some rows and columns with the largest total overlap, none of it below min_overlap."""
+    if not (len(tracks) and len(detections)):
+        return tracks[:0], detections[:0]
     part = overlap_tn[np.ix_(tracks, detections)]
     part = np.where(part >= min_overlap, part, 0)
     t, n = linear_sum_assignment(part, maximize=True)
@@ -189,7 +216,9 @@ def check_time(pts_s: float, now_s: float) -> None:
     if not np.isfinite(pts_s):
         raise ValueError(f"time must be finite, got {pts_s}")
     if pts_s < now_s:
-        raise ValueError(f"time must not run backwards, got {pts_s} s after {now_s} s; start a new tracker for a new clip")
+        raise ValueError(
+            f"time must not run backwards, got {pts_s} s after {now_s} s; start a new tracker for a new clip"
+        )
 
 
 def _checked(boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike) -> tuple[F64, F64, I64]:

@@ -2,7 +2,8 @@
 
 A box is centre x, centre y, log width, log height, each with a velocity that fades when nothing is measured. Detectors
 err and things move in proportion to size, so everything is counted in units of the measurement's own noise: the size
-cancels out of the gains, and one set of numbers fits a cup and a bus. Which box belongs to which track is not decided here.
+cancels out of the gains, and one set of numbers fits a cup and a bus. Which box belongs to which track is not decided
+here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hoiclip_engine.pairs import F64, Bool, I64
+from hoiclip_engine.pairs import F64, I64, Bool
 
-# Order: centre x, centre y, log width, log height. A detector places a box to about 5 % of its size (the unit).
+# Order: centre x, centre y, log width, log height. A detector places a box to about 5 % of its size, the unit.
+_UNIT = 0.05
 _START_SPEED = np.array([20.0, 20.0, 6.0, 6.0]) ** 2
 """Variance of an unknown velocity: one size per second for places, 30 % per second for sizes."""
 _ACCELERATION = np.array([200.0, 200.0, 16.0, 16.0])
@@ -79,6 +81,12 @@ class Motion:
         state = self._mean + _FADE_S * (1 - np.exp(-ahead_s / _FADE_S)) * self._speed
         half = np.exp(state[:, 2:]) / 2
         return np.concatenate([state[:, :2] - half, state[:, :2] + half], axis=1)
+
+    def doubt_px(self) -> F64:
+        """(T,) standard deviation of where the centres are: small where much was seen, growing while nothing is."""
+        size_px = np.exp(self._mean[:, 2:].mean(axis=1))
+        doubt: F64 = _UNIT * np.sqrt(self._covariance[0, :, 0]) * size_px
+        return doubt
 
     def rescale(self, sx: float, sy: float) -> None:
         """Goes on in a picture whose pixels are sx times as many across and sy times as many down."""

@@ -29,6 +29,11 @@ _MATRICES = {
 }
 
 
+def default_matrix(height_px: int) -> Colorspace:
+    """What players assume of video that does not say."""
+    return Colorspace.ITU709 if height_px >= HD_HEIGHT_PX else Colorspace.ITU601
+
+
 def square_size_px(width_px: int, height_px: int, aspect: Fraction | None) -> tuple[int, int]:
     """Size with square pixels. The picture only ever grows, so that no detail is lost."""
     if aspect is None or aspect == 1 or not Fraction(1, MAX_SANE_ASPECT) <= aspect <= MAX_SANE_ASPECT:
@@ -67,8 +72,7 @@ class RgbConverter:
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:
     if frame.colorspace == _AVCOL_RGB or frame.format.is_rgb:
         return None
-    default = Colorspace.ITU709 if frame.height >= HD_HEIGHT_PX else Colorspace.ITU601
-    return _MATRICES.get(frame.colorspace, default)
+    return _MATRICES.get(frame.colorspace, default_matrix(frame.height))
 
 
 def _has_alpha(frame: av.VideoFrame) -> bool:

@@ -39,7 +39,7 @@ class FrameDecoder:
             return False
         return True
 
-    def _packets(self) -> Iterator[Packet]:
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -53,7 +53,7 @@ class FrameDecoder:
             if packet.size:
                 yield packet
 
-    def _decode(self, packet: Packet | None) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:
             return self._stream.decode(packet)
         except av.EOFError:
@@ -66,7 +66,7 @@ class FrameDecoder:
             return []
         return self._decode_after_flush(packet)
 
-    def _decode_after_flush(self, packet: Packet) -> list[VideoFrame]:
+    def _decode_after_flush(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         try:
             return self._stream.decode(packet)
         except av.FFmpegError:

@@ -84,17 +84,17 @@ def open_container(path: Path, max_pixels: int) -> InputContainer:
 
 
 def pick_video(container: InputContainer, name: str) -> VideoStream:
-    """The stream a player would show; cover pictures and chapter thumbnails are not video.
+    """The first that can be decoded; cover pictures and chapter thumbnails are not video.
 
     Raises:
         SourceError: there is none, or no decoder for it.
     """
     streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
     if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["no streams at all"]
-        raise SourceError(f"expected video in {name}, found {' and '.join(kinds)}; choose a file with pictures in it")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if not isinstance(stream, VideoStream) or stream.codec_context is None:
-        raise SourceError(f"expected a codec that ffmpeg decodes in {name}, found an unknown one; convert it to H.264")
-    return stream
+        names = {"video": "a cover picture"}
+        kinds = sorted({names.get(stream.type, stream.type) for stream in container.streams})
+        raise SourceError(f"expected video in {name}, found {' and '.join(kinds) or 'no streams'}; choose another file")
+    for stream in streams:
+        if stream.codec_context is not None:
+            return stream
+    raise SourceError(f"expected a codec that ffmpeg decodes in {name}, found an unknown one; convert it to H.264")

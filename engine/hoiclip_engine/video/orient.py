@@ -8,10 +8,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
+from av.buffer import Buffer
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -63,7 +65,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     except ValueError:
         # PyAV 18.1 cannot list side data of a kind it has no name for, such as EXIF; the angle it still tells.
         return _turned(frame.rotation)
-    return Orientation() if data is None else orientation_from_matrix(bytes(data))
+    return Orientation() if data is None else orientation_from_matrix(bytes(cast(Buffer, data)))
 
 
 def orientation_of_photo(path: Path) -> Orientation | None:

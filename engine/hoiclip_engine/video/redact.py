@@ -36,8 +36,8 @@ def redact(url: str) -> str:
     address, hash_mark, _ = address.partition("#")
     address = _SECRET_IN_PATH.sub(rf"\g<1>{HIDDEN}", address)
     if hash_mark:
-        return f"{match[1]}://{address}#{HIDDEN}"
-    return f"{match[1]}://{address}" + (f"?{_redact_query(query)}" if question_mark else "")
+        return f"{match[0]}{address}#{HIDDEN}"
+    return f"{match[0]}{address}" + (f"?{_redact_query(query)}" if question_mark else "")
 
 
 def _without_user(rest: str) -> str:

@@ -180,7 +180,7 @@ class VideoSource:
             name=self._name,
             width_px=int(rgb.shape[1]),
             height_px=int(rgb.shape[0]),
-            time_base=stream.time_base or first.time_base or Fraction(1, 90_000),
+            time_base=self._time_base(first) or Fraction(1, 90_000),
             frames_declared=stream.frames or None,
             duration_s=_duration_s(self._container, stream),
             average_rate=stream.average_rate,
@@ -191,12 +191,12 @@ class VideoSource:
 
     def _deliver(self, first: VideoFrame) -> Generator[Frame, None, None]:
         config = self._config
-        first_s = seconds(first.pts, first.time_base) or 0.0
+        first_s = seconds(first.pts, self._time_base(first)) or 0.0
         start_s = first_s + config.start_s - _ROUNDING_S
         end_s = math.inf if config.duration_s is None else start_s + config.duration_s
         pts_s = first_s
         for frame in self._frames_around(first, start_s):
-            pts_s = self._clock.next(frame.pts, frame.time_base)
+            pts_s = self._clock.next(frame.pts, self._time_base(frame))
             if pts_s >= end_s or self._delivered == config.max_frames:
                 break
             rgb = self._picture(frame) if pts_s >= start_s else None
@@ -218,9 +218,9 @@ class VideoSource:
 
     def _frames_around(self, first: VideoFrame, start_s: float) -> Iterator[VideoFrame]:
         """All frames from start_s on, and before it as many as are cheap to decode."""
-        if self._config.start_s >= SEEK_FROM_S and first.pts is not None and first.time_base:
-            start_pts = int(start_s / first.time_base)
-            for pts in (start_pts, first.pts) if self._has_index() else ():
+        time_base = self._time_base(first)
+        if self._config.start_s >= SEEK_FROM_S and self._has_index() and first.pts is not None and time_base:
+            for pts in (int(start_s / time_base), first.pts):
                 if not self._decoder.seek(pts):
                     break
                 frames = self._decoder.frames()
@@ -229,6 +229,10 @@ class VideoSource:
                 if frame is not None and frame.pts is not None and frame.pts <= pts:
                     return chain([frame], frames)
         return chain([first], self._decoded)
+
+    def _time_base(self, frame: VideoFrame) -> Fraction | None:
+        """The frame's own; the last frames of a stream, which no packet brought, come without."""
+        return frame.time_base or self._stream.time_base
 
     def _has_index(self) -> bool:
         """Whether seeking can be trusted; in MPEG-TS and raw streams it is a guess."""

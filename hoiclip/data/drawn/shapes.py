@@ -1,9 +1,9 @@
 """Filled outlines: the one thing the drawn world is made of.
 
-A figure, an icon and a cloud are all `Outlines`: polygons in drawing order, each with an ink. An ink names a role ("shirt",
-"main"); the palette that turns roles into colours comes at painting time, so one outline serves every colour. Points are
-(x, y) with y down, in whatever unit the maker chose; `moved` brings them to pixels, where (0, 0) is the corner of the
-first pixel and not its centre. What is drawn, and how it is placed, is not decided here.
+A figure and an icon are both `Outlines`: polygons in drawing order, each with an ink. An ink names a role ("shirt",
+"main"); the palette that turns roles into colours comes at painting time, so one outline serves every colour. Points
+are (x, y) with y down, in whatever unit the maker chose; `moved` brings them to pixels, where (0, 0) is the corner of
+the first pixel and not its centre. What is drawn, and how it is placed, is not decided here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -55,16 +56,30 @@ class Outlines:
     inks: tuple[Ink, ...]
 
     def moved(self, x: float, y: float, *, scale: float = 1.0, angle: float = 0.0, facing: int = 1) -> Outlines:
-        """Mirrored (facing -1), turned clockwise by `angle` radians, scaled, then shifted by (x, y)."""
+        """Turned clockwise by `angle` radians, then mirrored (facing -1), scaled and shifted by (x, y)."""
         turn_cos, turn_sin = scale * math.cos(angle), scale * math.sin(angle)
-        matrix = np.array(((facing * turn_cos, facing * turn_sin), (-turn_sin, turn_cos)))
+        matrix = np.array(((facing * turn_cos, turn_sin), (-facing * turn_sin, turn_cos)))
         return Outlines(self.points_xy @ matrix + (x, y), self.ends, self.convex, self.inks)
 
+    def part(self, first: int, last: int) -> Outlines:
+        """Polygons first, first + 1 ... last - 1, at least one."""
+        begin = self.ends[first - 1] if first else 0
+        ends = tuple(end - begin for end in self.ends[first:last])
+        points = self.points_xy[begin : begin + ends[-1]]
+        return Outlines(points, ends, self.convex[first:last], self.inks[first:last])
 
-def turned(point: Point, *, angle: float, facing: int = 1) -> Point:
-    """One point as `Outlines.moved` mirrors and turns it."""
-    x, y = facing * point[0], point[1]
-    return x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)
+    def then(self, other: Outlines) -> Outlines:
+        """These polygons, and the others in front of them."""
+        ends = self.ends + tuple(end + self.ends[-1] for end in other.ends)
+        points = np.concatenate((self.points_xy, other.points_xy))
+        return Outlines(points, ends, self.convex + other.convex, self.inks + other.inks)
+
+
+def moved_point(point: Point, x: float, y: float, *, scale: float = 1.0, angle: float = 0.0, facing: int = 1) -> Point:
+    """One point as `Outlines.moved` moves it."""
+    turn_cos, turn_sin = scale * math.cos(angle), scale * math.sin(angle)
+    along, down = point[0] * turn_cos - point[1] * turn_sin, point[0] * turn_sin + point[1] * turn_cos
+    return x + facing * along, y + down
 
 
 def capsules(rows: Sequence[Sequence[float]], inks: Sequence[Ink]) -> Outlines:
@@ -102,7 +117,7 @@ class Pen:
 
     def line(self, ink: Ink, points_xy: Sequence[Point], radius: float) -> None:
         """A rounded polyline."""
-        for (x0, y0), (x1, y1) in zip(points_xy[:-1], points_xy[1:], strict=True):
+        for (x0, y0), (x1, y1) in pairwise(points_xy):
             self.polygon(ink, capsules([(x0, y0, x1, y1, radius, radius)], [ink]).points_xy)
 
     def box(self, ink: Ink, x0: float, y0: float, x1: float, y1: float, *, corner: float = 0.0) -> None:

@@ -13,7 +13,7 @@ from hoiclip_kernels.pair_decode.reference import F32, F64, I64, Decoded
 # No fastmath anywhere here: hoi + object² must round like the reference, and NaN must stay NaN.
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _worse(score_n: F64, flat_n: I64, a: int, b: int) -> bool:
     """Whether row a ranks behind row b."""
     if score_n[a] == score_n[b]:
@@ -21,14 +21,14 @@ def _worse(score_n: F64, flat_n: I64, a: int, b: int) -> bool:
     return bool(score_n[a] < score_n[b])
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _swap(score_n: F64, flat_n: I64, hoi_n: I64, a: int, b: int) -> None:
     score_n[a], score_n[b] = score_n[b], score_n[a]
     flat_n[a], flat_n[b] = flat_n[b], flat_n[a]
     hoi_n[a], hoi_n[b] = hoi_n[b], hoi_n[a]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _rise(score_n: F64, flat_n: I64, hoi_n: I64, child: int) -> None:
     while child > 0:
         parent = (child - 1) // 2
@@ -38,7 +38,7 @@ def _rise(score_n: F64, flat_n: I64, hoi_n: I64, child: int) -> None:
         child = parent
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _sink(score_n: F64, flat_n: I64, hoi_n: I64, size: int) -> None:
     """Moves the root down to where it belongs; the root of the heap is its worst row."""
     parent = 0
@@ -54,7 +54,7 @@ def _sink(score_n: F64, flat_n: I64, hoi_n: I64, size: int) -> None:
         parent = child
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _select(
     hoi_prob_qk: F32,
     object_prob_qo: F32,
@@ -133,9 +133,10 @@ def pair_decode(
         hoi_n,
     )
     order = np.lexsort((flat_n[:size], -score_n[:size]))
-    return Decoded(flat_n[order] // num_classes, flat_n[order] % num_classes, hoi_n[order], score_n[order])
+    query_n, class_n = np.divmod(flat_n[order], num_classes)
+    return Decoded(query_n, class_n, hoi_n[order], score_n[order])
 
 
 def _require_indices(name: str, index_k: I64, length: int, stop: int) -> None:
-    if index_k.shape != (length,) or (length and not (0 <= index_k.min() and index_k.max() < stop)):
+    if index_k.shape != (length,) or (length and not (index_k.min() >= 0 and index_k.max() < stop)):
         raise ValueError(f"{name} must hold {length} indices in 0..{stop - 1}, got shape {index_k.shape}")

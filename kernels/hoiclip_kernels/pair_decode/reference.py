@@ -21,6 +21,10 @@ class Decoded(NamedTuple):
     """The HOI that gave the class its score (the first of several equal ones)."""
     score_n: F64
 
+    def rows(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Decoded:
+        """Some of the rows."""
+        return Decoded(self.query_n[index], self.class_n[index], self.hoi_n[index], self.score_n[index])
+
 
 def pair_decode(
     hoi_prob_qk: F32,

@@ -8,7 +8,7 @@ from numba import njit
 from hoiclip_kernels.pair_nms.reference import F32, F64, I64
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _box_iou(a: F32, b: F32) -> float:
     ax1, ay1, ax2, ay2 = np.float64(a[0]), np.float64(a[1]), np.float64(a[2]), np.float64(a[3])
     bx1, by1, bx2, by2 = np.float64(b[0]), np.float64(b[1]), np.float64(b[2]), np.float64(b[3])
@@ -21,7 +21,7 @@ def _box_iou(a: F32, b: F32) -> float:
     return float(common / union) if union > 0 else 0.0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _keep(
     humans: F32, objects: F32, order: I64, group_n: I64, threshold: float, human_power: float, object_power: float
 ) -> I64:

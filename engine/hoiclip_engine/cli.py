@@ -1,0 +1,199 @@
+"""The command line: reads argv, calls a command with typed arguments, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hoiclip import __version__
+from hoiclip.errors import HoiclipError, UsageError
+
+BACKENDS = ("auto", "torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage block."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        Exit code: 0 ok, 2 usage, 3 source, 4 model or engine, 5 backend missing, 6 gate failed, 7 partial result,
+        130 and 143 after SIGINT and SIGTERM.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return _dispatch(arguments)
+    except HoiclipError as error:
+        return _fail(arguments, error, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
+        return 7
+    except MemoryError as error:
+        return _fail(arguments, error, "out of memory; try a smaller --short-side", 1)
+    except Exception as error:
+        said = f"internal error, {type(error).__name__}: {error}; run again with --debug and report it"
+        return _fail(arguments, error, said, 1)
+
+
+def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
+    from hoiclip_engine.video.redact import redact
+
+    if arguments.debug:
+        traceback.print_exception(error)
+    source = getattr(arguments, "source", None)
+    line = " ".join(message.split())
+    if source:
+        line = line.replace(source, redact(source))
+    print(f"hoiclip: {line}", file=sys.stderr)
+    return code
+
+
+def _dispatch(a: argparse.Namespace) -> int:
+    """Imports only what the command needs: `models list` should not load torch."""
+    match a.command:
+        case "run":
+            return _run(a)
+        case "demo":
+            from hoiclip_engine.commands.demo import demo
+
+            return demo(a.out, a.backend)
+        case "models":
+            return _models(a)
+        case "vocab":
+            from hoiclip_engine.commands import vocab
+
+            if a.action == "show":
+                return vocab.show(a.name, a.json)
+            return vocab.build(a.name, a.output, a.clip, a.weights)
+        case _:
+            from hoiclip_engine.commands.doctor import doctor
+
+            return doctor(a.json)
+
+
+def _run(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands.run import Outputs, run
+    from hoiclip_engine.engine import Engine, EngineConfig
+    from hoiclip_engine.models import find_model
+    from hoiclip_engine.pipeline import StreamConfig
+    from hoiclip_engine.track.pair_tracker import TrackConfig
+    from hoiclip_engine.video.source import SourceConfig
+
+    if a.policy == "latest":
+        raise UsageError("--policy latest is for live sources, which this version does not read; leave it out")
+    try:
+        part = SourceConfig(start_s=a.start, duration_s=a.duration, max_frames=a.max_frames)
+        stream = StreamConfig(detect_every=a.detect_every)
+        track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    outputs = Outputs(video=a.output, jsonl=a.jsonl, mot=a.mot, vtt=a.vtt)
+    config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
+    with Engine.load(find_model(a.model), config) as engine:
+        return run(engine, a.source, outputs, stream, part)
+
+
+def _models(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands import models
+
+    match a.action:
+        case "list":
+            return models.list_models()
+        case "info":
+            return models.info(a.model, a.json)
+        case "import":
+            return models.import_official(a.checkpoint, a.output, a.labels)
+        case _:
+            return models.verify(a.model)
+
+
+def _every(text: str) -> int:
+    """--detect-every: a number, or "auto", which is every frame for a file."""
+    if text == "auto":
+        return 1
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hoiclip", description="Human-object interactions in video: who does what with which thing.")
+    parser.add_argument("--version", action="version", version=f"hoiclip {__version__}")
+    common = _Parser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_run(commands.add_parser("run", parents=[common], help="find and track interactions in a video file"))
+    _add_demo(commands.add_parser("demo", parents=[common], help="draw a clip and run on it"))
+    _add_models(commands.add_parser("models", help="list, look into, import and check models"), common)
+    _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
+    doctor = commands.add_parser("doctor", parents=[common], help="what is installed and what auto would take")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_run(p: argparse.ArgumentParser) -> None:
+    p.add_argument("source", metavar="SRC", help="video or image file")
+    p.add_argument("-o", "--output", type=Path, metavar="OUT.mp4", help="annotated video")
+    p.add_argument("--jsonl", metavar="PATH|-", help="every pair of every frame as JSON lines, schema hoiclip/1")
+    p.add_argument("--mot", type=Path, metavar="PATH", help="MOTChallenge text")
+    p.add_argument("--vtt", type=Path, metavar="PATH", help="interactions as WebVTT cues")
+    p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
+    p.add_argument("--backend", default="auto", choices=BACKENDS)
+    p.add_argument("--precision", default="auto", choices=PRECISIONS)
+    p.add_argument("--policy", default="auto", choices=("auto", "lossless", "latest"))
+    p.add_argument("--detect-every", default=1, type=_every, metavar="auto|N", help="look at every Nth frame")
+    p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
+    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
+    p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")
+    p.add_argument("--max-frames", type=int, metavar="N")
+
+
+def _add_demo(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder for the results")
+    p.add_argument("--backend", default="auto", choices=BACKENDS)
+
+
+def _add_models(p: argparse.ArgumentParser, common: _Parser) -> None:
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    actions.add_parser("list", parents=[common], help="models with a name")
+    info = actions.add_parser("info", parents=[common], help="what is in a model file")
+    info.add_argument("model", metavar="NAME|FILE")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    imported = actions.add_parser("import", parents=[common], help="make a model file of an official checkpoint")
+    imported.add_argument("checkpoint", type=Path, metavar="CKPT.pth")
+    imported.add_argument("-o", "--output", type=Path, required=True, metavar="X.safetensors")
+    imported.add_argument("--labels", choices=("hico", "vcoco"), help="default: told by the number of classes")
+    verify = actions.add_parser("verify", parents=[common], help="check that a model file is whole")
+    verify.add_argument("model", metavar="NAME|FILE")
+
+
+def _add_vocab(p: argparse.ArgumentParser, common: _Parser) -> None:
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    show = actions.add_parser("show", parents=[common], help="interactions and prompts of a vocabulary")
+    show.add_argument("name", metavar="hico|vcoco|FILE.json|MODEL")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    build = actions.add_parser("build", parents=[common], help="prompts to text rows, by CLIP's text tower")
+    build.add_argument("name", metavar="hico|vcoco|FILE.json|MODEL")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="ROWS.safetensors")
+    build.add_argument("--clip", default="ViT-B-32-quickgelu", metavar="NAME", help="open_clip's model name")
+    build.add_argument(
+        "--weights", default="openai", metavar="FILE|TAG", help="local CLIP weights, or what open_clip downloads"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""hoiclip demo: draws a short clip, finds and tracks its interactions, and leaves the result to look at."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from hoiclip.data.drawn import draw_clip
+from hoiclip.errors import SinkError
+from hoiclip_engine.commands.console import messages
+from hoiclip_engine.commands.run import Outputs, run
+from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.models import known_models
+from hoiclip_engine.pipeline import StreamConfig
+from hoiclip_engine.sinks.encode import VideoEncoder
+from hoiclip_engine.untrained import untrained_model
+from hoiclip_engine.video.source import SourceConfig
+
+BUNDLED = "drawn"
+WIDTH_PX, HEIGHT_PX, FPS, DURATION_S, SEED = 640, 480, 25.0, 9.0, 7
+TICKS_PER_S = 12_800
+
+
+def demo(folder: Path, backend: str) -> int:
+    """Writes clip.mp4 (as drawn), demo.mp4 (annotated) and demo.jsonl into a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot make the folder {folder}: {error.strerror}; choose another with --out") from error
+    clip = folder / "clip.mp4"
+    with messages.status("Drawing a clip"):
+        draw(clip)
+    model = known_models().get(BUNDLED) or untrained_model()
+    outputs = Outputs(video=folder / "demo.mp4", jsonl=str(folder / "demo.jsonl"))
+    with Engine.load(model, EngineConfig(backend=backend)) as engine:
+        code = run(engine, str(clip), outputs, StreamConfig(), SourceConfig())
+    messages.print(f"Look at {outputs.video}; every pair of every frame is in {outputs.jsonl}.")
+    return code
+
+
+def draw(path: Path) -> None:
+    """The clip, as a video like any other.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    try:
+        encoder = VideoEncoder(path, WIDTH_PX, HEIGHT_PX, Fraction(1, TICKS_PER_S))
+        try:
+            for frame in draw_clip(WIDTH_PX, HEIGHT_PX, FPS, DURATION_S, SEED):
+                encoder.write(frame.rgb, frame.pts_s)
+        finally:
+            encoder.close()
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror}; choose another folder with --out") from error

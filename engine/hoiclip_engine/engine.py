@@ -1,0 +1,171 @@
+"""The engine: a model, a backend, and streams made with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoiclip.checkpoint.model_file import ModelFile, load_model_file
+from hoiclip.errors import UsageError
+from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
+from hoiclip_engine.clock import StageTimes
+from hoiclip_engine.export import STRIDE_PX
+from hoiclip_engine.models import find_model
+from hoiclip_engine.pairs import Pairs
+from hoiclip_engine.pipeline import Stream, StreamConfig
+from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor
+from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess
+from hoiclip_engine.results import FrameResult, RunHeader
+from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
+from hoiclip_engine.video.source import SourceConfig, VideoSource, open_video
+
+PRECISIONS = ("auto", "fp32")
+PLANNED_PRECISIONS = ("bf16", "fp16", "int8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How a model is run."""
+
+    backend: str = "auto"
+    precision: str = "auto"
+    short_side_px: int | None = None
+    """Size the picture is looked at; None: what the model was trained for. Smaller is faster."""
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+
+    def __post_init__(self) -> None:
+        if self.precision in PLANNED_PRECISIONS:
+            raise UsageError(f"precision {self.precision} is not part of this version; use fp32")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"unknown precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
+        if self.short_side_px is not None and self.short_side_px < 32:
+            raise UsageError(f"the short side must be at least 32 px, got {self.short_side_px}")
+
+
+class Engine:
+    """Finds human-object interactions in pictures and streams.
+
+    The backend is compiled for the size of the first picture it sees, and again when another stream needs another.
+    """
+
+    def __init__(self, model: ModelFile, config: EngineConfig | None = None) -> None:
+        self.model = model
+        self.config = config or EngineConfig()
+        self.backend_name: BackendName = choose(self.config.backend)
+        self._sha256 = model.sha256()
+        self._backend: Backend | None = None
+        self._preprocess = self._preprocess_config()
+        enhanced = self.config.postprocess.enhance_top_k is not None
+        self._postprocess = Postprocessor(
+            model.vocabulary, self.config.postprocess, model.rows("hoi_rows") if enhanced else None
+        )
+
+    @staticmethod
+    def load(model: str | Path, config: EngineConfig | None = None) -> Engine:
+        """A bundled model by name, or a model file.
+
+        Raises:
+            ModelError: there is no such model, or the file is damaged.
+            BackendMissing: the wanted backend is not installed.
+        """
+        return Engine(load_model_file(find_model(model)), config)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.model.vocabulary
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the compiled model; the engine can be used again."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+
+    def detect(self, rgb: NDArray[np.uint8]) -> Pairs:
+        """Triplets of one picture (H, W, 3), by the official rules."""
+        self._compile_for(rgb.shape[0], rgb.shape[1])
+        return self._detect(rgb, StageTimes())
+
+    def stream(
+        self, source: str | Path, config: StreamConfig | None = None, part: SourceConfig | None = None
+    ) -> Iterator[FrameResult]:
+        """Results of every frame of a file; memory stays flat.
+
+        Raises:
+            SourceError: nothing can be read from the source.
+        """
+        yield from self.open(source, config, part)
+
+    def open(self, source: str | Path, config: StreamConfig | None = None, part: SourceConfig | None = None) -> Stream:
+        """Like `stream`, with header and summary. The model is compiled here, so that frames come at once."""
+        video = open_video(source, part)
+        try:
+            self._compile_for(video.info.height_px, video.info.width_px)
+            tracker = PairTracker(
+                self.config.track,
+                num_verbs=len(self.vocabulary.verbs),
+                person_label=self.vocabulary.objects.index("person") if "person" in self.vocabulary.objects else -1,
+            )
+            return Stream(
+                self._header(video),
+                video,
+                lambda frame, times: self._detect(frame.rgb, times),
+                tracker,
+                config or StreamConfig(),
+            )
+        except BaseException:
+            video.close()
+            raise
+
+    def _header(self, video: VideoSource) -> RunHeader:
+        return RunHeader(
+            model=self.model.name,
+            model_sha256=self._sha256,
+            notice=self.model.notice,
+            vocabulary=self.vocabulary,
+            backend=self.backend_name,
+            source=video.info.name,
+            width_px=video.info.width_px,
+            height_px=video.info.height_px,
+            time_base=video.info.time_base,
+        )
+
+    def _preprocess_config(self) -> PreprocessConfig:
+        model = self.model.config
+        short = self.config.short_side_px or model.short_side_px
+        return PreprocessConfig(
+            short_side_px=short,
+            max_side_px=round(model.max_side_px * short / model.short_side_px),
+            clip_side_px=model.clip_image_px,
+        )
+
+    def _compile_for(self, height_px: int, width_px: int) -> None:
+        rows, columns = canvas_for(height_px, width_px, self._preprocess, STRIDE_PX)
+        canvas_hw = (max(rows, 2 * STRIDE_PX), max(columns, 2 * STRIDE_PX))
+        if self._backend is not None and self._backend.canvas_hw == canvas_hw:
+            return
+        self.close()
+        self._backend = load_backend(self.backend_name, self.model, canvas_hw)
+
+    def _detect(self, rgb: NDArray[np.uint8], times: StageTimes) -> Pairs:
+        assert self._backend is not None
+        with times.measure("preprocess"):
+            model_input = preprocess(rgb, replace(self._preprocess, canvas_hw=self._backend.canvas_hw))
+        with times.measure("infer"):
+            raw = self._backend(model_input)
+        with times.measure("postprocess"):
+            return self._postprocess(raw, model_input.original_hw[0])

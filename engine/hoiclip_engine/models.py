@@ -1,0 +1,41 @@
+"""Models by name: those bundled with the package and those a user has imported into their own folder."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from hoiclip.cache import cache_folder
+from hoiclip.errors import ModelError
+
+SUFFIX = ".safetensors"
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Where names are looked up, in this order."""
+    return Path(str(resources.files("hoiclip"))) / "models", cache_folder("models")
+
+
+def known_models() -> dict[str, Path]:
+    """Name to file."""
+    found: dict[str, Path] = {}
+    for folder in model_folders():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_model(model: str | Path) -> Path:
+    """The file of a name, or the file itself.
+
+    Raises:
+        ModelError: neither a file nor a known name.
+    """
+    path = Path(model)
+    if path.is_file():
+        return path
+    named = known_models()
+    if str(model) in named:
+        return named[str(model)]
+    have = f"known names: {', '.join(named)}" if named else "no model is bundled yet"
+    raise ModelError(f"expected a model file or a known name, found neither for {str(model)!r}; {have}")

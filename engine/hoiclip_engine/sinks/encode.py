@@ -1,0 +1,134 @@
+"""Writes RGB pictures with their own times into a video file.
+
+Variable frame rates, gaps and late starts survive: every picture is stored at the tick nearest to its time.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from hoiclip_engine.video.color import HD_HEIGHT_PX, default_matrix
+
+MATROSKA_TIME_BASE = Fraction(1, 1000)
+FALLBACK_TIME_BASE = Fraction(1, 90_000)
+_MIN_TICKS_PER_S = 10_000
+_MAX_TICKS_PER_S = 1_000_000
+_MPEG4_TIME_BASE = Fraction(1, 60_000)  # MPEG-4 part 2 counts with 16 bits
+_NOMINAL_STEP_S = 0.04
+_AVCOL_BT709, _AVCOL_SMPTE170M = 1, 6
+
+
+def output_time_base(source: Fraction, suffix: str) -> Fraction:
+    """Ticks in which the source's own times are whole numbers, fine enough for times between them."""
+    if suffix == ".mkv":
+        return MATROSKA_TIME_BASE
+    ticks_per_s = source.denominator
+    if source <= 0 or ticks_per_s > _MAX_TICKS_PER_S:
+        return FALLBACK_TIME_BASE
+    while ticks_per_s < _MIN_TICKS_PER_S:
+        ticks_per_s *= 2
+    return Fraction(1, ticks_per_s)
+
+
+class VideoEncoder:
+    """One H.264 stream in one file; MPEG-4 part 2 where ffmpeg was built without x264."""
+
+    def __init__(self, path: Path, width_px: int, height_px: int, time_base: Fraction) -> None:
+        """Creates the file.
+
+        Raises:
+            av.FFmpegError, OSError, ValueError: it cannot be created or no encoder takes this size.
+        """
+        self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        self._time_base = time_base if self._codec == "libx264" else max(time_base, _MPEG4_TIME_BASE)
+        # Without movie_timescale the start of an MP4 is rounded to milliseconds.
+        options = {} if path.suffix == ".mkv" else {}
+        self._container: OutputContainer = av.open(str(path), mode="w", options=options)
+        # 4:2:0 needs even sizes.
+        self._width_px, self._height_px = width_px + width_px % 2, height_px + height_px % 2
+        self._reformatter = VideoReformatter()
+        self._last_pts: int | None = None
+        self._shift_s = 0.0
+        self._step = max(1, round(_NOMINAL_STEP_S / self._time_base))
+        self._stream = self._add_stream()
+        try:
+            self._container.start_encoding()  # else a folder without permission would show only after many frames
+        except BaseException:
+            self._container.close()
+            raise
+
+    def write(self, rgb: NDArray[np.uint8], pts_s: float) -> None:
+        """Pictures come in order; one at the same tick as the last moves to the next tick.
+
+        Raises:
+            av.FFmpegError, OSError, ValueError, OverflowError: the encoder or the disk refuses.
+        """
+        if self._last_pts is None:
+            # MP4 has no times before zero; shifted, no picture is lost.
+            self._shift_s = max(0.0, -pts_s)
+        pts = round((pts_s + self._shift_s) / self._time_base)
+        if self._last_pts is not None:
+            pts = max(pts, self._last_pts + 1)
+            self._step = pts - self._last_pts
+        self._last_pts = pts
+        frame = self._frame(rgb)
+        frame.pts, frame.time_base = pts, self._time_base
+        self._mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Writes what is still under way and ends the file.
+
+        Raises:
+            av.FFmpegError, OSError: the disk refuses.
+        """
+        try:
+            if self._last_pts is not None:
+                self._mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+
+    def _add_stream(self) -> VideoStream:
+        stream = cast(VideoStream, self._container.add_stream(self._codec, rate=round(1 / _NOMINAL_STEP_S)))
+        context = stream.codec_context
+        stream.width, stream.height, stream.pix_fmt = self._width_px, self._height_px, "yuv420p"
+        context.time_base = stream.time_base = self._time_base
+        context.color_range = ColorRange.MPEG
+        context.colorspace = _AVCOL_BT709 if self._height_px >= HD_HEIGHT_PX else _AVCOL_SMPTE170M
+        # Without B-frames decoding order is showing order, and no file begins before its first picture.
+        context.max_b_frames = 0
+        context.gop_size = 60
+        if self._codec == "libx264":
+            context.options = {"preset": "veryfast", "crf": "20"}
+        else:
+            context.bit_rate = max(1_000_000, 4 * self._width_px * self._height_px)
+        return stream
+
+    def _frame(self, rgb: NDArray[np.uint8]) -> VideoFrame:
+        height_px, width_px = rgb.shape[:2]
+        if (width_px, height_px) != (self._width_px, self._height_px):
+            below_px, right_px = self._height_px - height_px, self._width_px - width_px
+            rgb = np.asarray(cv2.copyMakeBorder(rgb, 0, below_px, 0, right_px, cv2.BORDER_REPLICATE), np.uint8)
+        return self._reformatter.reformat(
+            VideoFrame.from_ndarray(rgb, format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=default_matrix(self._height_px),
+            dst_color_range=ColorRange.MPEG,
+        )
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            # The container asks how long the last picture stays; as long as the one before is the best guess.
+            packet.duration = self._step
+            self._container.mux(packet)

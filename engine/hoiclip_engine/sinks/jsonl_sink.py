@@ -1,0 +1,221 @@
+"""Writes results as JSON lines, schema hoiclip/1: a header, frames, events as they happen, a summary.
+
+Every line is complete when it is written, so that a killed run leaves a readable file. Only the summary holds wall
+times: the rest of two runs over the same input is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from hoiclip.errors import SinkError
+from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.pairs import Event, TrackedPairs
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+
+SCHEMA = "hoiclip/1"
+MIN_LISTED_SCORE = 0.05
+"""Verbs that are neither active nor at least this likely are left out: a line has dozens otherwise."""
+_SCORE_DIGITS = 4
+_BOX_DIGITS = 1
+_TIME_DIGITS = 6
+
+
+class JsonlSink:
+    """A file of JSON lines, or stdout for "-"."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Touches no file."""
+        self._name = os.fspath(path)
+        self._file: TextIO | None = None
+
+    def start(self, header: RunHeader) -> None:
+        """Creates the file and writes the header.
+
+        Raises:
+            SinkError: the file cannot be created.
+        """
+        try:
+            self._file = sys.stdout if self._name == "-" else _create(self._name)
+        except (OSError, ValueError) as error:
+            raise self._failure(error) from None
+        self._vocabulary = header.vocabulary
+        self._size_px = header.width_px, header.height_px
+        self._put(_header(header))
+
+    def write(self, result: FrameResult) -> None:
+        """Writes a frame, then the events it showed.
+
+        Raises:
+            SinkError: the disk is full, or nobody reads the pipe any more.
+        """
+        frame = result.frame
+        line: dict[str, Any] = {
+            "type": "frame",
+            "index": result.index,
+            "pts_s": _number(result.pts_s, _TIME_DIGITS),
+            "detected": result.detected,
+        }
+        if (frame.width_px, frame.height_px) != self._size_px:
+            line |= {"width_px": frame.width_px, "height_px": frame.height_px}
+        line["pairs"] = [_pair(result.pairs, row, self._vocabulary) for row in range(len(result.pairs))]
+        self._put(line)
+        for event in result.events:
+            self._put(_event(event, self._vocabulary))
+
+    def finish(self, summary: RunSummary) -> None:
+        """Writes the closing events and the summary, and closes the file.
+
+        Raises:
+            SinkError: as in write.
+        """
+        if self._file is None:
+            return
+        for event in summary.closing_events:
+            self._put(_event(event, self._vocabulary))
+        self._put(_summary(summary))
+        self._close()
+
+    def _put(self, line: dict[str, Any]) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except (OSError, ValueError) as error:
+            raise self._failure(error) from None
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None and file is not sys.stdout:
+            try:
+                file.close()
+            except OSError as error:
+                raise self._failure(error) from None
+
+    def _failure(self, error: OSError | ValueError) -> SinkError:
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError, ValueError):
+            if file is not None and file is not sys.stdout:
+                file.close()
+        where = "stdout" if self._name == "-" else self._name
+        if isinstance(error, BrokenPipeError):
+            _drop_stdout(file)
+            return SinkError(f"cannot write results to {where}: its reader has gone away; let it read to the end")
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+        return SinkError(f"cannot write results to {where}: {reason}; choose another place")
+
+
+def _create(name: str) -> TextIO:
+    return Path(name).open("w", encoding="ascii", newline="\n")  # not the newline of Windows
+
+
+def _drop_stdout(file: TextIO | None) -> None:
+    """Python flushes stdout once more when it ends, and would complain about the broken pipe again."""
+    if file is not None and file is sys.stdout:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+
+
+def _header(header: RunHeader) -> dict[str, Any]:
+    vocabulary = header.vocabulary
+    notice = {"notice": header.notice} if header.notice else {}
+    return {
+        "type": "header",
+        "schema": SCHEMA,
+        "model": header.model,
+        "model_sha256": header.model_sha256,
+        **notice,
+        "vocabulary": {
+            "name": vocabulary.name,
+            "sha256": vocabulary.sha256,
+            "objects": len(vocabulary.objects),
+            "verbs": len(vocabulary.verbs),
+        },
+        "backend": header.backend,
+        "source": header.source,
+        "width_px": header.width_px,
+        "height_px": header.height_px,
+        "time_base": f"{header.time_base.numerator}/{header.time_base.denominator}",
+    }
+
+
+def _pair(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> dict[str, Any]:
+    has_object = int(pairs.object[row]) >= 0
+    return {
+        "pair": int(pairs.pair[row]),
+        "human": int(pairs.human[row]),
+        "object": int(pairs.object[row]) if has_object else None,
+        "human_box_xyxy": _box(pairs.human_boxes_xyxy[row]),
+        "object_box_xyxy": _box(pairs.object_boxes_xyxy[row]) if has_object else None,
+        "label": _label(int(pairs.label[row]), vocabulary),
+        "score": _number(float(pairs.score[row]), _SCORE_DIGITS),
+        "verbs": _verbs(pairs, row, vocabulary),
+    }
+
+
+def _verbs(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    scores, active = pairs.verb_scores[row], pairs.verb_active[row]
+    listed = np.flatnonzero((scores >= MIN_LISTED_SCORE) | active)
+    best_first = listed[np.argsort(-scores[listed], kind="stable")]
+    return [
+        {
+            "verb": vocabulary.verb_name(int(verb)),
+            "score": _number(float(scores[verb]), _SCORE_DIGITS),
+            "active": bool(active[verb]),
+        }
+        for verb in best_first
+    ]
+
+
+def _event(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
+    return {
+        "type": "event",
+        "event": event.event,
+        "pair": event.pair,
+        "human": event.human,
+        "object": event.object if event.object >= 0 else None,
+        "label": _label(event.label, vocabulary),
+        "verb": vocabulary.verb_name(event.verb),
+        "pts_s": _number(event.pts_s, _TIME_DIGITS),
+    }
+
+
+def _summary(summary: RunSummary) -> dict[str, Any]:
+    return {
+        "type": "summary",
+        "decoded": summary.decoded,
+        "detected": summary.detected,
+        "dropped": summary.dropped,
+        "decode_errors": summary.decode_errors,
+        "pts_repaired": summary.pts_repaired,
+        "pairs": summary.pairs,
+        "events": summary.events,
+        "interrupted": summary.interrupted,
+        "wall_s": _number(summary.wall_s, 3),
+        "stage_ms": {
+            stage: {name: _number(value, 3) for name, value in times.items()}
+            for stage, times in summary.stage_ms.items()
+        },
+    }
+
+
+def _label(label: int, vocabulary: Vocabulary) -> str | None:
+    return vocabulary.object_name(label) or None
+
+
+def _box(box_xyxy: np.ndarray[Any, np.dtype[np.float32]]) -> list[float | None]:
+    return [_number(float(value), _BOX_DIGITS) for value in box_xyxy]
+
+
+def _number(value: float, digits: int) -> float | None:
+    """Rounded; null for what JSON has no number for."""
+    return round(value, digits) + 0.0 if math.isfinite(value) else None  # + 0.0 turns -0.0 into 0.0

@@ -1,0 +1,122 @@
+"""Writes the annotated video: the input's pictures at the input's times, with pairs drawn in.
+
+Drawing is annotate.py, encoding is encode.py; this file knows files: what may be overwritten and what is left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import av
+
+from hoiclip.errors import SinkError, UsageError
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.sinks.annotate import Annotator
+from hoiclip_engine.sinks.encode import VideoEncoder, output_time_base
+from hoiclip_engine.sinks.letterbox import letterbox
+
+SUFFIXES = (".mp4", ".mkv", ".mov")
+_WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
+
+
+class VideoSink:
+    """One video file. It gets its name when it is whole: until then it is NAME.part.SUFFIX beside it."""
+
+    def __init__(self, path: str | Path, overlay: bool = True) -> None:
+        """Touches no file.
+
+        Args:
+            path: ends in .mp4, .mkv or .mov.
+            overlay: whether pairs are drawn in.
+
+        Raises:
+            UsageError: the file name has another ending.
+        """
+        self._path = Path(path)
+        if self._path.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"expected a video name ending in {', '.join(SUFFIXES)}, found {path}; rename it")
+        self._part = self._path.with_name(f"{self._path.stem}.part{self._path.suffix.lower()}")
+        self._overlay = overlay
+        self._frames = 0
+        self._encoder: VideoEncoder | None = None
+
+    def start(self, header: RunHeader) -> None:
+        """Creates the file.
+
+        Raises:
+            UsageError: it would overwrite its own source.
+            SinkError: it cannot be created.
+        """
+        if _same_file(self._path, header.source):
+            raise UsageError(f"expected another output than the source {self._path}; choose another name")
+        if self._path.is_dir():
+            raise SinkError(f"expected a file name for the video, found the directory {self._path}; name a file in it")
+        if not self._path.parent.is_dir():
+            raise SinkError(f"cannot write {self._path}: its folder is not there; make it first")
+        self._width_px, self._height_px = header.width_px, header.height_px
+        self._annotator = Annotator(header.vocabulary)
+        time_base = output_time_base(header.time_base, self._part.suffix)
+        try:
+            self._encoder = VideoEncoder(self._part, self._width_px, self._height_px, time_base)
+        except _WRITE_ERRORS as error:
+            raise self._failure(error) from None
+
+    def write(self, result: FrameResult) -> None:
+        """Adds one picture.
+
+        Raises:
+            SinkError: the disk is full or the encoder refuses; nothing is left of the file then.
+        """
+        if self._encoder is None:
+            return
+        frame, pairs = result.frame, result.pairs
+        size_px = self._width_px, self._height_px
+        if (frame.width_px, frame.height_px) != size_px:
+            fit = letterbox(frame.width_px, frame.height_px, *size_px)
+            frame, pairs = fit.frame(frame, *size_px), fit.pairs(pairs)
+        rgb = self._annotator.draw(frame, pairs) if self._overlay else frame.rgb
+        try:
+            self._encoder.write(rgb, frame.pts_s)
+        except _WRITE_ERRORS as error:
+            raise self._failure(error) from None
+        self._frames += 1
+
+    def finish(self, summary: RunSummary) -> None:
+        """Ends the file and gives it its name; a run without a frame leaves no file.
+
+        Raises:
+            SinkError: the disk is full.
+        """
+        if self._encoder is None:
+            return
+        try:
+            self._encoder.close()
+            if self._frames:
+                os.replace(self._part, self._path)
+            else:
+                self._part.unlink(missing_ok=True)
+        except _WRITE_ERRORS as error:
+            raise self._failure(error) from None
+        self._encoder = None
+
+    def _failure(self, error: Exception) -> SinkError:
+        """Gives the disk back what was written; the error to raise."""
+        encoder, self._encoder = self._encoder, None
+        with contextlib.suppress(*_WRITE_ERRORS):
+            if encoder is not None:
+                encoder.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:
+            return SinkError(f"cannot write {self._path}: {os.strerror(error.errno)}; choose another place")
+        what = f"{type(error).__name__} from the encoder or container"
+        return SinkError(f"cannot write {self._path}: {what}; try a name that ends in .mkv")
+
+
+def _same_file(path: Path, source: str) -> bool:
+    try:
+        return path.samefile(source)
+    except (OSError, ValueError):
+        return False

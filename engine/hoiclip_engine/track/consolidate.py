@@ -1,0 +1,118 @@
+"""From the triplets of one image to its humans, objects and pairs, each of them once.
+
+The model's 64 query pairs repeat the same human and object with slightly different boxes. Here they become one list of
+boxes and one list of pairs with a score per verb. Nothing here knows of time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hoiclip.vocabulary import NO_OBJECT
+from hoiclip_engine.pairs import F32, F64, I64, Bool, Pairs
+from hoiclip_kernels.box_iou import box_iou
+
+_ABSENT = -1
+"""Object of a pair in which a person acts without one."""
+_DROPPED = -2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """E boxes and P pairs of one image. Humans are boxes whose label is the person label; best score first."""
+
+    boxes_xyxy: F32
+    """(E, 4)"""
+    labels: I64
+    """(E,) object index; the person label for humans, also where it is -1."""
+    scores: F64
+    """(E,) best triplet that contains the box."""
+    human: I64
+    """(P,) index of the human's box."""
+    object: I64
+    """(P,) index of the object's box, -1 where there is none."""
+    pair_scores: F64
+    """(P,) best triplet of the pair."""
+    verb_scores: F64
+    """(P, V) best interaction score of each verb, 0 where the pair has no triplet of it."""
+
+
+def consolidate(
+    pairs: Pairs, *, num_verbs: int, person_label: int, same_overlap: float = 0.6, confused_overlap: float = 0.8
+) -> Scene:
+    """Merges duplicates, the better score leading.
+
+    Args:
+        pairs: N triplets; those with boxes that are empty or not finite are passed over.
+        num_verbs: V.
+        person_label: object index of "person", -1 where the vocabulary has none. Such an object is a human like others,
+            so that the pair of two people names both of them.
+        same_overlap: IoU from which two boxes of one label are one thing.
+        confused_overlap: IoU from which two object boxes of different labels are one thing under two names; the worse
+            name goes, and its triplets with it.
+
+    Raises:
+        ValueError: a verb index is not below num_verbs.
+    """
+    if len(pairs) and not (pairs.verb.min() >= 0 and pairs.verb.max() < num_verbs):
+        raise ValueError(f"verbs must be 0..{num_verbs - 1}, got {pairs.verb.min()}..{pairs.verb.max()}")
+    has_object = pairs.label != NO_OBJECT
+    rows = np.flatnonzero(_solid(pairs.human_boxes_xyxy) & (~has_object | _solid(pairs.object_boxes_xyxy)))
+    with_object = rows[has_object[rows]]
+
+    # Humans come first, so that of two equal scores the human's own box leads.
+    boxes = np.concatenate([pairs.human_boxes_xyxy[rows], pairs.object_boxes_xyxy[with_object]])
+    labels = np.concatenate([np.full(len(rows), person_label), pairs.label[with_object]])
+    scores = np.concatenate([pairs.score[rows], pairs.score[with_object]])
+    is_human = np.arange(len(boxes)) < len(rows)
+    owner, leaders = _group(boxes, labels, scores, is_human, same_overlap, confused_overlap)
+
+    human = owner[: len(rows)]
+    object_ = np.full(len(rows), _ABSENT)
+    object_[has_object[rows]] = owner[len(rows) :]
+    kept = (object_ != _DROPPED) & (object_ != human)
+    rows, human, object_ = rows[kept], human[kept], object_[kept]
+    keys, pair_of_row = np.unique(np.stack([human, object_], axis=1), axis=0, return_inverse=True)
+    pair_of_row = pair_of_row.reshape(-1)  # numpy 2.0 alone gives it a second axis
+
+    pair_scores, verb_scores = np.zeros(len(keys)), np.zeros((len(keys), num_verbs))
+    np.maximum.at(pair_scores, pair_of_row, pairs.score[rows])
+    np.maximum.at(verb_scores, (pair_of_row, pairs.verb[rows]), pairs.verb_score[rows])
+    return Scene(
+        boxes_xyxy=boxes[leaders].astype(np.float32),
+        labels=labels[leaders],
+        scores=scores[leaders],
+        human=keys[:, 0],
+        object=keys[:, 1],
+        pair_scores=pair_scores,
+        verb_scores=verb_scores,
+    )
+
+
+def _group(
+    boxes_xyxy: F32, labels: I64, scores: F64, is_human: Bool, same_overlap: float, confused_overlap: float
+) -> tuple[I64, I64]:
+    """Greedy by score: (N,) group of every box, _DROPPED for a worse name; and the row that leads each group."""
+    owner = np.full(len(boxes_xyxy), _ABSENT)
+    leaders: list[int] = []
+    for row in np.argsort(-scores, kind="stable"):
+        if owner[row] != _ABSENT:
+            continue
+        overlap = box_iou(boxes_xyxy[None, row], boxes_xyxy)[0]
+        free: Bool = owner == _ABSENT
+        same_label: Bool = labels == labels[row]
+        owner[free & same_label & (overlap >= same_overlap)] = len(leaders)
+        owner[row] = len(leaders)
+        leaders.append(int(row))
+        if not is_human[row]:
+            owner[free & ~same_label & ~is_human & (overlap >= confused_overlap)] = _DROPPED
+    return owner, np.array(leaders, np.int64)
+
+
+def _solid(boxes_xyxy: F32) -> Bool:
+    """(N,) whether a box is finite and has an area."""
+    with np.errstate(invalid="ignore"):
+        has_area = boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]
+    return np.asarray(np.isfinite(boxes_xyxy).all(axis=1) & has_area.all(axis=1))

@@ -1,0 +1,199 @@
+"""Follows human-object pairs through a stream: identities, smoothed scores, and when each verb starts and ends.
+
+A pair is the meeting of two entity tracks, so its identity is as good as theirs: the cup stays the same cup when it
+passes from hand to hand, and each hand makes a pair of its own. Deciding when to detect is the pipeline's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from hoiclip.vocabulary import NO_OBJECT
+from hoiclip_engine.pairs import I64, Bool, Event, Pairs, TrackedPairs
+from hoiclip_engine.track.consolidate import Scene, consolidate
+from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
+from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbSwitch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackConfig:
+    """How pairs are followed from frame to frame."""
+
+    min_score: float = 0.3
+    """Score of its best triplet from which a pair counts as seen."""
+    same_overlap: float = 0.6
+    """IoU from which two boxes of one label in one image are one thing."""
+    confused_overlap: float = 0.8
+    """IoU from which two object boxes with different labels are one thing; the better label stays."""
+    hold_s: float = 0.3
+    """Seconds that a pair is still shown after a look that missed it."""
+    lost_after_s: float = 1.0
+    """Seconds without being seen after which a pair ends."""
+    entity: EntityConfig = field(default_factory=EntityConfig)
+    """Humans and objects; a score above min_score or a time below lost_after_s gives way to those."""
+    verb: VerbConfig = field(default_factory=VerbConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_score <= 1:
+            raise ValueError(f"min_score must be in [0, 1], got {self.min_score}")
+        for name in ("same_overlap", "confused_overlap"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        if not self.hold_s >= 0:
+            raise ValueError(f"hold_s must be 0 or more, got {self.hold_s}")
+        if not self.lost_after_s > 0:
+            raise ValueError(f"lost_after_s must be positive, got {self.lost_after_s}")
+
+    def for_entities(self) -> EntityConfig:
+        """`entity`, widened so that no pair worth showing fails for want of a box with an identity."""
+        return replace(
+            self.entity,
+            low_score=min(self.entity.low_score, self.min_score),
+            high_score=min(self.entity.high_score, self.min_score),
+            lost_after_s=max(self.entity.lost_after_s, self.lost_after_s),
+        )
+
+
+class PairTracker:
+    """Gives pairs an identity. Ids count from 1 and are never used again. Call it from one thread."""
+
+    def __init__(self, config: TrackConfig | None = None, *, num_verbs: int, person_label: int = 0) -> None:
+        """
+        Args:
+            num_verbs: V of the vocabulary.
+            person_label: index of "person" among the vocabulary's objects, -1 if it has none.
+        """
+        self.config = config or TrackConfig()
+        self._num_verbs = num_verbs
+        self._person_label = person_label
+        self._entities = EntityTracker(self.config.for_entities())
+        self._average = RunningAverage(1 + num_verbs, self.config.verb.half_life_s)  # column 0: the pair's own score
+        self._switch = VerbSwitch(num_verbs, self.config.verb)
+        self._table = np.empty((0, 4), np.int64)  # pair, human, object, label; ordered by pair
+        self._seen_s = np.empty(0)
+        self._looked_s = self._now_s = -np.inf
+        self._last_pair = 0
+
+    @property
+    def pair_count(self) -> int:
+        """Distinct pairs seen so far."""
+        return self._last_pair
+
+    def update(self, pairs: Pairs, pts_s: float) -> tuple[TrackedPairs, tuple[Event, ...]]:
+        """Takes the triplets found in a frame.
+
+        Raises:
+            ValueError: time is not finite or runs backwards, or a verb is not in the vocabulary.
+        """
+        check_time(pts_s, self._now_s)
+        config = self.config
+        scene = consolidate(
+            pairs,
+            num_verbs=self._num_verbs,
+            person_label=self._person_label,
+            same_overlap=config.same_overlap,
+            confused_overlap=config.confused_overlap,
+        )
+        lost = self._drop_lost(pts_s)
+        ids = self._entities.update(scene.boxes_xyxy, scene.scores, scene.labels, pts_s)
+        self._now_s = self._looked_s = pts_s
+        rows, scene_rows = self._recognise(scene, ids)
+        scores = np.concatenate([scene.pair_scores[:, None], scene.verb_scores], axis=1)[scene_rows]
+        averages = self._average.observe(rows, scores, pts_s)
+        self._seen_s[rows] = pts_s
+        changes = self._switch.observe(rows, averages[:, 1:], pts_s)
+        events = [self._event(change.row, change.verb, change.starts, change.pts_s) for change in changes]
+        return self._alive(pts_s), (*lost, *events)
+
+    def predict(self, pts_s: float) -> tuple[TrackedPairs, tuple[Event, ...]]:
+        """Where the pairs are in a frame that nobody looked at; ends those not seen for too long.
+
+        Raises:
+            ValueError: time is not finite or runs backwards.
+        """
+        check_time(pts_s, self._now_s)
+        lost = self._drop_lost(pts_s)
+        self._now_s = pts_s
+        return self._alive(pts_s), lost
+
+    def finish(self) -> tuple[Event, ...]:
+        """The stream is over: ends what is going on, each at the time its pair was last seen."""
+        return self._drop(np.ones(len(self._table), bool))
+
+    def rescale(self, sx: float, sy: float) -> None:
+        """The stream goes on with sx times as many pixels across and sy times as many down."""
+        self._entities.rescale(sx, sy)
+
+    def _recognise(self, scene: Scene, ids: I64) -> tuple[I64, I64]:
+        """Rows of the table and the pairs of the scene that they are; new pairs get new rows."""
+        human = ids[scene.human]
+        object_ = np.where(scene.object >= 0, np.append(ids, NO_TRACK)[scene.object], NO_TRACK)
+        named = (human != NO_TRACK) & ((scene.object < 0) | (object_ != NO_TRACK))
+        found = np.flatnonzero(named & (scene.pair_scores >= self.config.min_score))
+        label = np.where(scene.object >= 0, np.append(scene.labels, NO_OBJECT)[scene.object], NO_OBJECT)
+
+        known = {(h, o): row for row, (_, h, o, _) in enumerate(self._table.tolist())}
+        keys = list(zip(human[found].tolist(), object_[found].tolist(), strict=True))
+        new = [n for n, key in zip(found.tolist(), keys, strict=True) if key not in known]
+        self._add(np.stack([human[new], object_[new], label[new]], axis=1))
+        known |= {(h, o): row for row, (_, h, o, _) in enumerate(self._table.tolist())}
+        return np.array([known[key] for key in keys], np.int64), found
+
+    def _add(self, members: I64) -> None:
+        """New rows from (N, 3) human, object and label."""
+        pair = self._last_pair + 1 + np.arange(len(members))
+        self._last_pair += len(members)
+        self._table = np.concatenate([self._table, np.concatenate([pair[:, None], members], axis=1)])
+        self._seen_s = np.append(self._seen_s, np.full(len(members), self._now_s))
+        self._average.add(len(members))
+        self._switch.add(len(members))
+
+    def _drop_lost(self, pts_s: float) -> tuple[Event, ...]:
+        return self._drop(pts_s - self._seen_s > self.config.lost_after_s)
+
+    def _drop(self, rows: Bool) -> tuple[Event, ...]:
+        """Forgets pairs and returns the ends of their verbs."""
+        if not rows.any():
+            return ()
+        events = tuple(
+            self._event(row, verb, False, float(self._seen_s[row]))
+            for row in np.flatnonzero(rows).tolist()
+            for verb in self._switch.active_verbs(row)
+        )
+        self._table, self._seen_s = self._table[~rows], self._seen_s[~rows]
+        self._average.keep(~rows)
+        self._switch.keep(~rows)
+        return events
+
+    def _event(self, row: int, verb: int, starts: bool, pts_s: float) -> Event:
+        pair, human, object_, label = self._table[row].tolist()
+        return Event(
+            event="start" if starts else "end",
+            pair=pair,
+            human=human,
+            object=object_,
+            label=label,
+            verb=verb,
+            pts_s=pts_s,
+        )
+
+    def _alive(self, pts_s: float) -> TrackedPairs:
+        """The pairs that the last look saw, or that were seen at most hold_s ago."""
+        entities = self._entities.predict(pts_s)
+        rows = np.flatnonzero((self._seen_s >= self._looked_s) | (pts_s - self._seen_s <= self.config.hold_s))
+        pair, human, object_, label = self._table[rows].T
+        where_human = np.searchsorted(entities.ids, human)
+        where_object = np.searchsorted(entities.ids, np.where(object_ == NO_TRACK, human, object_))
+        return TrackedPairs(
+            pair=pair,
+            human=human,
+            object=object_,
+            human_boxes_xyxy=entities.boxes_xyxy[where_human],
+            object_boxes_xyxy=entities.boxes_xyxy[where_object],
+            label=label,
+            score=self._average.mean[rows, 0].astype(np.float32),
+            verb_scores=self._average.mean[rows, 1:].astype(np.float32),
+            verb_active=self._switch.active[rows],
+        )

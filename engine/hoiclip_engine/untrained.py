@@ -1,0 +1,57 @@
+"""A small model with random weights: everything runs, nothing it says is true. It stands in until one is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hoiclip.cache import cache_folder
+from hoiclip.checkpoint.model_file import save_model_file
+from hoiclip.model.config import ModelConfig
+from hoiclip.vocabulary import load_vocabulary
+
+CONFIG = ModelConfig(
+    short_side_px=192,
+    max_side_px=320,
+    backbone_depths=(1, 1, 1, 1),
+    backbone_width=16,
+    hidden=64,
+    heads=4,
+    feedforward=128,
+    encoder_layers=2,
+    instance_layers=2,
+    queries=16,
+    clip_image_px=64,
+    clip_patch_px=16,
+    clip_width=64,
+    clip_layers=2,
+    clip_heads=2,
+    clip_embed=64,
+    interaction_layers=2,
+    interaction_heads=2,
+    interaction_feedforward=128,
+)
+NOTICE = "this model is untrained: its weights are random and its pairs mean nothing"
+VERSION = 1
+"""Raise it when CONFIG or the layout of the weights changes."""
+
+
+def untrained_model(seed: int = 0) -> Path:
+    """The file of a small HICO-shaped model with random weights, written once."""
+    path = cache_folder("models-untrained") / f"untrained-{seed}-v{VERSION}.safetensors"
+    if path.is_file():
+        return path
+    import torch
+
+    from hoiclip.model import HOICLIP
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = HOICLIP(CONFIG)
+    vocabulary = load_vocabulary("hico")
+    state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    for name in ("hoi", "object", "verb"):
+        state[f"{name}_rows"] = torch.nn.functional.normalize(state[f"heads.{name}_classifier.weight"], dim=-1)
+    for index, (verb, _) in enumerate(vocabulary.hois):
+        state["heads.verb_to_hoi"][verb, index] = 1
+    save_model_file(path, state, CONFIG, vocabulary, {"kind": "untrained", "seed": seed, "notice": NOTICE})
+    return path

@@ -1,0 +1,208 @@
+"""The verbs of the drawn world: which action shows which (verb, object), in the names of the vocabulary "hico"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from hoiclip.data.drawn import acts, stances
+from hoiclip.data.drawn.scene import Cord, Person, Thing, random_thing
+from hoiclip.data.drawn.shapes import Point
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """A person in action; `props` are things that the action needs, with what the person does to them."""
+
+    person: Person
+    thing: Thing
+    cord: Cord | None = None
+    props: tuple[tuple[Thing, str], ...] = ()
+
+
+Act = Callable[[Person, Thing, Rng], Performance]
+
+
+def _in_hand(
+    hand: Point, *, walking: bool = False, anchor: str = "grip", angle: float = 0.0, both: bool = False
+) -> Act:
+    def act(person: Person, thing: Thing, rng: Rng) -> Performance:
+        pose = stances.walk(rng.uniform(0, 2 * np.pi)) if walking else replace(stances.STAND, nod=rng.uniform(0, 0.25))
+        dx, dy = rng.uniform(-0.03, 0.03, size=2).tolist()
+        tilt = angle + float(rng.uniform(-0.15, 0.15))
+        at = (hand[0] + dx, hand[1] + dy)
+        return Performance(*acts.hold(replace(person, pose=pose), thing, at, anchor=anchor, angle=tilt, both=both))
+
+    return act
+
+
+def _at_head(offset: Point, *, anchor: str, angle: float) -> Act:
+    def act(person: Person, thing: Thing, rng: Rng) -> Performance:
+        person = replace(person, pose=replace(stances.STAND, nod=float(rng.uniform(-0.2, 0.0))))
+        return Performance(*acts.to_the_head(person, thing, offset, anchor=anchor, angle=angle))
+
+    return act
+
+
+def _mount(lean: float) -> Act:
+    def act(person: Person, thing: Thing, rng: Rng) -> Performance:
+        phase = float(rng.uniform(0, 2 * np.pi))
+        standing = replace(thing, x_px=person.x_px, y_px=person.ground_px, facing=person.facing, phase=phase)
+        return Performance(*acts.mount(person, standing, lean=lean + float(rng.uniform(-0.05, 0.05))))
+
+    return act
+
+
+def _on_ground(person: Person, thing: Thing, lift: float = 0.0) -> Thing:
+    return replace(thing, x_px=person.x_px, y_px=person.ground_px - lift * thing.scale_px, facing=person.facing)
+
+
+def _ride_skateboard(person: Person, thing: Thing, rng: Rng) -> Performance:
+    return Performance(*acts.surf(person, _on_ground(person, thing)))
+
+
+def _ride_surfboard(person: Person, thing: Thing, rng: Rng) -> Performance:
+    tilted = replace(_on_ground(person, thing, 0.06), angle=float(rng.uniform(-0.1, 0.0)))
+    return Performance(*acts.surf(person, tilted))
+
+
+def _stand_on(anchor: str, lift: float = 0.0) -> Act:
+    def act(person: Person, thing: Thing, rng: Rng) -> Performance:
+        arms = float(rng.uniform(0.1, 0.7))
+        pose = replace(stances.STAND, near_arm=(-arms, -arms + 0.3), far_arm=(arms, arms + 0.3))
+        return Performance(*acts.stand_on(replace(person, pose=pose), _on_ground(person, thing, lift), anchor=anchor))
+
+    return act
+
+
+def _sit_on(anchor: str) -> Act:
+    def act(person: Person, thing: Thing, rng: Rng) -> Performance:
+        return Performance(*acts.sit(person, _on_ground(person, thing), anchor=anchor))
+
+    return act
+
+
+def _type_on(person: Person, thing: Thing, rng: Rng) -> Performance:
+    chair = _on_ground(person, random_thing(rng, thing.id + 1, "chair", person.height_px))
+    person, chair = acts.sit(person, chair)
+    person = replace(person, pose=replace(person.pose, nod=0.25))
+    person, laptop = acts.on_the_lap(person, thing)
+    return Performance(person, laptop, props=((chair, "sit_on"),))
+
+
+def _wear(person: Person, thing: Thing, rng: Rng) -> Performance:
+    pose = stances.walk(rng.uniform(0, 2 * np.pi)) if rng.random() < 0.6 else stances.STAND
+    return Performance(*acts.wear(replace(person, pose=pose), thing))
+
+
+def _kick(person: Person, thing: Thing, rng: Rng) -> Performance:
+    person = replace(person, pose=stances.kick(float(rng.uniform(0.4, 0.55))))
+    return Performance(*acts.at_the_foot(person, thing, gap=float(rng.uniform(-0.02, 0.12))))
+
+
+def _throw(person: Person, thing: Thing, rng: Rng) -> Performance:
+    person = replace(person, pose=stances.throw(float(rng.uniform(0.3, 1.0))))
+    found = acts.found_joints(person)
+    gone = float(rng.uniform(0.03, 0.15))
+    thrown = replace(thing, facing=person.facing, depth=person.depth + acts.IN_HAND)
+    away = person.point_body(found.near_hand)
+    return Performance(person, thrown.pinned("grip", person.point_px((away[0] + gone, away[1] - 0.4 * gone))))
+
+
+def _pick_up(person: Person, thing: Thing, rng: Rng) -> Performance:
+    person = replace(person, pose=stances.BEND)
+    return Performance(*acts.hold(person, thing, (0.4, -0.16 - float(rng.uniform(0, 0.05))), both=True))
+
+
+def _lead(ahead: float) -> Act:
+    def act(person: Person, thing: Thing, rng: Rng) -> Performance:
+        person = replace(person, pose=stances.walk(rng.uniform(0, 2 * np.pi)))
+        thing = replace(thing, phase=float(rng.uniform(0, 2 * np.pi)))
+        return Performance(*acts.lead(person, thing, ahead=ahead * float(rng.uniform(0.95, 1.15))))
+
+    return act
+
+
+def _push(person: Person, thing: Thing, rng: Rng) -> Performance:
+    return Performance(*acts.push(replace(person, pose=stances.walk(rng.uniform(0, 2 * np.pi))), thing))
+
+
+def _pet(person: Person, thing: Thing, rng: Rng) -> Performance:
+    person = replace(person, pose=stances.STOOP)
+    x, _ = person.point_px((0.62, 0.0))
+    dog = replace(thing, x_px=x, y_px=person.ground_px, facing=-person.facing, depth=person.depth + acts.IN_HAND)
+    hand = person.point_body(dog.anchor_px("head"))
+    return Performance(replace(person, pose=person.pose.with_arms(near=hand)), dog)
+
+
+def _fly(person: Person, thing: Thing, rng: Rng) -> Performance:
+    at = (float(rng.uniform(0.4, 0.9)), -float(rng.uniform(1.05, 1.3)))
+    return Performance(*acts.fly(replace(person, pose=replace(stances.STAND, nod=-0.35)), thing, at=at))
+
+
+_CHEST: Point = (0.19, -0.56)
+_FORWARD: Point = (0.26, -0.64)
+_LOW: Point = (0.1, -0.485)
+
+ACTS = MappingProxyType[tuple[str, str], Act](
+    {
+        ("ride", "bicycle"): _mount(0.5),
+        ("walk", "bicycle"): _push,
+        ("ride", "horse"): _mount(0.12),
+        ("walk", "horse"): _lead(1.0),
+        ("ride", "skateboard"): _ride_skateboard,
+        ("stand_on", "skateboard"): _stand_on("deck"),
+        ("carry", "skateboard"): _in_hand(_CHEST, walking=True, angle=0.5),
+        ("hold", "skateboard"): _in_hand(_CHEST, angle=1.3),
+        ("ride", "surfboard"): _ride_surfboard,
+        ("carry", "surfboard"): _in_hand((0.04, -0.55), walking=True, angle=-0.1),
+        ("hold", "surfboard"): _in_hand((0.2, -0.55), angle=-1.45),
+        ("kick", "sports_ball"): _kick,
+        ("throw", "sports_ball"): _throw,
+        ("hold", "sports_ball"): _in_hand(_FORWARD, both=True),
+        ("carry", "sports_ball"): _in_hand(_CHEST, walking=True),
+        ("pick_up", "sports_ball"): _pick_up,
+        ("throw", "frisbee"): _throw,
+        ("hold", "frisbee"): _in_hand(_FORWARD),
+        ("hold", "umbrella"): _in_hand((0.16, -0.66)),
+        ("carry", "umbrella"): _in_hand((0.14, -0.64), walking=True, angle=0.1),
+        ("carry", "suitcase"): _in_hand(_LOW, walking=True),
+        ("hold", "suitcase"): _in_hand(_LOW),
+        ("drag", "suitcase"): _in_hand((-0.14, -0.49), walking=True, angle=0.5),
+        ("wear", "backpack"): _wear,
+        ("hold", "backpack"): _in_hand((0.24, -0.62)),
+        ("carry", "backpack"): _in_hand((0.1, -0.5), walking=True),
+        ("hold", "cup"): _in_hand(_FORWARD),
+        ("carry", "cup"): _in_hand(_FORWARD, walking=True),
+        ("drink_with", "cup"): _at_head((0.09, 0.035), anchor="mouth", angle=-0.5),
+        ("hold", "bottle"): _in_hand(_FORWARD),
+        ("carry", "bottle"): _in_hand(_FORWARD, walking=True),
+        ("drink_with", "bottle"): _at_head((0.075, 0.04), anchor="mouth", angle=-1.2),
+        ("hold", "laptop"): _in_hand((0.22, -0.6), both=True),
+        ("type_on", "laptop"): _type_on,
+        ("sit_on", "chair"): _sit_on("seat"),
+        ("stand_on", "chair"): _stand_on("seat"),
+        ("carry", "chair"): _in_hand((0.16, -0.56), walking=True, both=True),
+        ("sit_on", "bench"): _sit_on("seat"),
+        ("sit_on", "skateboard"): _sit_on("deck"),
+        ("walk", "dog"): _lead(0.75),
+        ("pet", "dog"): _pet,
+        ("fly", "kite"): _fly,
+        ("hold", "kite"): _in_hand((0.24, -0.66), angle=0.2),
+        ("carry", "kite"): _in_hand((0.18, -0.55), walking=True, angle=0.4),
+        ("read", "book"): _in_hand((0.23, -0.64), both=True, angle=-0.15),
+        ("hold", "book"): _in_hand((0.24, -0.55)),
+        ("carry", "book"): _in_hand((0.12, -0.48), walking=True, angle=0.6),
+        ("hold", "cell_phone"): _in_hand(_FORWARD),
+        ("text_on", "cell_phone"): _in_hand((0.18, -0.66), both=True, angle=0.2),
+        ("talk_on", "cell_phone"): _at_head((0.0, 0.03), anchor="grip", angle=-0.25),
+    }
+)
+"""Every (verb, object) that can be drawn, beside ("no_interaction", object) for every object."""
+
+NO_INTERACTION = "no_interaction"

@@ -1,0 +1,153 @@
+"""Duplicates of one image become single humans, objects and pairs."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoiclip_engine.pairs import Pairs
+from hoiclip_engine.track.consolidate import Scene, consolidate
+from hoiclip_kernels.box_iou import box_iou
+from tests.engine.scenes import BIKE, CUP, DOG, HOLD, HUG, KICK, NUM_VERBS, PERSON, RIDE, Triplet, box_at, pairs_of
+
+ANN, BOB = box_at(100, 100), box_at(300, 100)
+ANN_AGAIN, BOB_AGAIN = box_at(102, 101), box_at(299, 103)
+MUG, MUG_AGAIN = box_at(130, 100, 20, 20), box_at(131, 101, 20, 20)
+
+
+def scene_of(*triplets: Triplet, person_label: int = PERSON) -> Scene:
+    return consolidate(pairs_of(*triplets), num_verbs=NUM_VERBS, person_label=person_label)
+
+
+def members(scene: Scene) -> list[tuple[list[float], list[float] | None]]:
+    """Human box and object box of every pair."""
+    boxes = scene.boxes_xyxy.tolist()
+    return [
+        (boxes[h], None if o < 0 else boxes[o])
+        for h, o in zip(scene.human.tolist(), scene.object.tolist(), strict=True)
+    ]
+
+
+def test_the_same_pair_seen_twice_is_one_with_the_better_boxes_and_the_best_score_per_verb():
+    scene = scene_of(
+        Triplet(ANN_AGAIN, MUG_AGAIN, verb=HOLD, score=0.5, verb_score=0.9),
+        Triplet(ANN, MUG, verb=HOLD, score=0.8, verb_score=0.6),
+        Triplet(ANN, MUG, verb=KICK, score=0.3, verb_score=0.1),
+    )
+    assert members(scene) == [(list(ANN), list(MUG))]
+    assert scene.pair_scores.tolist() == [0.8]
+    assert scene.verb_scores.tolist() == [[0.9, 0.1, 0, 0]]
+    assert scene.labels.tolist() == [PERSON, CUP]
+    assert scene.scores.tolist() == [0.8, 0.8]
+
+
+def test_one_person_with_two_things_and_one_thing_with_two_persons():
+    dog = box_at(200, 200, 50, 40)
+    scene = scene_of(Triplet(ANN, MUG), Triplet(ANN_AGAIN, dog, label=DOG), Triplet(BOB, dog, label=DOG, verb=KICK))
+    assert len(scene.labels) == 4
+    assert sorted(members(scene)) == sorted([(list(ANN), list(MUG)), (list(ANN), list(dog)), (list(BOB), list(dog))])
+
+
+def test_two_things_of_one_kind_side_by_side_stay_two():
+    other = box_at(155, 100, 20, 20)
+    assert len(scene_of(Triplet(ANN, MUG), Triplet(ANN, other)).human) == 2
+
+
+@pytest.mark.parametrize("person_label", [0, 1])
+def test_people_who_hug_are_the_humans_of_both_pairs(person_label):
+    scene = scene_of(
+        Triplet(ANN, BOB_AGAIN, label=person_label, verb=HUG, score=0.9),
+        Triplet(BOB, ANN_AGAIN, label=person_label, verb=HUG, score=0.8),
+        person_label=person_label,
+    )
+    assert scene.labels.tolist() == [person_label, person_label]
+    assert sorted(zip(scene.human.tolist(), scene.object.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+def test_nobody_is_a_pair_with_himself():
+    assert len(scene_of(Triplet(ANN, ANN_AGAIN, label=PERSON, verb=HUG)).human) == 0
+
+
+def test_where_no_object_is_a_person_humans_share_no_label_with_objects():
+    scene = scene_of(Triplet(ANN, ANN_AGAIN, label=PERSON), person_label=-1)
+    assert scene.labels.tolist() == [-1, PERSON]
+    assert len(scene.human) == 1
+
+
+def test_a_person_without_an_object_makes_a_pair_without_an_object():
+    scene = scene_of(Triplet(ANN, None, verb=RIDE), Triplet(ANN_AGAIN, MUG))
+    assert sorted(members(scene), key=str) == sorted([(list(ANN), None), (list(ANN), list(MUG))], key=str)
+    assert len(scene.labels) == 2
+
+
+def test_of_two_names_for_one_box_the_better_stays_whoever_uses_it():
+    ride = box_at(120, 150, 100, 60)
+    scene = scene_of(
+        Triplet(ANN, ride, label=BIKE, verb=RIDE, score=0.7),
+        Triplet(ANN, ride, label=DOG, verb=KICK, score=0.4),
+        Triplet(BOB, box_at(121, 150, 100, 60), label=DOG, verb=KICK, score=0.3),
+    )
+    assert members(scene) == [(list(ANN), list(ride))]
+    assert scene.labels[scene.object].tolist() == [BIKE]
+    assert scene.verb_scores[0, KICK] == 0
+
+
+def test_an_object_as_large_as_the_person_is_not_taken_for_the_person():
+    scene = scene_of(Triplet(ANN, ANN, label=BIKE, verb=RIDE))
+    assert members(scene) == [(list(ANN), list(ANN))]
+
+
+def test_nothing_found_is_an_empty_scene():
+    scene = scene_of()
+    assert scene.boxes_xyxy.shape == (0, 4)
+    assert scene.verb_scores.shape == (0, NUM_VERBS)
+
+
+@pytest.mark.parametrize("bad", [(np.nan, 0, 9, 9), (0, 0, np.inf, 9), (9, 9, 5, 5), (5, 5, 5, 9)])
+def test_triplets_with_a_box_that_is_none_are_passed_over(bad):
+    scene = scene_of(Triplet(bad, MUG, score=0.9), Triplet(ANN, bad, score=0.9), Triplet(ANN, MUG, score=0.5))
+    assert members(scene) == [(list(ANN), list(MUG))]
+    assert scene.pair_scores.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("verb", [-1, NUM_VERBS])
+def test_a_verb_outside_the_vocabulary_is_refused(verb):
+    with pytest.raises(ValueError, match=r"verbs must be 0\.\.3"):
+        scene_of(Triplet(ANN, MUG, verb=verb))
+
+
+box = st.tuples(*[st.integers(0, 8)] * 4).map(lambda b: tuple(10.0 * v for v in b))
+score = st.floats(0, 1)
+triplet = st.builds(
+    Triplet,
+    human=box,
+    thing=st.none() | box,
+    label=st.integers(0, 3),
+    verb=st.integers(0, 3),
+    score=score,
+    verb_score=score,
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(triplets=st.lists(triplet, max_size=12))
+def test_what_comes_out_has_no_duplicates_and_invents_nothing(triplets):
+    pairs: Pairs = pairs_of(*triplets)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scene = consolidate(pairs, num_verbs=NUM_VERBS, person_label=PERSON)
+    given_boxes = {tuple(b) for b in np.concatenate([pairs.human_boxes_xyxy, pairs.object_boxes_xyxy]).tolist()}
+    assert {tuple(b) for b in scene.boxes_xyxy.tolist()} <= given_boxes
+    overlap = box_iou(scene.boxes_xyxy, scene.boxes_xyxy) * (scene.labels[:, None] == scene.labels)
+    np.fill_diagonal(overlap, 0)
+    assert (overlap < 0.6).all()
+    keys = list(zip(scene.human.tolist(), scene.object.tolist(), strict=True))
+    assert len(set(keys)) == len(keys)
+    assert all(h != o for h, o in keys)
+    assert (scene.labels[scene.human] == PERSON).all()
+    assert set(scene.pair_scores.tolist()) <= set(pairs.score.tolist())
+    assert (scene.verb_scores <= pairs.verb_score.max(initial=0)).all()

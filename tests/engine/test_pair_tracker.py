@@ -1,0 +1,329 @@
+"""Pairs that keep their identity through a stream, and the events they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from hoiclip_engine.pairs import Event, TrackedPairs
+from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
+from hoiclip_engine.track.verbs import VerbConfig
+from hoiclip_kernels.box_iou import box_iou
+from tests.engine.scenes import BIKE, CUP, HOLD, HUG, KICK, NUM_VERBS, PERSON, RIDE, Triplet, box_at, pairs_of, times
+
+FRAME_RATES = pytest.mark.parametrize(("fps", "jitter"), [(15, 0), (30, 0), (60, 0), (25, 0.8)])
+SEEN_AT_ONCE = VerbConfig(half_life_s=0.0, min_duration_s=0.0)
+
+Script = Callable[[float], Iterable[Triplet]]
+"""What the model would find at a time."""
+
+
+def ann(t: float) -> tuple[float, ...]:
+    return tuple(box_at(100 + 20 * t, 100))
+
+
+def bob(t: float) -> tuple[float, ...]:
+    return tuple(box_at(300 + 20 * t, 100))
+
+
+def mug(person: tuple[float, ...]) -> tuple[float, ...]:
+    """In the hand of a person."""
+    return tuple(box_at(person[2], (person[1] + person[3]) / 2, 24, 24))
+
+
+def play(tracker: PairTracker, script: Script, pts_s: Iterable[float]) -> tuple[list[TrackedPairs], list[Event]]:
+    frames, events = [], []
+    for t in pts_s:
+        pairs, new = tracker.update(pairs_of(*script(t)), t)
+        frames.append(pairs)
+        events += new
+    return frames, events
+
+
+def tracker_of(person_label: int = PERSON, **config) -> PairTracker:
+    return PairTracker(TrackConfig(**config), num_verbs=NUM_VERBS, person_label=person_label)
+
+
+def identities(pairs: TrackedPairs) -> list[tuple[int, int, int]]:
+    return list(zip(pairs.pair.tolist(), pairs.human.tolist(), pairs.object.tolist(), strict=True))
+
+
+def kinds(events: Iterable[Event]) -> list[tuple[str, int, int]]:
+    return [(event.event, event.pair, event.verb) for event in events]
+
+
+@FRAME_RATES
+def test_a_pair_has_one_id_and_one_start_and_one_end_at_every_frame_rate(fps, jitter):
+    def script(t):
+        verb_score = 0.8 if 1 <= t < 3 else 0.05
+        return [Triplet(ann(t), mug(ann(t)), verb=HOLD, verb_score=verb_score)] * 2
+
+    pts_s = times(fps, 5, jitter=jitter)
+    frames, events = play(tracker_of(), script, pts_s)
+    assert {tuple(identities(pairs)) for pairs in frames} == {((1, 1, 2),)}
+    assert kinds(events) == [("start", 1, HOLD), ("end", 1, HOLD)]
+    period = max(np.diff(pts_s))
+    assert events[0].pts_s == pytest.approx(1.181, abs=period)
+    assert events[1].pts_s == pytest.approx(3.381, abs=period)
+    assert (events[0].human, events[0].object, events[0].label) == (1, 2, CUP)
+
+
+def test_active_is_what_events_say():
+    rng = np.random.default_rng(0)
+    going: set[tuple[int, int]] = set()
+    tracker = tracker_of(verb=VerbConfig(half_life_s=0.05, min_duration_s=0.0))
+    count = 0
+    for t in times(30, 6):
+        triplets = [Triplet(who, mug(who), verb=v, verb_score=rng.random()) for who in (ann(t), bob(t)) for v in (0, 2)]
+        pairs, events = tracker.update(pairs_of(*triplets), t)
+        for event in events:
+            count += 1
+            change = going.add if event.event == "start" else going.remove
+            change((event.pair, event.verb))
+        assert going == {(int(pairs.pair[p]), int(v)) for p, v in np.argwhere(pairs.verb_active)}
+    assert count > 20
+
+
+def test_a_mug_handed_over_is_the_same_mug_in_a_new_pair():
+    def script(t):
+        x = np.interp(t, [2, 4], [ann(2)[2], bob(4)[0]])
+        owner = ann(t) if t < 3 else bob(t)
+        thing = mug(ann(t)) if t < 2 else box_at(x, 100, 24, 24)
+        return [Triplet(owner, thing), Triplet(bob(t) if t < 3 else ann(t), None, verb=RIDE, score=0.6)]
+
+    frames, events = play(tracker_of(verb=SEEN_AT_ONCE), script, times(30, 5))
+    held = {(e.pair, e.human, e.object) for e in events if e.verb == HOLD and e.event == "start"}
+    pairs, humans, objects = zip(*sorted(held), strict=True)
+    assert len(held) == 2
+    assert len(set(pairs)) == len(set(humans)) == 2
+    assert len(set(objects)) == 1
+    assert len(frames[-1]) == 2
+
+
+def test_one_person_with_two_things_is_two_pairs_of_one_human():
+    bike = box_at(110, 160, 120, 60)
+    frames, _ = play(
+        tracker_of(),
+        lambda t: [Triplet(box_at(100, 100), bike, label=BIKE, verb=RIDE), Triplet(box_at(100, 100), mug(ann(0)))],
+        times(30, 1),
+    )
+    last = frames[-1]
+    assert len(set(last.pair.tolist())) == 2
+    assert len(set(last.human.tolist())) == 1
+    assert sorted(last.label.tolist()) == [CUP, BIKE]
+
+
+def test_one_thing_with_two_persons_is_two_pairs_of_one_object():
+    bench = box_at(200, 150, 200, 40)
+    frames, _ = play(
+        tracker_of(), lambda t: [Triplet(p(t), bench, label=BIKE, verb=RIDE) for p in (ann, bob)], times(30, 1)
+    )
+    assert len(set(frames[-1].human.tolist())) == 2
+    assert len(set(frames[-1].object.tolist())) == 1
+
+
+def test_people_who_hug_are_named_by_their_human_ids():
+    def script(t):
+        return [
+            Triplet(ann(t), bob(t), label=PERSON, verb=HUG),
+            Triplet(bob(t), ann(t), label=PERSON, verb=HUG),
+            Triplet(ann(t), mug(ann(t))),
+        ]
+
+    frames, _ = play(tracker_of(), script, times(30, 1))
+    last = frames[-1]
+    hugs = last.label == PERSON
+    assert sorted(last.human[hugs].tolist()) == sorted(last.object[hugs].tolist())
+    assert last.human[~hugs].item() in last.human[hugs]
+
+
+def test_a_person_without_an_object_is_a_pair_with_his_own_box_twice():
+    frames, _ = play(tracker_of(), lambda t: [Triplet(ann(t), None, verb=RIDE)], times(30, 1))
+    last = frames[-1]
+    assert identities(last) == [(1, 1, -1)]
+    assert last.label.tolist() == [-1]
+    np.testing.assert_array_equal(last.human_boxes_xyxy, last.object_boxes_xyxy)
+
+
+@FRAME_RATES
+@pytest.mark.parametrize(("hidden_s", "pair"), [(0.6, 1), (1.4, 2)])
+def test_a_pair_outlives_a_short_disappearance_but_not_a_long_one(fps, jitter, hidden_s, pair):
+    tracker = tracker_of(lost_after_s=1.0)
+    frames, _ = play(
+        tracker,
+        lambda t: [] if 2 < t < 2 + hidden_s else [Triplet(ann(t), mug(ann(t)))],
+        times(fps, 4, jitter=jitter),
+    )
+    assert frames[0].pair.tolist() == [1]
+    assert frames[-1].pair.tolist() == [pair]
+    assert tracker.pair_count == pair
+
+
+def test_a_pair_that_is_missed_is_held_for_a_moment_and_then_not_shown():
+    tracker = tracker_of(hold_s=0.3, lost_after_s=1.0)
+    shown = {}
+    for t in times(20, 2):
+        pairs, _ = tracker.update(pairs_of(*([Triplet(ann(t), mug(ann(t)))] if t < 1 else [])), t)
+        shown[round(t, 2)] = len(pairs)
+    assert shown[0.95] == shown[1.0] == shown[1.2] == 1
+    assert shown[1.3] == shown[1.9] == 0
+
+
+@pytest.mark.parametrize("look", [True, False], ids=["empty looks", "predictions"])
+def test_an_end_by_disappearance_carries_the_time_last_seen(look):
+    tracker = tracker_of(lost_after_s=0.5, verb=SEEN_AT_ONCE)
+    events = []
+    for t in times(20, 3):
+        if t < 1:
+            new = tracker.update(pairs_of(Triplet(ann(t), mug(ann(t)))), t)[1]
+        else:
+            new = tracker.update(pairs_of(), t)[1] if look else tracker.predict(t)[1]
+        events += [(t, event) for event in new]
+    assert kinds(event for _, event in events) == [("start", 1, HOLD), ("end", 1, HOLD)]
+    emitted_s, end = events[1]
+    assert end.pts_s == pytest.approx(0.95)
+    assert emitted_s == pytest.approx(1.5)
+    assert tracker.finish() == ()
+
+
+def test_the_end_of_a_stream_ends_what_is_going_on_once():
+    tracker = tracker_of(verb=SEEN_AT_ONCE)
+    tracker.update(pairs_of(Triplet(ann(0), mug(ann(0))), Triplet(bob(0), mug(bob(0)), verb=KICK)), 0.5)
+    tracker.predict(0.7)
+    closing = tracker.finish()
+    assert sorted(kinds(closing)) == [("end", 1, HOLD), ("end", 2, KICK)]
+    assert {event.pts_s for event in closing} == {0.5}
+    assert tracker.finish() == ()
+    assert tracker.pair_count == 2
+
+
+@FRAME_RATES
+def test_looking_at_every_fifth_frame_keeps_ids_and_boxes_move_between(fps, jitter):
+    tracker = tracker_of()
+
+    def person(t):
+        return box_at(100 + 80 * t, 100)
+
+    for index, t in enumerate(times(fps, 4, jitter=jitter)):
+        look = index % 5 == 0
+        pairs, _ = tracker.update(pairs_of(Triplet(person(t), mug(person(t)))), t) if look else tracker.predict(t)
+        assert identities(pairs) == [(1, 1, 2)]
+        if t > 1:
+            assert box_iou(pairs.human_boxes_xyxy, np.array([person(t)]))[0, 0] > 0.85
+            assert box_iou(pairs.object_boxes_xyxy, np.array([mug(person(t))]))[0, 0] > 0.6
+    assert tracker.pair_count == 1
+
+
+def test_looking_once_in_0_7_seconds_shows_pairs_all_the_time_and_finds_their_events():
+    tracker = tracker_of(hold_s=0.3, lost_after_s=1.0)
+    events = []
+    for index in range(40):
+        t = index / 10
+        pairs, new = tracker.update(pairs_of(Triplet(ann(t), mug(ann(t)))), t) if index % 7 == 0 else tracker.predict(t)
+        events += new
+        assert identities(pairs) == [(1, 1, 2)]
+    assert kinds(events) == [("start", 1, HOLD)]
+
+
+def test_a_new_size_of_picture_keeps_ids_and_scales_boxes():
+    tracker = tracker_of()
+    frames, _ = play(tracker, lambda t: [Triplet(ann(t), mug(ann(t)))], times(30, 1))
+    scale = np.array([0.25, 2.0, 0.25, 2.0])
+    tracker.rescale(0.25, 2.0)
+    here, _ = tracker.predict(29 / 30)
+    np.testing.assert_allclose(here.human_boxes_xyxy, frames[-1].human_boxes_xyxy * scale, rtol=1e-5)
+
+    def smaller(t):
+        return [Triplet(tuple(ann(t) * scale), tuple(mug(ann(t)) * scale))]
+
+    frames, _ = play(tracker, smaller, [1 + t for t in times(30, 1)])
+    assert {tuple(identities(pairs)) for pairs in frames} == {((1, 1, 2),)}
+
+
+def test_the_same_input_gives_the_same_output():
+    def run() -> list[object]:
+        rng = np.random.default_rng(7)
+        tracker, result = tracker_of(), []
+        for t in times(25, 4, jitter=0.5):
+            triplets = []
+            for n in range(12):
+                person = np.add(box_at(60 * (n % 5), 100), rng.normal(0, 4, 4))
+                thing = np.add(box_at(60 * (n % 4), 120, 30, 30), rng.normal(0, 3, 4))
+                triplets.append(
+                    Triplet(tuple(person), tuple(thing), int(rng.integers(0, 3)), n % 4, rng.random(), rng.random())
+                )
+            pairs, events = tracker.update(pairs_of(*triplets), t)
+            result.append((*(getattr(pairs, name).tolist() for name in pairs.__dataclass_fields__), events))
+        return [*result, tracker.finish()]
+
+    first = run()
+    assert sum(len(frame[0]) for frame in first[:-1]) > 100
+    assert first == run()
+
+
+def test_ids_of_pairs_and_things_are_never_used_again():
+    tracker = tracker_of(lost_after_s=0.2)
+    seen_pairs, seen_things = [], []
+    for index in range(10):
+        pairs, _ = tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 2.0 * index)
+        seen_pairs += pairs.pair.tolist()
+        seen_things += [*pairs.human.tolist(), *pairs.object.tolist()]
+    assert seen_pairs == list(range(1, 11))
+    assert sorted(seen_things) == list(range(1, 21))
+
+
+@pytest.mark.parametrize(("score", "shown"), [(0.25, 0), (0.35, 1), (0.9, 1)])
+def test_a_pair_below_the_least_score_is_never_shown(score, shown):
+    frames, _ = play(tracker_of(min_score=0.3), lambda t: [Triplet(ann(t), mug(ann(t)), score=score)], times(30, 1))
+    assert len(frames[-1]) == shown
+
+
+def test_a_lower_least_score_shows_fainter_pairs():
+    frames, _ = play(tracker_of(min_score=0.05), lambda t: [Triplet(ann(t), mug(ann(t)), score=0.06)], times(30, 1))
+    assert len(frames[-1]) == 1
+
+
+def test_nothing_found_is_nothing_tracked():
+    tracker = tracker_of()
+    pairs, events = tracker.update(pairs_of(), 0.0)
+    assert len(pairs) == 0
+    assert pairs.verb_scores.shape == pairs.verb_active.shape == (0, NUM_VERBS)
+    assert pairs.human_boxes_xyxy.shape == (0, 4)
+    assert events == ()
+    assert len(tracker.predict(1.0)[0]) == 0
+
+
+def test_arrays_have_the_types_of_the_contract():
+    frames, _ = play(tracker_of(), lambda t: [Triplet(ann(t), mug(ann(t)))], times(30, 1))
+    last = frames[-1]
+    types = {name: getattr(last, name).dtype for name in last.__dataclass_fields__}
+    ints = dict.fromkeys(("pair", "human", "object", "label"), np.dtype(np.int64))
+    floats = dict.fromkeys(("human_boxes_xyxy", "object_boxes_xyxy", "score", "verb_scores"), np.dtype(np.float32))
+    assert types == ints | floats | {"verb_active": np.dtype(bool)}
+    assert last.score.item() == pytest.approx(0.8)
+    assert last.verb_scores[0].tolist() == pytest.approx([0.8, 0, 0, 0])
+
+
+def test_time_may_not_run_backwards_not_even_behind_a_prediction():
+    tracker = tracker_of()
+    tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 1.0)
+    tracker.predict(2.0)
+    for call in (lambda: tracker.update(pairs_of(), 1.5), lambda: tracker.predict(1.5)):
+        with pytest.raises(ValueError, match="backwards"):
+            call()
+
+
+def test_a_refused_frame_changes_nothing():
+    tracker = tracker_of()
+    tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.0)
+    with pytest.raises(ValueError, match="verbs must be"):
+        tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)), verb=NUM_VERBS)), 0.1)
+    assert identities(tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.05)[0]) == [(1, 1, 2)]
+
+
+@pytest.mark.parametrize("wrong", [{"min_score": 1.5}, {"same_overlap": 0.0}, {"hold_s": -1.0}, {"lost_after_s": 0.0}])
+def test_a_config_without_sense_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrackConfig(**wrong)

@@ -1,0 +1,140 @@
+"""Verb scores over time, and when a verb counts as begun and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoiclip_engine.track.verbs import RunningAverage, VerbChange, VerbConfig, VerbSwitch
+from tests.engine.scenes import times
+
+ROW = np.array([0])
+
+
+def average_of(scores: list[float], pts_s: list[float], half_life_s: float) -> list[float]:
+    average = RunningAverage(1, half_life_s)
+    average.add(1)
+    return [float(average.observe(ROW, np.array([[x]]), t)[0, 0]) for x, t in zip(scores, pts_s, strict=True)]
+
+
+def changes_of(score_at: Callable[[float], float], pts_s: list[float], config: VerbConfig) -> list[tuple[bool, float]]:
+    """Starts and ends of one verb whose raw score is a function of time."""
+    average, switch = RunningAverage(1, config.half_life_s), VerbSwitch(1, config)
+    average.add(1)
+    switch.add(1)
+    changes: list[VerbChange] = []
+    for t in pts_s:
+        changes += switch.observe(ROW, average.observe(ROW, np.array([[score_at(t)]]), t), t)
+    return [(change.starts, change.pts_s) for change in changes]
+
+
+def test_an_average_forgets_half_in_a_half_life():
+    long_ago = [1.0] * 300
+    result = average_of([*long_ago, 0.0, 0.0, 0.0], [*np.arange(300) / 10, 30.9, 31.9, 32.9], half_life_s=1.0)
+    assert result[299] == pytest.approx(1.0)
+    np.testing.assert_allclose(result[300:], [0.5, 0.25, 0.125], rtol=1e-3)
+
+
+def test_the_first_look_counts_until_the_second():
+    result = average_of([0.9, 0.1, 0.1], [0.0, 0.1, 0.2], half_life_s=0.2)
+    assert result == pytest.approx([0.9, 0.1, 0.1])
+
+
+def test_a_half_life_of_nought_averages_nothing():
+    assert average_of([0.2, 0.9, 0.4], [0.0, 0.1, 0.1], half_life_s=0.0) == [0.2, 0.9, 0.4]
+
+
+def test_a_second_look_at_the_same_time_tells_nothing_new():
+    assert average_of([0.5, 0.9, 0.9], [0.0, 0.0, 0.0], half_life_s=0.2) == [0.5, 0.5, 0.5]
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    looks=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), min_size=1, max_size=12),
+    half_life_s=st.sampled_from([0.0, 0.05, 0.3, 10.0]),
+)
+def test_an_average_stays_between_the_scores_it_has_seen(looks, half_life_s):
+    scores = [score for _, score in looks]
+    result = average_of(scores, np.cumsum([wait for wait, _ in looks]).tolist(), half_life_s)
+    assert min(scores) - 1e-9 <= min(result)
+    assert max(result) <= max(scores) + 1e-9
+
+
+FRAME_RATES = pytest.mark.parametrize(("fps", "jitter"), [(15, 0), (30, 0), (60, 0), (25, 0.8)])
+
+
+@FRAME_RATES
+def test_a_verb_starts_and_ends_at_the_same_time_at_every_frame_rate(fps, jitter):
+    """From 1 s to 3 s: exactly, the average needs 0.2 s · log2(0.8/0.4) up and 0.2 s · log2(0.8/0.25) down."""
+    config = VerbConfig(start_score=0.4, end_score=0.25, half_life_s=0.2, min_duration_s=0.2)
+    pts_s = times(fps, 5, jitter=jitter)
+    changes = changes_of(lambda t: 0.8 if 1 <= t < 3 else 0.0, pts_s, config)
+    assert [starts for starts, _ in changes] == [True, False]
+    period = max(np.diff(pts_s))
+    assert changes[0][1] == pytest.approx(1 + 0.2 * np.log2(0.8 / 0.4), abs=period)
+    assert changes[1][1] == pytest.approx(3 + 0.2 * np.log2(0.8 / 0.25), abs=period)
+    assert {t for _, t in changes} <= set(pts_s)
+
+
+@FRAME_RATES
+@pytest.mark.parametrize("blip_s", [0.0, 1.0])
+def test_one_wrong_frame_starts_nothing_whether_first_or_later(fps, jitter, blip_s):
+    pts_s = times(fps, 3, jitter=jitter)
+    blip = min(t for t in pts_s if t >= blip_s)
+    assert changes_of(lambda t: float(t == blip), pts_s, VerbConfig()) == []
+    assert changes_of(lambda t: float(t >= blip), pts_s, VerbConfig()) != []
+
+
+@FRAME_RATES
+def test_one_missing_frame_ends_nothing(fps, jitter):
+    pts_s = times(fps, 3, jitter=jitter)
+    hole = min(t for t in pts_s if t >= 2)
+    assert [starts for starts, _ in changes_of(lambda t: 0.8 * (t != hole), pts_s, VerbConfig())] == [True]
+
+
+def test_a_score_between_the_two_thresholds_keeps_what_is():
+    config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.0)
+    scores = {0.0: 0.5, 1.0: 0.7, 2.0: 0.45, 3.0: 0.2, 4.0: 0.45}
+    assert changes_of(scores.__getitem__, list(scores), config) == [(True, 1.0), (False, 3.0)]
+
+
+def test_a_start_is_dated_back_to_when_the_score_rose():
+    config = VerbConfig(start_score=0.5, end_score=0.5, half_life_s=0.0, min_duration_s=0.25)
+    switch = VerbSwitch(1, config)
+    switch.add(1)
+    seen = [(t, switch.observe(ROW, np.array([[0.9]]), t)) for t in (0.0, 0.1, 0.2, 0.3)]
+    assert [t for t, changes in seen if changes] == [0.3]
+    assert seen[-1][1] == [VerbChange(row=0, verb=0, starts=True, pts_s=0.0)]
+
+
+def test_rows_that_are_dropped_take_nothing_of_others_with_them():
+    config = VerbConfig(half_life_s=0.0, min_duration_s=0.0)
+    average, switch = RunningAverage(2, 0.0), VerbSwitch(2, config)
+    for part in (average, switch):
+        part.add(3)
+    rows = np.arange(3)
+    scores = np.array([[0.9, 0.0], [0.0, 0.9], [0.9, 0.9]])
+    switch.observe(rows, average.observe(rows, scores, 0.0), 0.0)
+    for part in (average, switch):
+        part.keep(np.array([True, False, True]))
+        part.add(1)
+    np.testing.assert_array_equal(average.mean, [[0.9, 0], [0.9, 0.9], [0, 0]])
+    assert [switch.active_verbs(row) for row in range(3)] == [[0], [0, 1], []]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"start_score": 0.2, "end_score": 0.3}, "end_score"),
+        ({"start_score": 1.2}, "start_score"),
+        ({"min_duration_s": -1.0}, "min_duration_s"),
+        ({"half_life_s": float("nan")}, "half_life_s"),
+    ],
+)
+def test_a_config_without_sense_is_refused(wrong, word):
+    with pytest.raises(ValueError, match=word):
+        VerbConfig(**wrong)

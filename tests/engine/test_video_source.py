@@ -1,0 +1,422 @@
+"""Files in: every frame, upright, at its own time; and everything that is refused."""
+
+from __future__ import annotations
+
+import shutil
+import string
+import struct
+import zlib
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from hoiclip.errors import SourceError
+from hoiclip_engine.video.color import square_size_px
+from hoiclip_engine.video.orient import Orientation, orientation_from_matrix
+from hoiclip_engine.video.redact import redact
+from hoiclip_engine.video.source import SourceConfig, open_video
+from hoiclip_engine.video.timestamps import PresentationClock, nominal_step_s, seconds
+from tests.engine.making_videos import RED, index_of, picture, write_clip
+
+few = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def read(path: Path, **config: float) -> tuple[list[float], list[int]]:
+    """Times of all frames and which pictures they show."""
+    with open_video(path, SourceConfig(**config)) as source:  # type: ignore[arg-type]
+        frames = [(f.pts_s, round(index_of(f.rgb)), f.index) for f in source]
+        assert [index for _, _, index in frames] == list(range(len(frames)))
+        assert source.counters.decoded == len(frames)
+    return [pts_s for pts_s, _, _ in frames], [shown for _, shown, _ in frames]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_variable_frame_rate_gaps_and_a_late_start_are_kept(tmp_path: Path, suffix: str) -> None:
+    pts = [1433, 1466, 1500, 1700, 1733, 4000]
+    times, shown = read(write_clip(tmp_path / f"clip{suffix}", pts))
+    assert times == pytest.approx([t / 1000 for t in pts], abs=1e-6)
+    assert shown == [0, 1, 2, 3, 4, 5]
+
+
+def test_b_frames_come_in_the_order_they_are_shown(tmp_path: Path) -> None:
+    pts = [i * 40 + 7 * (i % 3) for i in range(20)]
+    times, shown = read(write_clip(tmp_path / "clip.mp4", pts, b_frames=3))
+    assert shown == list(range(20))
+    assert times == pytest.approx([t / 1000 for t in pts], abs=1e-6)
+
+
+def test_a_raw_stream_without_times_gets_them_from_its_rate(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.h264", [i * 40 for i in range(5)], container_format="h264")
+    with open_video(path) as source:
+        times = [frame.pts_s for frame in source]
+        assert np.diff(times) == pytest.approx(np.full(4, 1 / float(source.info.average_rate or 25)))
+        assert source.counters.pts_missing == 5
+
+
+@pytest.mark.parametrize(("rotation_deg", "red_corner"), [(-90, "right"), (90, "left_below"), (180, "right_below")])
+def test_pictures_stand_upright(tmp_path: Path, rotation_deg: int, red_corner: str) -> None:
+    path = write_clip(tmp_path / "clip.mp4", [0, 40], rotation_deg=rotation_deg)
+    with open_video(path) as source:
+        rgb = next(iter(source)).rgb
+        assert source.info.rotation_deg == -rotation_deg % 360
+        assert (source.info.width_px, source.info.height_px) == (rgb.shape[1], rgb.shape[0])
+    assert rgb.shape == ((64, 48, 3) if abs(rotation_deg) == 90 else (48, 64, 3))
+    y = -8 if red_corner.endswith("below") else 8
+    x = -8 if red_corner.startswith("right") else 8
+    assert np.abs(rgb[y, x].astype(int) - RED).max() < 25
+    assert rgb.flags.c_contiguous
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_lie_as_their_exif_says(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(picture(3)).save(path, exif=exif, quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    with open_video(path) as source:
+        frames = list(source)
+    assert len(frames) == 1
+    # Two JPEG decoders differ by a few levels, a wrongly turned picture by a hundred.
+    assert np.abs(frames[0].rgb.astype(int) - expected).mean() < 4
+
+
+def test_a_display_matrix_may_mirror() -> None:
+    one = 1 << 16
+    mirror = struct.pack("=9i", -one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    clockwise = struct.pack("=9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    assert orientation_from_matrix(mirror) == Orientation(flip_x=True)
+    assert orientation_from_matrix(clockwise).clockwise_deg == 90
+    assert orientation_from_matrix(b"short") == Orientation()
+
+
+def test_pixels_become_square(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", [0], aspect=Fraction(4, 3))
+    with open_video(path) as source:
+        assert next(iter(source)).rgb.shape == (48, 85, 3)
+    assert square_size_px(720, 480, Fraction(11, 12)) == (720, 524)
+    assert square_size_px(720, 480, Fraction(1, 60_000)) == (720, 480), "an absurd ratio is not believed"
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "suffix"),
+    [
+        ("libx264", "yuv444p", ".mp4"),
+        ("libx264", "yuvj420p", ".mp4"),
+        ("libx264", "yuv420p10le", ".mkv"),
+        ("ffv1", "gray", ".mkv"),
+        ("ffv1", "bgra", ".mkv"),
+        ("ffv1", "gbrp10le", ".mkv"),
+        ("mpeg4", "yuv420p", ".avi"),
+    ],
+)
+def test_every_pixel_format_gives_the_same_colours(tmp_path: Path, codec: str, pix_fmt: str, suffix: str) -> None:
+    path = write_clip(tmp_path / f"clip{suffix}", [0, 1], Fraction(1, 25), codec=codec, pix_fmt=pix_fmt)
+    with open_video(path) as source:
+        rgb = next(iter(source)).rgb
+    red, grey = rgb[8, 8].astype(int), rgb[-8, -8].astype(int)
+    expected = [int(np.dot(RED, (0.299, 0.587, 0.114)))] * 3 if pix_fmt == "gray" else RED
+    assert np.abs(red - expected).max() < 12
+    assert np.abs(grey - 20).max() < 6
+
+
+@pytest.mark.parametrize(("height_px", "matrix"), [(480, (0.299, 0.114)), (720, (0.2126, 0.0722))])
+def test_unlabelled_video_is_bt709_from_720_lines_on(
+    tmp_path: Path, height_px: int, matrix: tuple[float, float]
+) -> None:
+    luma, blue, red = 120, 90, 180
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), mode="w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, height_px, "yuv420p"
+        frame = av.VideoFrame(64, height_px, "yuv420p")
+        for plane, level in zip(frame.planes, (luma, blue, red), strict=True):
+            plane.update(bytes([level]) * plane.buffer_size)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with open_video(path) as source:
+        rgb = next(iter(source)).rgb[5, 5] / 255
+    y, u, v = (luma - 16) / 219, (blue - 128) / 224, (red - 128) / 224
+    r, b = y + 2 * (1 - matrix[0]) * v, y + 2 * (1 - matrix[1]) * u
+    g = (y - matrix[0] * r - matrix[1] * b) / (1 - sum(matrix))
+    assert rgb == pytest.approx([r, g, b], abs=3 / 255)  # swscale rounds; the two matrices are 20 levels apart
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "png"), ("L", "pgm"), ("L", "jpg"), ("P", "png"), ("P", "gif"), ("1", "png")]
+)
+def test_photos_of_few_colours_keep_them(tmp_path: Path, mode: str, suffix: str) -> None:
+    photo = Image.fromarray(np.repeat(np.repeat(np.array([[0, 255], [255, 0]], np.uint8), 32, 0), 32, 1)).convert(mode)
+    photo.save(tmp_path / f"photo.{suffix}")
+    with open_video(tmp_path / f"photo.{suffix}") as source:
+        rgb = next(iter(source)).rgb
+    assert np.abs(rgb.astype(int) - np.asarray(photo.convert("RGB"))).max() < 4
+
+
+def test_transparent_pixels_are_black(tmp_path: Path) -> None:
+    rgba = np.dstack([picture(20), np.full((48, 64), 255, np.uint8)])
+    rgba[:, 32:, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "half.png")
+    with open_video(tmp_path / "half.png") as source:
+        rgb = next(iter(source)).rgb
+    assert tuple(rgb[8, 8]) == RED
+    assert not rgb[:, 32:].any()
+
+
+def test_a_change_of_size_is_followed(tmp_path: Path) -> None:
+    small = write_clip(tmp_path / "a.h264", [0, 40, 80], container_format="h264")
+    big = write_clip(tmp_path / "b.h264", [0, 40], size_px=(96, 80), container_format="h264")
+    both = tmp_path / "both.h264"
+    both.write_bytes(small.read_bytes() + big.read_bytes())
+    with open_video(both) as source:
+        sizes = [(frame.width_px, frame.height_px) for frame in source]
+        assert (source.info.width_px, source.info.height_px) == (64, 48)
+    assert sizes == [(64, 48)] * 3 + [(96, 80)] * 2
+
+
+def test_a_file_that_ends_early_gives_what_it_has(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", [i * 40 for i in range(40)])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    times, shown = read(path)
+    assert 5 < len(times) < 40
+    assert shown == list(range(len(shown)))
+
+
+@few
+@given(seed=st.integers(0, 10_000))
+def test_damage_ends_in_frames_or_in_one_refusal(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    folder = tmp_path_factory.getbasetemp() / "damage"
+    folder.mkdir(exist_ok=True)
+    whole = folder / "whole.mp4"
+    if not whole.exists():
+        write_clip(whole, [i * 40 for i in range(10)], b_frames=2)
+    rng = np.random.default_rng(seed)
+    data = np.frombuffer(whole.read_bytes(), np.uint8).copy()
+    data[rng.integers(0, data.size, 8)] = rng.integers(0, 256, 8)
+    damaged = folder / "damaged.mp4"
+    damaged.write_bytes(data[: rng.integers(data.size // 2, data.size + 1)].tobytes())
+    try:
+        source = open_video(damaged)
+    except SourceError:
+        return
+    with source:
+        times = [frame.pts_s for frame in source]
+    assert times
+    assert all(b > a for a, b in pairwise(times))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".ts"])
+@pytest.mark.parametrize("start_s", [0.5, 6.0, 7.97])
+def test_a_part_is_the_same_as_that_part_of_all(tmp_path: Path, suffix: str, start_s: float) -> None:
+    pts = [i * 100 + 3000 for i in range(100)]
+    path = write_clip(tmp_path / f"clip{suffix}", pts, b_frames=2, gop=30)
+    times, shown = read(path)
+    part_times, part_shown = read(path, start_s=start_s, duration_s=1.0)
+    inside = [i for i, t in enumerate(times) if start_s - 1e-6 <= t - times[0] < start_s + 1.0 - 1e-6]
+    assert len(inside) == 10
+    assert part_times == pytest.approx([times[i] for i in inside])
+    assert part_shown == [shown[i] for i in inside]
+
+
+def test_max_frames_ends_early(tmp_path: Path) -> None:
+    assert read(write_clip(tmp_path / "clip.mp4", [0, 40, 80, 120]), max_frames=2)[1] == [0, 1]
+
+
+def test_a_start_behind_the_end_is_told(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", [0, 40])
+    with (
+        open_video(path, SourceConfig(start_s=9)) as source,
+        pytest.raises(SourceError, match=r"ends after 0\.04 s"),
+    ):
+        list(source)
+
+
+def test_closing_ends_the_iteration_and_may_be_repeated(tmp_path: Path) -> None:
+    source = open_video(write_clip(tmp_path / "clip.mp4", [0, 40, 80]))
+    frames = iter(source)
+    next(frames)
+    source.close()
+    source.close()
+    assert list(frames) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"start_s": -1}, {"start_s": float("nan")}, {"duration_s": 0}, {"max_frames": 0}, {"max_pixels": 0}]
+)
+def test_a_config_is_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SourceConfig(**wrong)  # type: ignore[arg-type]
+
+
+# What is refused
+
+
+def refusal(path: Path | str, max_pixels: int = 2**26) -> str:
+    with pytest.raises(SourceError) as caught:
+        open_video(path, SourceConfig(max_pixels=max_pixels))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
+    return str(caught.value)
+
+
+def test_what_is_no_file_is_refused_with_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert "nothing at" in refusal(tmp_path / "missing.mp4")
+    assert "directory" in refusal(tmp_path)
+    assert "empty" in refusal(tmp_path / "empty.mp4")
+    assert "device" in refusal("/dev/null")
+    for stream in ("rtsp://user:hunter2@camera/1", "http://host/clip.mp4", "-", "0", "v4l2:/dev/video0"):
+        message = refusal(stream)
+        assert "only files" in message
+        assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes", "notes.mp4"])
+def test_text_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("not a video\n" * 50)
+    assert "expected a video" in refusal(tmp_path / name)
+
+
+def test_a_playlist_cannot_pull_in_another_file(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [0, 40])
+    listing = tmp_path / "list.mp4"
+    listing.write_text(f"ffconcat version 1.0\nfile '{clip.name}'\n")
+    with av.open(str(listing)) as unguarded:
+        assert unguarded.streams.video, "without the whitelist ffmpeg follows it"
+    refusal(listing)
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{clip}\n#EXT-X-ENDLIST\n")
+    refusal(playlist)
+
+
+def test_a_percent_sign_in_a_name_is_no_pattern(tmp_path: Path) -> None:
+    Image.fromarray(picture(1)).save(tmp_path / "shot%03d.png")
+    Image.fromarray(picture(2)).save(tmp_path / "shot001.png")
+    assert read(tmp_path / "shot%03d.png")[1] == [1]
+
+
+def test_sound_and_cover_pictures_are_no_video(tmp_path: Path) -> None:
+    sound = tmp_path / "sound.mp4"
+    with av.open(str(sound), mode="w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 48000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    assert "audio" in refusal(sound)
+    covered = tmp_path / "covered.mp3"
+    png = tmp_path / "cover.png"
+    Image.fromarray(picture(0)).save(png)
+    data = b"\0image/png\0\3\0" + png.read_bytes()
+    tag = b"APIC" + struct.pack(">I", len(data)) + b"\0\0" + data
+    size = bytes((len(tag) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    silent_mp3 = b"\xff\xfb\x90\xc4" + bytes(413)
+    covered.write_bytes(b"ID3\3\0\0" + size + tag + silent_mp3 * 20)
+    with av.open(str(covered)) as container:
+        assert container.streams.video, "the cover is there as a video stream"
+    assert "found a cover picture and audio" in refusal(covered)
+
+
+def test_giant_pictures_are_refused(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    refusal(bomb)
+    clip = write_clip(tmp_path / "clip.mp4", [0])
+    assert "64x48" in refusal(clip, max_pixels=64 * 48 - 1)
+    assert read(clip, max_pixels=64 * 48)[1] == [0]
+
+
+def test_names_are_paths_and_never_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [0])
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "concat:a.mp4")
+    assert read(Path("concat:a.mp4"))[1] == [0]
+
+
+# Times
+
+
+@few
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 200)), max_size=40))
+def test_time_always_goes_forward(stamps: list[int | None]) -> None:
+    clock = PresentationClock(0.04)
+    times = [clock.next(pts, Fraction(1, 1000)) for pts in stamps]
+    assert all(b > a for a, b in pairwise(times))
+    assert clock.missing == sum(seconds(pts, Fraction(1, 1000)) is None for pts in stamps)
+
+
+@few
+@given(st.sets(st.integers(-1000, 10**9), min_size=1, max_size=40), st.integers(1, 100_000))
+def test_good_times_are_not_touched(stamps: set[int], ticks_per_s: int) -> None:
+    clock = PresentationClock(0.04)
+    good = sorted(stamps)
+    assert [clock.next(pts, Fraction(1, ticks_per_s)) for pts in good] == [pts / ticks_per_s for pts in good]
+    assert clock.missing == clock.repaired == 0
+
+
+def test_a_duplicate_moves_only_itself() -> None:
+    clock = PresentationClock(0.04)
+    times = [clock.next(pts, Fraction(1, 1000)) for pts in (0, 40, 40, 80)]
+    assert times == [0.0, 0.04, pytest.approx(0.041), 0.08]
+    assert clock.repaired == 1
+
+
+def test_a_clock_that_starts_anew_keeps_its_intervals() -> None:
+    clock = PresentationClock(0.04)
+    times = [clock.next(pts, Fraction(1, 1000)) for pts in (9000, 9040, 0, 33, 66)]
+    assert times == pytest.approx([9.0, 9.04, 9.08, 9.113, 9.146])
+    assert clock.repaired == 1
+
+
+def test_absurd_rates_are_not_believed() -> None:
+    assert nominal_step_s(Fraction(1000), None) == 0.04
+    assert nominal_step_s(Fraction(1000), Fraction(60)) == pytest.approx(1 / 60)
+    assert nominal_step_s(None, Fraction(0)) == 0.04
+    assert nominal_step_s(Fraction(30000, 1001)) == pytest.approx(0.0333667)
+
+
+# Names
+
+secrets = st.text(string.ascii_letters + string.digits + "@:/?#&=%!$ü ", min_size=1, max_size=12)
+
+
+@few
+@given(user=secrets, password=secrets)
+def test_a_password_is_never_printed(user: str, password: str) -> None:
+    shown = redact(f"rtsp://{user}:{password}Zq7Zq@camera.local:554/stream1")
+    assert "Zq7Zq" not in shown
+    assert shown.endswith("camera.local:554/stream1")
+
+
+@few
+@given(key=st.text(string.ascii_lowercase, min_size=1, max_size=8), value=secrets)
+def test_query_values_are_not_printed(key: str, value: str) -> None:
+    shown = redact(f"https://host/clip.mp4?a=b&{key}=Zq7Zq{value.replace('&', '')}")
+    assert "Zq7Zq" not in shown
+
+
+@few
+@given(st.text(max_size=60))
+def test_a_name_is_one_printable_line(text: str) -> None:
+    assert redact(text).isprintable()
+
+
+def test_names_stay_readable() -> None:
+    assert redact("clips/a@b:c.mp4") == "clips/a@b:c.mp4"
+    assert redact("rtsp://host:554/live/1") == "rtsp://host:554/live/1"
+    assert redact("rtsp://u:p@host/x?channel=1&token=abc") == "rtsp://host/x?channel=1&token=***"
+    assert redact("rtsp:/u:p@host/x") == "rtsp:/host/x"
+    assert redact("rtsp://h/user=admin&password=abc&channel=1") == "rtsp://h/user=***&password=***&channel=1"
+    assert redact("https://token@host/x#key") == "https://host/x#***"

@@ -1,0 +1,255 @@
+"""The drawn world: what is drawn is where the ground truth says, and is called what the vocabulary calls it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoiclip.data.drawn import DrawnFrame, draw_clip, draw_scene
+from hoiclip.data.drawn.background import BACKDROP_KINDS, Backdrop, draw_backdrop
+from hoiclip.data.drawn.compose import act_out, random_scene
+from hoiclip.data.drawn.draw import person_outlines, thing_outlines
+from hoiclip.data.drawn.figure import random_look
+from hoiclip.data.drawn.objects import ICON_NAMES, icon, natural_size
+from hoiclip.data.drawn.repertoire import ACTS, NO_INTERACTION
+from hoiclip.data.drawn.scene import Interaction, Person, Scene, random_thing
+from hoiclip.data.drawn.shapes import Box, extent_xyxy
+from hoiclip.data.drawn.skeleton import SHIN, SOLE, THIGH, Pose, joints, reach
+from hoiclip.data.drawn.stances import throw, walk
+from hoiclip.vocabulary import Vocabulary, load_vocabulary
+
+TIGHT_PX = 2.0
+
+
+@pytest.fixture(scope="module")
+def hico() -> Vocabulary:
+    return load_vocabulary("hico")
+
+
+@pytest.fixture(scope="module")
+def clip() -> list[DrawnFrame]:
+    return list(draw_clip(320, 240, 10, 9.0, seed=3))
+
+
+def drawn_box(scene: Scene, without: Scene) -> Box:
+    """Round the pixels that differ between two pictures; faint anti-aliasing at the rim does not count."""
+    difference = np.abs(draw_scene(scene).rgb.astype(int) - draw_scene(without).rgb).max(axis=2)
+    rows, columns = np.nonzero(difference > 24)
+    assert rows.size, "nothing was drawn"
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def assert_tight(box_xyxy: Box | None, pixels_xyxy: Box) -> None:
+    assert box_xyxy is not None
+    assert np.abs(np.subtract(box_xyxy, pixels_xyxy)).max() <= TIGHT_PX, (box_xyxy, pixels_xyxy)
+
+
+def lone_scene(seed: int, triplet: tuple[str, str] = ("hold", "umbrella"), x_share: float = 0.5) -> Scene:
+    """One person doing one thing."""
+    rng = np.random.default_rng(seed)
+    look = random_look(rng)
+    person = Person(id=1, look=look, x_px=256 * x_share, ground_px=180, height_px=110, facing=(-1) ** seed)
+    done = act_out(person, *triplet, rng)
+    things = (done.thing, *(thing for thing, _ in done.props))
+    doing = Interaction(person=1, thing=done.thing.id, verbs=(triplet[0],))
+    backdrop = Backdrop(kind="room", seed=seed)
+    return Scene(
+        width_px=256,
+        height_px=192,
+        backdrop=backdrop,
+        people=(done.person,),
+        things=things,
+        interactions=(doing,),
+        shadows=False,
+    )
+
+
+def test_equal_seeds_draw_equal_clips_and_others_do_not():
+    first, again, other = (next(draw_clip(160, 120, 25, 1.0, seed)) for seed in (5, 5, 6))
+    assert np.array_equal(first.rgb, again.rgb)
+    assert first.pairs == again.pairs
+    assert not np.array_equal(first.rgb, other.rgb)
+
+
+def test_equal_seeds_compose_equal_scenes():
+    first, again = (random_scene(np.random.default_rng(9), 256, 192) for _ in range(2))
+    assert first == again
+    assert np.array_equal(draw_scene(first).rgb, draw_scene(again).rgb)
+
+
+@pytest.mark.parametrize("triplet", ACTS, ids="-".join)
+def test_boxes_are_round_the_drawn_pixels_for_every_action(triplet: tuple[str, str]):
+    scene = replace(lone_scene(1, triplet), backdrop=Backdrop(kind="beach", seed=1))
+    (pair,) = draw_scene(scene).pairs
+    alone = replace(scene, things=(), interactions=())
+    assert_tight(pair.human_box_xyxy, drawn_box(alone, replace(alone, people=())))
+    thing_only = replace(scene, people=(), things=scene.things[:1], interactions=())
+    assert_tight(pair.object_box_xyxy, drawn_box(thing_only, replace(thing_only, things=())))
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(seed=st.integers(0, 10_000), x_share=st.floats(-0.15, 1.15), y_share=st.floats(0.3, 1.5))
+def test_a_person_cut_by_the_frame_has_the_box_of_what_is_left(seed: int, x_share: float, y_share: float):
+    scene = lone_scene(seed, ("throw", "sports_ball"), x_share)
+    person = replace(scene.people[0], ground_px=192 * y_share)
+    empty = replace(scene, people=(), things=(), interactions=())
+    box = extent_xyxy(person_outlines(person), 256, 192)
+    if box is None:
+        difference = draw_scene(replace(empty, people=(person,))).rgb.astype(int) - draw_scene(empty).rgb
+        assert np.abs(difference).max(initial=0) <= 130, "no box, yet something more than a faint edge is visible"
+    else:
+        assert box[0] >= 0
+        assert box[1] >= 0
+        assert box[2] <= 256
+        assert box[3] <= 192
+        if min(box[2] - box[0], box[3] - box[1]) > 6:
+            assert_tight(box, drawn_box(replace(empty, people=(person,)), empty))
+
+
+def test_at_least_twelve_objects_have_icons_and_all_are_in_the_vocabulary(hico: Vocabulary):
+    assert len(ICON_NAMES) >= 12
+    assert set(ICON_NAMES) <= set(hico.objects)
+
+
+@pytest.mark.parametrize("name", ICON_NAMES)
+@pytest.mark.parametrize("size_px", [18, 47, 160])
+def test_every_object_can_be_drawn_from_18_pixels(name: str, size_px: int):
+    rng = np.random.default_rng(len(name))
+    thing = random_thing(rng, 1, name, size_px / natural_size(name))
+    _, lowest = icon(name).outlines.points_xy.max(axis=0) * thing.scale_px
+    thing = replace(
+        thing, x_px=128.3, y_px=220.6 - float(lowest), main=(255, 0, 200), accent=(0, 255, 60), facing=-1, angle=0.1
+    )
+    empty = Scene(width_px=256, height_px=240, backdrop=Backdrop(kind="court", seed=0), shadows=False)
+    box = extent_xyxy((thing_outlines(thing),), 256, 240)
+    assert_tight(box, drawn_box(replace(empty, things=(thing,)), empty))
+    assert max(box[2] - box[0], box[3] - box[1]) >= 0.9 * size_px
+
+
+def test_every_action_and_every_idle_pair_is_one_of_the_600_hois(hico: Vocabulary):
+    known = {(hico.verbs[verb], hico.objects[thing]) for verb, thing in hico.hois}
+    assert len(known) == 600
+    assert len(ACTS) >= 40
+    assert set(ACTS) | {(NO_INTERACTION, name) for name in ICON_NAMES} <= known
+
+
+def test_clips_and_scenes_use_known_hois_only(clip: list[DrawnFrame], hico: Vocabulary):
+    known = {(hico.verbs[verb], hico.objects[thing]) for verb, thing in hico.hois}
+    scenes = [draw_scene(random_scene(np.random.default_rng(seed), 128, 96)) for seed in range(30)]
+    used = {(verb, pair.label) for frame in clip + scenes for pair in frame.pairs for verb in pair.verbs}
+    assert used <= known
+
+
+def test_the_clip_tells_its_whole_story(clip: list[DrawnFrame]):
+    seconds = defaultdict(list)
+    for frame in clip:
+        for pair in frame.pairs:
+            for verb in pair.verbs:
+                seconds[verb, pair.label].append(frame.pts_s)
+    for triplet in (("ride", "bicycle"), ("carry", "suitcase"), ("sit_on", "chair"), ("hold", "umbrella")):
+        assert len(seconds[triplet]) >= 8, triplet
+    kicks = seconds["kick", "sports_ball"]
+    assert 0 < kicks[0] < kicks[-1] < 4.0, "the kick starts and ends within the clip"
+    assert max(seconds["carry", "suitcase"]) < min(seconds["sit_on", "chair"]) < min(seconds["hold", "umbrella"])
+
+
+def test_identities_and_names_stay_the_same(clip: list[DrawnFrame]):
+    labels, owners = defaultdict(set), defaultdict(set)
+    for frame in clip:
+        assert len({(pair.human, pair.object) for pair in frame.pairs}) == len(frame.pairs)
+        for pair in frame.pairs:
+            labels[pair.object].add(pair.label)
+            owners[pair.object].add(pair.human)
+    assert len(labels) == 5
+    assert all(len(names) == 1 for names in labels.values())
+    assert all(len(people) == 1 for people in owners.values())
+
+
+def test_nobody_jumps_between_two_frames():
+    """A box centre moves less than 0.6 of its height in 1/30 s (the ball is the fastest), the frame's edges aside."""
+    last: dict[int, tuple[np.ndarray, float]] = {}
+    for frame in draw_clip(320, 240, 30, 9.0, seed=1):
+        seen = {}
+        for pair in frame.pairs:
+            for id, box in ((pair.human, pair.human_box_xyxy), (pair.object, pair.object_box_xyxy)):
+                if box[0] > 1 and box[2] < 319:
+                    seen[id] = np.array(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)), box[3] - box[1]
+        for id in seen.keys() & last.keys():
+            assert np.linalg.norm(seen[id][0] - last[id][0]) < 0.6 * seen[id][1], (id, frame.pts_s)
+        last = seen
+
+
+@pytest.mark.parametrize(("fps", "duration_s", "frames"), [(25, 2.0, 50), (30000 / 1001, 1.0, 30), (12.5, 0.01, 1)])
+def test_time_stamps_follow_the_frame_rate(fps: float, duration_s: float, frames: int):
+    stamps = [frame.pts_s for frame in draw_clip(96, 64, fps, duration_s, seed=0)]
+    assert stamps == pytest.approx([index / fps for index in range(frames)], abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 200), (200, 64), (333, 111)])
+def test_odd_sizes_give_pictures_of_that_size_with_boxes_inside(size: tuple[int, int]):
+    width, height = size
+    frames = [*draw_clip(width, height, 4, 3.0, seed=2)]
+    frames.append(draw_scene(random_scene(np.random.default_rng(1), width, height)))
+    for frame in frames:
+        assert frame.rgb.shape == (height, width, 3)
+        assert frame.rgb.dtype == np.uint8
+        for pair in frame.pairs:
+            for x0, y0, x1, y1 in (pair.human_box_xyxy, pair.object_box_xyxy):
+                assert 0 <= x0 < x1 <= width
+                assert 0 <= y0 < y1 <= height
+
+
+@pytest.mark.parametrize("kind", BACKDROP_KINDS)
+def test_backdrops_differ_by_seed_and_are_not_flat(kind: str):
+    first, other = (draw_backdrop(Backdrop(kind=kind, seed=seed), 128, 96) for seed in (1, 2))
+    assert not np.array_equal(first, other)
+    assert first.std() > 5
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(angle=st.floats(-3.1, 3.1), distance=st.floats(0.02, 0.46), bend=st.sampled_from((1, -1)))
+def test_inverse_kinematics_leads_back_to_the_point(angle: float, distance: float, bend: int):
+    target = (distance * math.sin(angle), distance * math.cos(angle))
+    first, second = reach((0.0, 0.0), target, THIGH, SHIN, bend=bend)
+    end = (
+        THIGH * math.sin(first) + SHIN * math.sin(second),
+        THIGH * math.cos(first) + SHIN * math.cos(second),
+    )
+    assert end == pytest.approx(target, abs=1e-6)
+    assert bend * (second - first) >= 0
+
+
+def test_a_hand_is_put_at_a_point():
+    hand = joints(Pose().with_arms(near=(0.2, -0.6))).near_hand
+    assert hand == pytest.approx((0.2, -0.6), abs=1e-9)
+
+
+def test_walkers_always_have_a_foot_on_the_ground():
+    for phase in np.linspace(0, 2 * math.pi, 17):
+        found = joints(walk(float(phase)))
+        assert max(found.near_ankle[1], found.far_ankle[1]) == pytest.approx(-SOLE, abs=1e-9)
+
+
+def test_a_throw_goes_over_the_head_and_forward():
+    hands = [joints(throw(progress)).near_hand for progress in np.linspace(0, 1, 9).tolist()]
+    assert min(y for _, y in hands) < -0.95
+    assert hands[-1][0] > 0.25 > hands[0][0]
+
+
+def test_wrong_arguments_are_refused_with_what_was_found():
+    with pytest.raises(ValueError, match="fps > 0"):
+        draw_clip(64, 64, 0, 1.0, seed=0)
+    with pytest.raises(ValueError, match="16x16"):
+        draw_clip(8, 64, 25, 1.0, seed=0)
+    with pytest.raises(ValueError, match="no icon for 'zeppelin'"):
+        icon("zeppelin")
+    with pytest.raises(ValueError, match="no action draws"):
+        act_out(lone_scene(0).people[0], "eat", "bicycle", np.random.default_rng(0))
+    with pytest.raises(ValueError, match="unique"):
+        replace(lone_scene(0), people=lone_scene(0).people * 2)

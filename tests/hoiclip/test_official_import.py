@@ -1,0 +1,125 @@
+"""Checkpoints are untrusted pickles: what is let in, what is refused, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hoiclip.checkpoint.official import import_checkpoint
+from hoiclip.errors import ModelError
+from hoiclip_engine.cli import main
+from tests.golden.models import ZERO_SHOT
+from tests.golden.rule import official_keys
+
+Write = Callable[..., Path]
+
+
+def light_state(layout: str) -> dict[str, Tensor]:
+    """Right keys and shapes, one number per tensor: a few hundred kilobytes instead of 870 MB."""
+    return {key: torch.tensor(0.01).expand(shape) for key, shape in official_keys(layout).items()}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def save(state: dict[str, Any], **more: Any) -> Path:
+        path = tmp_path / "checkpoint.pth"
+        torch.save({"model": state, "epoch": 3, **more}, path)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize(("layout", "dropped"), [("hico", 218), ("vcoco", 217), (ZERO_SHOT, 220)])
+def test_every_official_layout_is_known_to_the_last_key(layout: str, dropped: int, write: Write) -> None:
+    imported = import_checkpoint(write(light_state(layout), args=argparse.Namespace(lr=1e-4, dataset_file="hico")))
+    assert len(imported.dropped) == dropped
+    assert imported.zero_shot == (layout == ZERO_SHOT)
+    assert imported.config.num_hois == (263 if layout == "vcoco" else 600)
+    assert imported.config.verb_weight == (0.1 if layout == "vcoco" else 0.5)
+    assert imported.epoch == 3
+    assert {value.dtype for value in imported.state.values()} == {torch.float32}
+
+
+def test_half_precision_tensors_are_cast(write: Write) -> None:
+    state = light_state("vcoco")
+    for key in state:
+        if key.startswith("clip_model.visual."):
+            state[key] = state[key].half()
+    imported = import_checkpoint(write(state))
+    assert imported.state["clip.projection"].dtype == torch.float32
+    assert imported.vocabulary.name == "vcoco"
+
+
+def test_missing_and_misshapen_tensors_are_named_in_one_error(write: Write, tmp_path: Path, capsys: Any) -> None:
+    state = light_state("hico")
+    del state["transformer.encoder.layers.2.norm1.weight"], state["input_proj.bias"]
+    state["hum_bbox_embed.layers.2.weight"] = torch.zeros(5, 256)
+    target = tmp_path / "out.safetensors"
+    assert main(["models", "import", str(write(state)), "-o", str(target)]) == 4
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "transformer.encoder.layers.2.norm1.weight" in said
+    assert "input_proj.bias" in said
+    assert "hum_bbox_embed.layers.2.weight is [5, 256], expected [4, 256]" in said
+    assert list(tmp_path.glob("*.safetensors")) == []
+    assert list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*")) == []
+
+
+def test_an_unknown_tensor_is_refused(write: Write) -> None:
+    with pytest.raises(ModelError, match=r"1 unknown: extra\.weight"):
+        import_checkpoint(write({**light_state("hico"), "extra.weight": torch.zeros(1)}))
+
+
+def test_labels_of_another_data_set_are_refused(write: Write) -> None:
+    with pytest.raises(ModelError, match="does not fit"):
+        import_checkpoint(write(light_state("hico")), "vcoco")
+
+
+def test_values_that_are_not_finite_are_refused(write: Write) -> None:
+    state = light_state("hico")
+    state["query_embed_h.weight"] = torch.full((64, 256), float("nan"))
+    with pytest.raises(ModelError, match=r"not finite.*query_embed_h"):
+        import_checkpoint(write(state))
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch /tmp/hoiclip-pickle-ran",)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(write: Write) -> None:
+    marker = Path("/tmp/hoiclip-pickle-ran")
+    marker.unlink(missing_ok=True)
+    with pytest.raises(ModelError, match="could run code"):
+        import_checkpoint(write(light_state("hico"), args=_Bomb()))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + b"\0" * 100])
+def test_a_file_that_is_no_checkpoint_is_one_error(content: bytes, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "broken.pth"
+    path.write_bytes(content)
+    assert main(["models", "import", str(path), "-o", str(tmp_path / "x.safetensors")]) == 4
+    said = capsys.readouterr().err
+    assert said.startswith("hoiclip: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_truncated_checkpoint_is_one_error(write: Write, capsys: Any) -> None:
+    path = write(light_state("hico"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert main(["models", "import", str(path), "-o", str(path.with_suffix(".safetensors"))]) == 4
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused(write: Write) -> None:
+    with pytest.raises(ModelError, match="Is it an official HOICLIP checkpoint"):
+        import_checkpoint(write({"weight": torch.zeros(2, 2)}))
