@@ -16,6 +16,9 @@ from hoiclip.errors import ModelError
 NO_OBJECT = -1
 """Object index of a person acting without an object (V-COCO)."""
 
+NO_INTERACTION = "no_interaction"
+"""HICO's verb for a person and an object that have nothing to do with each other."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:

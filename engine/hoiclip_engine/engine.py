@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hoiclip.checkpoint.model_file import ModelFile, load_model_file
 from hoiclip.errors import UsageError
-from hoiclip.vocabulary import Vocabulary
+from hoiclip.vocabulary import NO_INTERACTION, Vocabulary
 from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
 from hoiclip_engine.clock import StageTimes
 from hoiclip_engine.export import STRIDE_PX
@@ -24,6 +24,7 @@ from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess
 from hoiclip_engine.results import FrameResult, RunHeader
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 from hoiclip_engine.video.source import SourceConfig, VideoSource, open_video
+from hoiclip_engine.video.timestamps import nominal_step_s
 
 PRECISIONS = ("auto", "fp32")
 PLANNED_PRECISIONS = ("bf16", "fp16", "int8")
@@ -115,21 +116,27 @@ class Engine:
         video = open_video(source, part)
         try:
             self._compile_for(video.info.height_px, video.info.width_px)
-            tracker = PairTracker(
-                self.config.track,
-                num_verbs=len(self.vocabulary.verbs),
-                person_label=self.vocabulary.objects.index("person") if "person" in self.vocabulary.objects else -1,
-            )
+            config = config or StreamConfig()
+            tracker = self._tracker(config.detect_every * nominal_step_s(video.info.average_rate))
             return Stream(
                 self._header(video),
                 video,
                 lambda frame, times: self._detect(frame.rgb, times),
                 tracker,
-                config or StreamConfig(),
+                config,
             )
         except BaseException:
             video.close()
             raise
+
+    def _tracker(self, look_interval_s: float) -> PairTracker:
+        words = self.vocabulary
+        return PairTracker(
+            self.config.track.for_looks_every(look_interval_s),
+            num_verbs=len(words.verbs),
+            person_label=words.objects.index("person") if "person" in words.objects else -1,
+            quiet_verbs=tuple(index for index, verb in enumerate(words.verbs) if verb == NO_INTERACTION),
+        )
 
     def _header(self, video: VideoSource) -> RunHeader:
         return RunHeader(
@@ -160,6 +167,8 @@ class Engine:
             return
         self.close()
         self._backend = load_backend(self.backend_name, self.model, canvas_hw)
+        # The first look compiles kernels and touches memory; it should not be a frame of the stream.
+        self._detect(np.zeros((height_px, width_px, 3), np.uint8), StageTimes())
 
     def _detect(self, rgb: NDArray[np.uint8], times: StageTimes) -> Pairs:
         assert self._backend is not None

@@ -73,7 +73,7 @@ def test_a_frame_line_is_that_of_the_schema(tmp_path: Path) -> None:
                 "verbs": [
                     {"verb": "ride", "score": 0.88, "active": True},
                     {"verb": "catch", "score": 0.2, "active": False},
-                    {"verb": "sit on", "score": 0.05, "active": False},
+                    {"verb": "sit_on", "score": 0.05, "active": False},
                     {"verb": "throw", "score": 0.01, "active": True},
                 ],
             }

@@ -1,4 +1,4 @@
-"""Draws tracked pairs into a picture: both boxes, a line between them, and what is being done.
+"""Draws tracked pairs into a picture: both boxes (the human's is thicker), an arrow between them, and the verbs.
 
 Only drawing; which pairs and verbs count was decided by the tracker. All sizes follow the picture's short side.
 """
@@ -6,6 +6,7 @@ Only drawing; which pairs and verbs count was decided by the tracker. All sizes 
 from __future__ import annotations
 
 import colorsys
+import math
 from functools import lru_cache
 
 import cv2
@@ -24,14 +25,19 @@ Color = tuple[int, int, int]
 MAX_VERBS = 3
 """More verbs than this are told as "+2"; a label is read at a glance or not at all."""
 MIN_FONT_PX = 12
+NOTICE_COLOR = (255, 220, 60)
 _GOLDEN_RATIO = 0.6180339887498949
 
 
 class Annotator:
-    """Draws the pairs of one vocabulary."""
+    """Draws the pairs of one vocabulary.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    A notice, such as that the model is untrained, stands at the foot of every picture.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, notice: str = "") -> None:
         self._vocabulary = vocabulary
+        self._notice = notice
 
     def draw(self, frame: Frame, pairs: TrackedPairs) -> RGB:
         """A picture of the frame's size with the pairs drawn in; the frame stays as it is.
@@ -59,6 +65,9 @@ class Annotator:
             if active[row]:
                 anchors = [box for box in (humans[row], objects[row]) if box is not None]
                 _draw_label(rgb, self.text(pairs, int(row)), anchors, layout, font_px, colors[row])
+        if self._notice:
+            foot = Rect(0, frame.height_px - 1, 0, frame.height_px - 1)
+            _draw_label(rgb, self._notice, [foot], LabelLayout(frame.width_px, frame.height_px), font_px, NOTICE_COLOR)
         return rgb
 
     def text(self, pairs: TrackedPairs, row: int) -> str:
@@ -94,14 +103,15 @@ def _visible(boxes_xyxy: NDArray[np.float32], frame: Frame) -> list[Rect | None]
 
 
 def _draw_pair(rgb: RGB, boxes: list[Rect | None], color: Color, thick_px: int, *, joined: bool) -> None:
-    seen = [box for box in boxes if box is not None]
-    for box in seen:
-        cv2.rectangle(rgb, (box.x1, box.y1), (box.x2, box.y2), color, thick_px)
-    if joined and len(seen) == 2:
-        centres = [((box.x1 + box.x2) // 2, (box.y1 + box.y2) // 2) for box in seen]
-        cv2.line(rgb, centres[0], centres[1], color, thick_px, cv2.LINE_AA)
-        for centre in centres:
-            cv2.circle(rgb, centre, 2 * thick_px, color, cv2.FILLED, cv2.LINE_AA)
+    human, thing = boxes
+    for box, width_px in ((human, thick_px), (thing, max(1, thick_px // 2))):
+        if box is not None:
+            cv2.rectangle(rgb, (box.x1, box.y1), (box.x2, box.y2), color, width_px)
+    if joined and human is not None and thing is not None:
+        start, end = (((box.x1 + box.x2) // 2, (box.y1 + box.y2) // 2) for box in (human, thing))
+        length_px = max(1.0, math.dist(start, end))
+        cv2.arrowedLine(rgb, start, end, color, thick_px, cv2.LINE_AA, tipLength=min(0.5, 8 * thick_px / length_px))
+        cv2.circle(rgb, start, 2 * thick_px, color, cv2.FILLED, cv2.LINE_AA)
 
 
 def _draw_label(rgb: RGB, text: str, anchors: list[Rect], layout: LabelLayout, font_px: int, color: Color) -> None:

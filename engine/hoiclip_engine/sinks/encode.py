@@ -54,7 +54,7 @@ class VideoEncoder:
         self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._time_base = time_base if self._codec == "libx264" else max(time_base, _MPEG4_TIME_BASE)
         # Without movie_timescale the start of an MP4 is rounded to milliseconds.
-        options = {} if path.suffix == ".mkv" else {}
+        options = {} if path.suffix == ".mkv" else {"movie_timescale": str(self._time_base.denominator)}
         self._container: OutputContainer = av.open(str(path), mode="w", options=options)
         # 4:2:0 needs even sizes.
         self._width_px, self._height_px = width_px + width_px % 2, height_px + height_px % 2

@@ -6,20 +6,17 @@ times: the rest of two runs over the same input is the same to the byte.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from hoiclip.errors import SinkError
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.pairs import Event, TrackedPairs
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.sinks.text_file import TextFile
 
 SCHEMA = "hoiclip/1"
 MIN_LISTED_SCORE = 0.05
@@ -34,8 +31,7 @@ class JsonlSink:
 
     def __init__(self, path: str | Path) -> None:
         """Touches no file."""
-        self._name = os.fspath(path)
-        self._file: TextIO | None = None
+        self._path = path
 
     def start(self, header: RunHeader) -> None:
         """Creates the file and writes the header.
@@ -43,10 +39,7 @@ class JsonlSink:
         Raises:
             SinkError: the file cannot be created.
         """
-        try:
-            self._file = sys.stdout if self._name == "-" else _create(self._name)
-        except (OSError, ValueError) as error:
-            raise self._failure(error) from None
+        self._file = TextFile(self._path)
         self._vocabulary = header.vocabulary
         self._size_px = header.width_px, header.height_px
         self._put(_header(header))
@@ -77,52 +70,13 @@ class JsonlSink:
         Raises:
             SinkError: as in write.
         """
-        if self._file is None:
-            return
         for event in summary.closing_events:
             self._put(_event(event, self._vocabulary))
         self._put(_summary(summary))
-        self._close()
+        self._file.close()
 
     def _put(self, line: dict[str, Any]) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
-            self._file.flush()
-        except (OSError, ValueError) as error:
-            raise self._failure(error) from None
-
-    def _close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None and file is not sys.stdout:
-            try:
-                file.close()
-            except OSError as error:
-                raise self._failure(error) from None
-
-    def _failure(self, error: OSError | ValueError) -> SinkError:
-        file, self._file = self._file, None
-        with contextlib.suppress(OSError, ValueError):
-            if file is not None and file is not sys.stdout:
-                file.close()
-        where = "stdout" if self._name == "-" else self._name
-        if isinstance(error, BrokenPipeError):
-            _drop_stdout(file)
-            return SinkError(f"cannot write results to {where}: its reader has gone away; let it read to the end")
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-        return SinkError(f"cannot write results to {where}: {reason}; choose another place")
-
-
-def _create(name: str) -> TextIO:
-    return Path(name).open("w", encoding="ascii", newline="\n")  # not the newline of Windows
-
-
-def _drop_stdout(file: TextIO | None) -> None:
-    """Python flushes stdout once more when it ends, and would complain about the broken pipe again."""
-    if file is not None and file is sys.stdout:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+        self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
 
 
 def _header(header: RunHeader) -> dict[str, Any]:
@@ -168,7 +122,7 @@ def _verbs(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> list[dict[s
     best_first = listed[np.argsort(-scores[listed], kind="stable")]
     return [
         {
-            "verb": vocabulary.verb_name(int(verb)),
+            "verb": vocabulary.verbs[verb],
             "score": _number(float(scores[verb]), _SCORE_DIGITS),
             "active": bool(active[verb]),
         }
@@ -184,7 +138,7 @@ def _event(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
         "human": event.human,
         "object": event.object if event.object >= 0 else None,
         "label": _label(event.label, vocabulary),
-        "verb": vocabulary.verb_name(event.verb),
+        "verb": vocabulary.verbs[event.verb],
         "pts_s": _number(event.pts_s, _TIME_DIGITS),
     }
 
@@ -209,7 +163,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
 
 
 def _label(label: int, vocabulary: Vocabulary) -> str | None:
-    return vocabulary.object_name(label) or None
+    return vocabulary.objects[label] if label >= 0 else None
 
 
 def _box(box_xyxy: np.ndarray[Any, np.dtype[np.float32]]) -> list[float | None]:

@@ -56,7 +56,7 @@ class VideoSink:
         if not self._path.parent.is_dir():
             raise SinkError(f"cannot write {self._path}: its folder is not there; make it first")
         self._width_px, self._height_px = header.width_px, header.height_px
-        self._annotator = Annotator(header.vocabulary)
+        self._annotator = Annotator(header.vocabulary, header.notice)
         time_base = output_time_base(header.time_base, self._part.suffix)
         try:
             self._encoder = VideoEncoder(self._part, self._width_px, self._height_px, time_base)

@@ -46,6 +46,10 @@ class TrackConfig:
         if not self.lost_after_s > 0:
             raise ValueError(f"lost_after_s must be positive, got {self.lost_after_s}")
 
+    def for_looks_every(self, interval_s: float) -> TrackConfig:
+        """Patient enough for a cadence: a pair missed by one look must live to be found by the next."""
+        return replace(self, lost_after_s=max(self.lost_after_s, 2.5 * interval_s))
+
     def for_entities(self) -> EntityConfig:
         """`entity`, widened so that no pair worth showing fails for want of a box with an identity."""
         return replace(
@@ -59,15 +63,24 @@ class TrackConfig:
 class PairTracker:
     """Gives pairs an identity. Ids count from 1 and are never used again. Call it from one thread."""
 
-    def __init__(self, config: TrackConfig | None = None, *, num_verbs: int, person_label: int = 0) -> None:
+    def __init__(
+        self,
+        config: TrackConfig | None = None,
+        *,
+        num_verbs: int,
+        person_label: int = 0,
+        quiet_verbs: tuple[int, ...] = (),
+    ) -> None:
         """
         Args:
             num_verbs: V of the vocabulary.
             person_label: index of "person" among the vocabulary's objects, -1 if it has none.
+            quiet_verbs: verbs that are scored but never go on, such as "no interaction".
         """
         self.config = config or TrackConfig()
         self._num_verbs = num_verbs
         self._person_label = person_label
+        self._quiet_verbs = np.array(quiet_verbs, np.int64)
         self._entities = EntityTracker(self.config.for_entities())
         self._average = RunningAverage(1 + num_verbs, self.config.verb.half_life_s)  # column 0: the pair's own score
         self._switch = VerbSwitch(num_verbs, self.config.verb)
@@ -103,7 +116,9 @@ class PairTracker:
         scores = np.concatenate([scene.pair_scores[:, None], scene.verb_scores], axis=1)[scene_rows]
         averages = self._average.observe(rows, scores, pts_s)
         self._seen_s[rows] = pts_s
-        changes = self._switch.observe(rows, averages[:, 1:], pts_s)
+        heard = averages[:, 1:].copy()
+        heard[:, self._quiet_verbs] = 0
+        changes = self._switch.observe(rows, heard, pts_s)
         events = [self._event(change.row, change.verb, change.starts, change.pts_s) for change in changes]
         return self._alive(pts_s), (*lost, *events)
 
