@@ -65,10 +65,15 @@ def tower_weights(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Te
         for key, value in state.items()
         if key.startswith(prefix) and key[len(prefix) :].startswith(_TOWER_PREFIXES)
     }
-    missing = [name for name in ("token_embedding.weight", "positional_embedding", "ln_final.weight", "text_projection")
-               if name not in weights]  # fmt: skip
+    needed = ("token_embedding.weight", "positional_embedding", "ln_final.weight", "text_projection",
+              "transformer.resblocks.0.ln_1.weight")  # fmt: skip
+    missing = [name for name in needed if name not in weights]
     if missing:
         raise ModelError(f"expected a CLIP text tower, but {', '.join(prefix + name for name in missing)} is missing")
+    for name, width_axis in (("token_embedding.weight", 1), ("positional_embedding", 1), ("text_projection", 0)):
+        shape = list(weights[name].shape)
+        if len(shape) != 2 or 0 in shape or shape[width_axis] % _HEAD_WIDTH:
+            raise ModelError(f"expected a CLIP text tower with heads of {_HEAD_WIDTH}, but {prefix}{name} is {shape}")
     return weights
 
 
@@ -81,26 +86,33 @@ def encode(prompts: Sequence[str], weights: Mapping[str, Tensor]) -> Tensor:
         prompts: n texts.
         weights: of the text tower, as `tower_weights` gives them.
     """
+    tokens = tokenize(prompts, weights["positional_embedding"].shape[0])
+    used = int(tokens.argmax(dim=1).max()) + 1
+    tower = _build_tower({**weights, "positional_embedding": weights["positional_embedding"][:used]})
+    with torch.inference_mode():
+        return torch.cat([tower(part[:, :used]) for part in tokens.split(128)])
+
+
+def _build_tower(weights: Mapping[str, Tensor]) -> torch.nn.Module:
+    """open_clip's module, its sizes told by the tensors' shapes."""
     open_clip = open_clip_module()
     context, width = weights["positional_embedding"].shape
-    tokens = tokenize(prompts, context)
-    used = int(tokens.argmax(dim=1).max()) + 1
-    tower = open_clip.transformer.TextTransformer(
-        context_length=used,
-        vocab_size=weights["token_embedding.weight"].shape[0],
+    vocabulary = weights["token_embedding.weight"].shape[0]
+    layers = {key.split(".")[2] for key in weights if key.startswith("transformer.resblocks.")}
+    tower: torch.nn.Module = open_clip.transformer.TextTransformer(
+        context_length=context,
+        vocab_size=vocabulary,
         width=width,
         heads=width // _HEAD_WIDTH,
-        layers=1 + max(int(key.split(".")[2]) for key in weights if key.startswith("transformer.resblocks.")),
+        layers=len(layers),
         output_dim=weights["text_projection"].shape[1],
         act_layer=open_clip.transformer.QuickGELU,
     )
     try:
-        tower.load_state_dict({**weights, "positional_embedding": weights["positional_embedding"][:used]})
+        tower.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise ModelError(f"the CLIP text tower is not of the expected form: {str(error).splitlines()[-1].strip()}")  # noqa: B904
-    tower.eval()
-    with torch.inference_mode():
-        return torch.cat([tower(part[:, :used]) for part in tokens.split(128)])
+    return tower.eval()
 
 
 def text_rows(prompts: Sequence[str], weights: Mapping[str, Tensor]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from importlib import resources
+from operator import index
 from typing import Any
 
 from hoiclip.errors import ModelError
@@ -87,16 +88,26 @@ class Vocabulary:
         """
         try:
             return Vocabulary(
-                name=str(data["name"]),
-                objects=tuple(map(str, data["objects"])),
-                verbs=tuple(map(str, data["verbs"])),
-                hois=tuple((int(v), int(o)) for v, o in data["hois"]),
-                hoi_prompts=tuple(map(str, data["hoi_prompts"])),
-                object_prompts=tuple(map(str, data["object_prompts"])),
-                verb_prompts=tuple(map(str, data["verb_prompts"])),
+                name=_texts([data["name"]])[0],
+                objects=_texts(data["objects"]),
+                verbs=_texts(data["verbs"]),
+                hois=tuple((index(v), index(o)) for v, o in data["hois"]),
+                hoi_prompts=_texts(data["hoi_prompts"]),
+                object_prompts=_texts(data["object_prompts"]),
+                verb_prompts=_texts(data["verb_prompts"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"vocabulary is not of the expected form: {type(error).__name__}: {error}") from error
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """Names end up in files and terminals, so control characters and broken Unicode stay out."""
+    if not isinstance(values, (list, tuple)):
+        raise TypeError(f"expected a list of texts, found {type(values).__name__}")
+    for value in values:
+        if not (isinstance(value, str) and value.isprintable()):
+            raise ValueError(f"expected a printable text, found {value!r:.60}")
+    return tuple(values)
 
 
 VOCABULARIES = ("hico", "vcoco")

@@ -21,6 +21,18 @@ def _needed(path: Path, what: str) -> Path:
     pytest.skip(message)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu run where there is one; a GPU machine that lost its GPU must not pass by skipping."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        if os.environ.get("HOICLIP_REQUIRE_GPU") == "1":
+            pytest.fail("torch sees no GPU, and HOICLIP_REQUIRE_GPU=1")
+        pytest.skip("torch sees no GPU")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real files that are not part of the project."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -19,8 +20,12 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage block."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        """One line instead of argparse's usage block; a URL in the wrong place keeps its password to itself."""
+        from hoiclip_engine.video.redact import redact
+
+        line = " ".join(message.split())
+        line = re.sub(r"[A-Za-z][\w+.\-]+:/.*", lambda url: redact(url[0]), line)
+        self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()  # here a reader that has gone away can still be told as an exit code
+        return code
     except HoiclipError as error:
         return _fail(arguments, error, str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -60,7 +60,6 @@ class Engine:
         self.model = model
         self.config = config or EngineConfig()
         self.backend_name: BackendName = choose(self.config.backend)
-        self._sha256 = model.sha256()
         self._backend: Backend | None = None
         self._preprocess = self._preprocess_config()
         enhanced = self.config.postprocess.enhance_top_k is not None
@@ -141,7 +140,7 @@ class Engine:
     def _header(self, video: VideoSource) -> RunHeader:
         return RunHeader(
             model=self.model.name,
-            model_sha256=self._sha256,
+            model_sha256=self.model.sha256(),
             notice=self.model.notice,
             vocabulary=self.vocabulary,
             backend=self.backend_name,

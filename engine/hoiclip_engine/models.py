@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib import resources
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def find_model(model: str | Path) -> Path:
         ModelError: neither a file nor a known name.
     """
     path = Path(model)
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError, ValueError):  # too long a name, or one with a zero byte, is no file
+        if path.is_file():
+            return path
     named = known_models()
     if str(model) in named:
         return named[str(model)]

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,7 @@ class ModelFile:
 
     def sha256(self) -> str:
         """Of the file's bytes."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return file_sha256(self.path)
 
     def rows(self, name: str) -> NDArray[np.float32]:
         """One tensor, e.g. "hoi_rows", as float32 numpy."""
@@ -82,10 +82,18 @@ class ModelFile:
         return model.requires_grad_(False).eval()
 
 
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()  # Python 3.10 has no file_digest
-    while block := file.read(1 << 20):
-        digest.update(block)
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes; remembered until the file changes."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -137,9 +145,9 @@ def load_model_file(path: Path) -> ModelFile:
         )
     try:
         config, vocabulary, provenance = (json.loads(metadata[key]) for key in ("config", "vocabulary", "provenance"))
-    except (KeyError, json.JSONDecodeError) as error:
+        model_config = ModelConfig.from_dict(config)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} has a damaged header ({error}); make it again: hoiclip models import") from error
-    model_config = ModelConfig.from_dict(config)
     words = Vocabulary.from_dict(vocabulary)
     sizes = (model_config.num_object_classes, model_config.num_verbs, model_config.num_hois)
     if sizes != (words.num_object_classes, len(words.verbs), len(words.hois)):

@@ -14,6 +14,8 @@ class TorchBackend:
         self.name = "torch"
         self.canvas_hw = canvas_hw
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self._device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # the reference is fp32; TF32 convolutions keep 10 bits
         self._module = model.build().to(self._device)
 
     def __call__(self, model_input: ModelInput) -> RawOutput:

@@ -6,20 +6,28 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
-results = Console(highlight=False, soft_wrap=True)
+# No markup: names of files and what a model file says of itself are printed as they are.
+messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+results = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Plain table; cells are shown as they are, never read as markup."""
+    """Plain table."""
     made = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(str(cell).replace("[", r"\[") for cell in row))
+        made.add_row(*map(str, row))
     return made
+
+
+def working(what: str) -> Status:
+    """A spinner while something takes its time."""
+    return messages.status(Text(what))
 
 
 def progress() -> Progress:

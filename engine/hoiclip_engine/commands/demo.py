@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hoiclip.data.drawn import draw_clip
 from hoiclip.errors import SinkError
-from hoiclip_engine.commands.console import messages
+from hoiclip_engine.commands.console import messages, working
 from hoiclip_engine.commands.run import Outputs, run
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.models import known_models
@@ -28,7 +28,7 @@ def demo(folder: Path, backend: str) -> int:
     except OSError as error:
         raise SinkError(f"cannot make the folder {folder}: {error.strerror}; choose another with --out") from error
     clip = folder / "clip.mp4"
-    with messages.status("Drawing a clip"):
+    with working("Drawing a clip"):
         draw(clip)
     model = known_models().get(BUNDLED) or untrained_model()
     outputs = Outputs(video=folder / "demo.mp4", jsonl=str(folder / "demo.jsonl"))

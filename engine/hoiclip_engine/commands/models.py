@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from pathlib import Path
 
-from hoiclip.checkpoint.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.checkpoint.model_file import ModelFile, file_sha256, load_model_file, save_model_file
 from hoiclip.errors import ModelError, UsageError
-from hoiclip_engine.commands.console import messages, results, table
+from hoiclip_engine.commands.console import messages, results, table, working
 from hoiclip_engine.models import SUFFIX, find_model, known_models, model_folders
 
 
@@ -63,16 +62,12 @@ def import_official(checkpoint: Path, target: Path, labels: str | None) -> int:
         raise UsageError(f"a model file ends in {SUFFIX}, got {target}")
     if target.resolve() == checkpoint.resolve():
         raise UsageError("checkpoint and model file must be different files")
-    with messages.status(f"Reading {checkpoint} and making its text rows"):
+    with working(f"Reading {checkpoint} and making its text rows"):
         imported = import_checkpoint(checkpoint, labels)
-        with checkpoint.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
         provenance = {
             "kind": "imported",
             "from": checkpoint.name,
-            "from_sha256": digest.hexdigest(),
+            "from_sha256": file_sha256(checkpoint),
             "epoch": imported.epoch,
             "zero_shot": imported.zero_shot,
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

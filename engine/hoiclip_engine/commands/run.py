@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from hoiclip.errors import HoiclipError, UsageError
-from hoiclip_engine.commands.console import messages, progress, table
+from hoiclip_engine.commands.console import messages, progress, table, working
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.pipeline import Stream, StreamConfig
 from hoiclip_engine.results import RunSummary, Sink
@@ -41,7 +41,8 @@ class Outputs:
         Raises:
             UsageError: two results, or a result and the source, would share one file.
         """
-        paths = [Path(p).resolve() for p in (self.video, self.jsonl, self.mot, self.vtt) if p and str(p) != "-"]
+        named = [p for p in (self.video, self.jsonl, self.mot, self.vtt) if p]
+        paths = ["-" if str(p) == "-" else Path(p).resolve() for p in named]
         if len(set(paths)) < len(paths) or Path(source).resolve() in paths:
             raise UsageError("source and outputs must be different files; choose other names for the outputs")
         sinks: list[Sink] = []
@@ -63,10 +64,10 @@ def run(engine: Engine, source: str, outputs: Outputs, config: StreamConfig, par
         The exit code: 0, or 130/143 after a signal; what was found until then is written.
     """
     sinks = outputs.sinks(source)
-    with messages.status(f"Preparing {engine.model.name} for {engine.backend_name} (the first time takes longer)"):
+    with working(f"Preparing {engine.model.name} for {engine.backend_name} (the first time takes longer)"):
         stream = engine.open(source, config, part)
     if stream.header.notice:
-        messages.print(f"[yellow]Note:[/] {stream.header.notice}", highlight=False)
+        messages.print(f"Note: {stream.header.notice}", style="yellow")
     with stopping_on_signals(stream) as signalled:
         summary = feed(stream, sinks, part.max_frames)
     messages.print(summary_table(summary))

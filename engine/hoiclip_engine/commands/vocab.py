@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hoiclip.errors import ModelError, SinkError, UsageError
 from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
-from hoiclip_engine.commands.console import messages, results, table
+from hoiclip_engine.commands.console import messages, results, table, working
 
 
 def find_vocabulary(name: str) -> Vocabulary:
@@ -19,10 +19,10 @@ def find_vocabulary(name: str) -> Vocabulary:
     if name in VOCABULARIES:
         return load_vocabulary(name)
     path = Path(name)
-    if path.suffix == ".json" and path.is_file():
+    if path.suffix == ".json":
         try:
             return Vocabulary.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{path} is no vocabulary JSON ({error}); see hoiclip vocab show hico --json") from error
     from hoiclip.checkpoint.model_file import load_model_file
     from hoiclip_engine.models import find_model
@@ -62,7 +62,9 @@ def build(name: str, target: Path, clip: str, weights: str) -> int:
     vocabulary = find_vocabulary(name)
     if target.suffix != ".safetensors":
         raise UsageError(f"text rows are written as .safetensors, got {target}")
-    with messages.status(f"Encoding {len(vocabulary.hoi_prompts)} prompts"):
+    if target.resolve() in (Path(weights).resolve(), Path(name).resolve()):
+        raise UsageError(f"text rows would overwrite their own source {target}; choose another name")
+    with working(f"Encoding {len(vocabulary.hoi_prompts)} prompts"):
         tower = load_tower(clip, weights)
         rows = {
             "hoi_rows": text_rows(vocabulary.hoi_prompts, tower),

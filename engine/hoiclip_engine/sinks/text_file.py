@@ -24,7 +24,7 @@ class TextFile:
         self._file: TextIO | None = None
         try:
             # Our own newline: Windows would write another.
-            self._file = sys.stdout if str(path) == "-" else Path(path).open("w", encoding="utf-8", newline="\n")
+            self._file = sys.stdout if str(path) == "-" else Path(path).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
         except (OSError, ValueError) as error:
             raise self._failure(error) from None
 

@@ -6,6 +6,7 @@ Times count from the first frame, as players do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 
 from hoiclip_engine.pairs import Event
@@ -37,7 +38,7 @@ class VttSink:
     def finish(self, summary: RunSummary) -> None:
         self._follow(summary.closing_events)
         for start_s, end_s, text in sorted(self._cues):
-            self._file.write(f"{timestamp(start_s)} --> {timestamp(end_s)}\n{text}\n\n")
+            self._file.write(f"{timestamp(start_s)} --> {timestamp(end_s)}\n{escape(text, quote=False)}\n\n")
         self._file.close()
 
     def _follow(self, events: Iterable[Event]) -> None:

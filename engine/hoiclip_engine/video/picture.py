@@ -21,6 +21,7 @@ class PictureMaker:
         """photo is the orientation where the file, not the frame, tells it."""
         self._stream = stream
         self._photo = photo
+        self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
         self._converter = RgbConverter()
         self._container_aspect = stream.sample_aspect_ratio
@@ -30,7 +31,13 @@ class PictureMaker:
         self._follow_codec = codec_aspect is not None and codec_aspect == self._container_aspect
 
     def orientation(self, frame: VideoFrame) -> Orientation:
-        return orientation_of(frame) if self._photo is None else self._photo
+        """Looked up in the frame's side data once per angle: PyAV keeps every frame alive whose side data was read."""
+        if self._photo is not None:
+            return self._photo
+        angle_deg = frame.rotation
+        if self._turn is None or self._turn[0] != angle_deg:
+            self._turn = angle_deg, orientation_of(frame)
+        return self._turn[1]
 
     def make(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """(H, W, 3) contiguous RGB.

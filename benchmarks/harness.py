@@ -1,0 +1,88 @@
+"""Timing side by side in one run, and result lines that say where they come from.
+
+Machines are noisy: only ratios between things measured in the same run are worth quoting.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
+    """Milliseconds of every call, taken in turns so that a slow moment hits all of them alike."""
+    for _ in range(warmup):
+        for call in calls.values():
+            call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[name].append((time.perf_counter() - started) * 1e3)
+    return times
+
+
+def statistics(times_ms: list[float]) -> dict[str, float]:
+    """Median, 90th and 99th percentile, minimum and count."""
+    values = np.array(times_ms)
+    return {
+        "median_ms": round(float(np.median(values)), 3),
+        "p90_ms": round(float(np.percentile(values, 90)), 3),
+        "p99_ms": round(float(np.percentile(values, 99)), 3),
+        "min_ms": round(float(values.min()), 3),
+        "n": len(times_ms),
+    }
+
+
+def provenance(*packages: str) -> dict[str, Any]:
+    """Machine, versions, commit and time of a result line."""
+    return {
+        "machine": machine(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "commit": commit(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def machine() -> str:
+    """CPU name and number of usable cores."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = names[0] if names else name
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def commit() -> str:
+    """Short hash, with "+" where the tree differs from it."""
+    root = Path(__file__).parent.parent
+    run = lambda *args: subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=False).stdout  # noqa: E731
+    changed = run("status", "--porcelain", "--", ":!benchmarks/results").strip()
+    return (run("rev-parse", "--short=12", "HEAD").strip() or "unknown") + ("+" if changed else "")
+
+
+def append(name: str, line: Mapping[str, Any]) -> None:
+    """One JSON line to results/NAME.jsonl, and to the terminal."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(line)
+    with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+    print(text)

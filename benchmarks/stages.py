@@ -1,0 +1,82 @@
+"""The stages around the model on one core: python -m benchmarks.stages.
+
+Post-processing against a plain numpy rendering of the official rule, preprocessing, and tracking.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from benchmarks.harness import append, provenance, side_by_side, statistics
+from hoiclip.vocabulary import load_vocabulary
+from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor, official_boxes, sigmoid
+from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess
+from hoiclip_engine.raw_output import RawOutput
+from hoiclip_engine.track.entities import EntityTracker
+from hoiclip_engine.track.pair_tracker import PairTracker
+from hoiclip_kernels.pair_decode.reference import pair_decode
+from hoiclip_kernels.pair_nms.reference import pair_nms
+from tests.golden.rule import PUBLIC_SALT, golden_photo
+
+ROUNDS = 200
+
+
+def random_output(seed: int = 0) -> RawOutput:
+    """64 queries over HICO's 600 classes, spread like a trained model's: few classes stand out."""
+    rng = np.random.default_rng(seed)
+    boxes = rng.uniform(0.2, 0.6, (2, 1, 64, 4)).astype(np.float32)
+    return RawOutput(
+        hoi_logits=rng.normal(-4, 2, (1, 64, 600)).astype(np.float32),
+        object_logits=rng.normal(-3, 2, (1, 64, 81)).astype(np.float32),
+        human_boxes_cxcywh=boxes[0],
+        object_boxes_cxcywh=boxes[1],
+        clip_cls=rng.normal(size=(1, 512)).astype(np.float32),
+    )
+
+
+def plain_numpy(raw: RawOutput, size: tuple[int, int]) -> object:
+    """The official rule by the kernels' references."""
+    vocabulary = load_vocabulary("hico")
+    boxes, _ = official_boxes(raw, size)
+    objects = np.array([obj for _, obj in vocabulary.hois])
+    found = pair_decode(
+        sigmoid(raw.hoi_logits[0]), sigmoid(raw.object_logits[0]), objects, np.arange(600), 600, None, 100
+    )
+    return pair_nms(boxes[found.query_n], boxes[found.query_n + 64], found.class_n, found.score_n, 0.7, 1.0, 0.5)
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    raw, size = random_output(), (480, 640)
+    vocabulary = load_vocabulary("hico")
+    fast = Postprocessor(vocabulary, PostprocessConfig())
+    photo = golden_photo("bench", 720, 1280, PUBLIC_SALT)
+    config = PreprocessConfig(short_side_px=480, max_side_px=800)
+    on_canvas = PreprocessConfig(short_side_px=480, max_side_px=800, canvas_hw=canvas_for(720, 1280, config))
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 1000, (30, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(40, 200, (30, 2))], axis=1)
+    entities, pairs = EntityTracker(), PairTracker(num_verbs=117)
+    clock = iter(np.arange(100_000) / 30)
+    times = side_by_side(
+        {
+            "postprocess, plain numpy": lambda: plain_numpy(raw, size),
+            "postprocess": lambda: fast(raw, size),
+            "preprocess 1280x720 to 450x800": lambda: preprocess(photo, on_canvas),
+            "track 30 entities": lambda: entities.update(boxes, np.full(30, 0.9), np.zeros(30), next(clock)),
+            "track 100 triplets": lambda: pairs.update(fast(raw, size), next(clock)),
+        },
+        ROUNDS,
+    )
+    origin = provenance("numpy", "numba", "pillow")
+    plain = np.median(times["postprocess, plain numpy"])
+    for name, samples in times.items():
+        line = {"benchmark": "stages", "stage": name, **statistics(samples), **origin}
+        if name == "postprocess":
+            line["times_as_fast_as_plain_numpy"] = round(float(plain / np.median(samples)), 2)
+        append("stages", line)
+
+
+if __name__ == "__main__":
+    main()
