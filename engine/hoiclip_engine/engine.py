@@ -116,22 +116,20 @@ class Engine:
         try:
             self._compile_for(video.info.height_px, video.info.width_px)
             config = config or StreamConfig()
-            tracker = self._tracker(config.detect_every * nominal_step_s(video.info.average_rate))
+            tracker = self._tracker(video, config)
             return Stream(
-                self._header(video),
-                video,
-                lambda frame, times: self._detect(frame.rgb, times),
-                tracker,
-                config,
+                self._header(video), video, lambda frame, times: self._detect(frame.rgb, times), tracker, config
             )
         except BaseException:
             video.close()
             raise
 
-    def _tracker(self, look_interval_s: float) -> PairTracker:
-        words = self.vocabulary
+    def _tracker(self, video: VideoSource, config: StreamConfig) -> PairTracker:
+        words, track = self.vocabulary, self.config.track
+        if video.info.is_photo:  # one look is all there will be: nothing is gained by waiting for a second
+            track = replace(track, verb=replace(track.verb, min_duration_s=0.0))
         return PairTracker(
-            self.config.track.for_looks_every(look_interval_s),
+            track.for_looks_every(config.detect_every * nominal_step_s(video.info.average_rate)),
             num_verbs=len(words.verbs),
             person_label=words.objects.index("person") if "person" in words.objects else -1,
             quiet_verbs=tuple(index for index, verb in enumerate(words.verbs) if verb == NO_INTERACTION),

@@ -69,8 +69,12 @@ class ModelFile:
 
         from hoiclip.model import HOICLIP
 
-        with torch.device("meta"):
-            model = HOICLIP(self.config)
+        try:
+            with torch.device("meta"):
+                model = HOICLIP(self.config)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"{self.path} has a config that makes no model ({first}); make it again") from error
         with _open(self.path, "pt") as file:
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
         check_shapes(
@@ -85,11 +89,11 @@ class ModelFile:
 def file_sha256(path: Path) -> str:
     """Hex digest of a file's bytes; remembered until the file changes."""
     status = path.stat()
-    return _sha256(path, status.st_mtime_ns, status.st_size)
+    return _sha256(path, status.st_ino, status.st_ctime_ns, status.st_size)
 
 
 @cache
-def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
+def _sha256(path: Path, _inode: int, _ctime_ns: int, _size: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -145,6 +149,8 @@ def load_model_file(path: Path) -> ModelFile:
         )
     try:
         config, vocabulary, provenance = (json.loads(metadata[key]) for key in ("config", "vocabulary", "provenance"))
+        if not isinstance(config, dict):
+            raise ValueError(f"config is a {type(config).__name__}")
         model_config = ModelConfig.from_dict(config)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} has a damaged header ({error}); make it again: hoiclip models import") from error

@@ -121,9 +121,7 @@ def test_a_command_that_makes_no_sense_is_one_line_and_exit_code_2(argv: list[st
     assert cli(*argv).is_one_error(2)
 
 
-def test_outputs_neither_overwrite_the_source_nor_each_other(
-    clip: Path, model: Path, tmp_path: Path, cli: Cli
-) -> None:
+def test_outputs_neither_overwrite_the_source_nor_each_other(clip: Path, model: Path, tmp_path: Path, cli: Cli) -> None:
     before = clip.read_bytes()
     run = ("run", clip, "--model", model, "--backend", "torch")
     (tmp_path / "link.mp4").symlink_to(clip)
@@ -172,7 +170,9 @@ def test_a_source_that_cannot_be_read_is_one_line_and_exit_code_3(model: Path, t
     results = tmp_path / "results"
     results.mkdir()
     for source in (tmp_path / "missing.mp4", tmp_path, text, empty, sound, "0", "-", "x" * 5000):
-        said = cli("run", source, "--model", model, "--backend", "torch", "-o", results / "o.mp4", "--jsonl", results / "o")
+        said = cli(
+            "run", source, "--model", model, "--backend", "torch", "-o", results / "o.mp4", "--jsonl", results / "o"
+        )
         assert said.is_one_error(3)
         assert list(results.iterdir()) == []
 
@@ -474,7 +474,9 @@ def test_a_reader_that_goes_away_is_exit_code_7_without_a_traceback() -> None:
     assert said == Said(7, "", "")
 
 
-WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from hoiclip_engine.cli import main; sys.exit(main(sys.argv[1:]))"
+WITHOUT_TORCH = (
+    "import sys; sys.modules['torch'] = None; from hoiclip_engine.cli import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 imports_torch = pytest.mark.xfail(strict=True, reason="hoiclip/model/__init__.py imports torch for ModelConfig")

@@ -202,9 +202,7 @@ def test_a_run_without_outputs_tells_events(
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_compiled_backends_see_what_torch_sees(
-    backend: str, clip: Path, run: Run, lines: list[dict[str, Any]]
-) -> None:
+def test_compiled_backends_see_what_torch_sees(backend: str, clip: Path, run: Run, lines: list[dict[str, Any]]) -> None:
     pytest.importorskip(backend)
     compiled = run(clip, backend=backend)
     assert compiled[0]["backend"] == backend
@@ -244,7 +242,9 @@ def test_looking_at_every_third_frame_is_marked_and_counted(clip: Path, run: Run
 
 
 def test_nothing_reaches_a_score_of_1(clip: Path, run: Run, tmp_path: Path) -> None:
-    found = run(clip, "--min-score", 1, "--mot", tmp_path / "o.txt", "--vtt", tmp_path / "o.vtt", "-o", tmp_path / "o.mp4")
+    found = run(
+        clip, "--min-score", 1, "--mot", tmp_path / "o.txt", "--vtt", tmp_path / "o.vtt", "-o", tmp_path / "o.mp4"
+    )
     assert all(frame["pairs"] == [] for frame in of_type(found, "frame"))
     assert of_type(found, "event") == []
     assert found[-1]["pairs"] == 0
@@ -310,7 +310,9 @@ def test_one_output_that_fails_does_not_spoil_the_others(
     monkeypatch.setattr(MotSink, "write", fail)
     outputs = [word for kind, option in OUTPUTS.items() for word in (option, str(tmp_path / f"out.{kind}"))]
     assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", "torch"]) == 7
-    assert capsys.readouterr().err.splitlines()[-1] == "hoiclip: cannot write out.mot: no space left; choose another place"
+    assert (
+        capsys.readouterr().err.splitlines()[-1] == "hoiclip: cannot write out.mot: no space left; choose another place"
+    )
     lines = json_lines((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
     assert len(of_type(lines, "frame")) == len(times_of(tmp_path / "out.mp4")) == 5
     assert lines[-1]["type"] == "summary"

@@ -80,6 +80,8 @@ class SourceInfo:
     """As the container says, which may be absurd."""
     codec: str
     pixel_format: str
+    is_photo: bool
+    """A still picture, which has no time."""
     rotation_deg: int
     """Clockwise turn that was applied: 0, 90, 180 or 270."""
 
@@ -154,8 +156,8 @@ class VideoSource:
         check_size(stream.codec_context.width, stream.codec_context.height, self._config.max_pixels)
         stream.codec_context.options = {"max_pixels": str(self._config.max_pixels)}
         self._decoder = FrameDecoder(self._container, stream, frame_threads=self._config.frame_threads)
-        is_photo = self._container.format.name.endswith(("image2", "_pipe"))
-        photo = orientation_of_photo(file) if is_photo else None
+        self._is_photo = self._container.format.name.endswith(("image2", "_pipe"))
+        photo = orientation_of_photo(file) if self._is_photo else None
         self._pictures = PictureMaker(stream, photo, self._config.max_pixels)
         self._clock = PresentationClock(nominal_step_s(stream.average_rate, stream.guessed_rate))
         self._decoded = self._decoder.frames()
@@ -186,6 +188,7 @@ class VideoSource:
             average_rate=stream.average_rate,
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first.format.name,
+            is_photo=self._is_photo,
             rotation_deg=self._pictures.orientation(first).clockwise_deg,
         )
 

@@ -1,0 +1,194 @@
+"""The engine as a Python user has it: load, stream, detect; nothing kept and nothing left open."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hoiclip
+from hoiclip.errors import ModelError, SourceError, UsageError
+from hoiclip.model import HOICLIP
+from hoiclip_engine import Engine, EngineConfig
+from hoiclip_engine.pairs import Pairs
+from hoiclip_engine.untrained import CONFIG, NOTICE, untrained_model
+from tests.engine.making_videos import picture, write_clip
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine.load(untrained_model(), EngineConfig(backend="torch")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", [40 * i for i in range(FRAMES)], size_px=(96, 64))
+
+
+def handles(path: Path) -> int:
+    """How often a file is open in this process."""
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return sum(os.path.exists(link) and os.path.samefile(link, path) for link in links)
+
+
+def decoders() -> int:
+    return sum(thread.name == "hoiclip-decode" for thread in threading.enumerate())
+
+
+def test_a_stream_yields_pairs_events_and_times(engine: Engine, clip: Path) -> None:
+    results = list(engine.stream(clip))
+    assert [result.pts_s for result in results] == pytest.approx([0.04 * i for i in range(FRAMES)], abs=1e-6)
+    assert [result.index for result in results] == list(range(FRAMES))
+    assert any(len(result.pairs) for result in results)
+    events = [event for result in results for event in result.events]
+    assert events
+    for event in events:
+        assert 0 <= event.verb < len(engine.vocabulary.verbs)
+        assert -1 <= event.label < len(engine.vocabulary.objects)
+
+
+def test_a_second_stream_knows_nothing_of_the_first(engine: Engine, clip: Path) -> None:
+    def told() -> list[tuple[list[int], list[list[float]]]]:
+        return [(r.pairs.pair.tolist(), r.pairs.human_boxes_xyxy.tolist()) for r in engine.stream(clip)]
+
+    assert told() == told()
+
+
+def test_a_stream_that_is_given_up_leaves_no_thread_and_no_open_file(engine: Engine, clip: Path) -> None:
+    for result in engine.stream(clip):
+        if result.index == 2:
+            assert (decoders(), handles(clip)) == (1, 1)
+            break
+    del result
+    gc.collect()
+    assert (decoders(), handles(clip)) == (0, 0)
+    stream = engine.stream(clip)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert (decoders(), handles(clip)) == (0, 0)
+
+
+def test_a_source_that_fails_leaves_no_open_file(engine: Engine, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
+    with pytest.raises(SourceError):
+        next(iter(engine.stream(broken)))
+    assert (decoders(), handles(broken)) == (0, 0)
+
+
+def check_pairs(pairs: Pairs, engine: Engine) -> None:
+    assert len(pairs) > 0
+    assert np.isfinite(pairs.human_boxes_xyxy).all()
+    assert np.isfinite(pairs.object_boxes_xyxy).all()
+    assert ((pairs.score >= 0) & (pairs.score <= 1)).all()
+    assert ((pairs.verb >= 0) & (pairs.verb < len(engine.vocabulary.verbs))).all()
+    for hoi, verb, label in zip(pairs.hoi, pairs.verb, pairs.label, strict=True):
+        assert engine.vocabulary.hois[hoi] == (verb, label)
+
+
+@pytest.mark.parametrize("size_px", [(96, 64), (64, 96), (1, 1), (301, 7), (33, 517)])
+def test_any_picture_can_be_looked_at(engine: Engine, size_px: tuple[int, int]) -> None:
+    check_pairs(engine.detect(picture(3, *size_px)), engine)
+
+
+def test_boxes_are_pixels_of_the_picture_as_it_was_given(engine: Engine) -> None:
+    """Twice the picture gives twice the boxes: both are looked at in the same size."""
+    small = picture(3, 320, 192)
+    large = np.kron(small, np.ones((2, 2, 1), np.uint8))
+    a, b = engine.detect(small), engine.detect(large)
+    best = min(len(a), len(b), 5)
+    assert best > 0
+    np.testing.assert_array_equal(a.hoi[:best], b.hoi[:best])
+    np.testing.assert_allclose(2 * a.human_boxes_xyxy[:best], b.human_boxes_xyxy[:best], atol=2)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))])
+def test_what_is_no_picture_is_a_value_error(engine: Engine, array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected an RGB picture"):
+        engine.detect(array)
+
+
+def test_a_closed_engine_can_be_used_again(clip: Path) -> None:
+    engine = Engine.load(untrained_model(), EngineConfig(backend="torch"))
+    before = engine.detect(picture(1))
+    engine.close()
+    engine.close()
+    np.testing.assert_array_equal(before.score, engine.detect(picture(1)).score)
+    assert len(list(engine.stream(clip))) == FRAMES
+    engine.close()
+
+
+def test_a_smaller_short_side_makes_a_smaller_canvas() -> None:
+    sizes = []
+    for short_side_px in (None, 64):
+        config = EngineConfig(backend="torch", short_side_px=short_side_px)
+        with Engine.load(untrained_model(), config) as engine:
+            check_pairs(engine.detect(picture(1, 128, 96)), engine)
+            assert engine._backend is not None
+            sizes.append(engine._backend.canvas_hw)
+    assert sizes == [(192, 256), (64, 96)]
+
+
+def test_the_header_tells_where_results_come_from(engine: Engine, clip: Path) -> None:
+    stream = engine.open(clip)
+    header = stream.header
+    stream.close()
+    assert header.backend == "torch"
+    assert header.notice == NOTICE
+    assert header.model == untrained_model().stem
+    assert (header.width_px, header.height_px) == (96, 64)
+    assert header.source == str(clip)
+    assert handles(clip) == 0
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    """Between frames 100 and 300: keeping the pictures would take 1.8 MiB more."""
+    clip = write_clip(tmp_path / "long.mp4", [40 * i for i in range(300)])
+    held = {}
+    tracemalloc.start()
+    try:
+        with Engine.load(untrained_model(), EngineConfig(backend="torch", short_side_px=64)) as engine:
+            for result in engine.stream(clip):
+                if result.index in (100, 299):
+                    gc.collect()
+                    held[result.index] = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held[299] - held[100] < 2**19
+
+
+def test_load_model_gives_the_torch_module() -> None:
+    module = hoiclip.load_model(str(untrained_model()))
+    assert isinstance(module, HOICLIP)
+    assert module.config == CONFIG
+    assert not module.training
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float32}
+    with pytest.raises(ModelError, match="there is no model file"):
+        hoiclip.load_model("/nowhere/model.safetensors")
+
+
+def test_the_untrained_model_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.random.get_rng_state()
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path))
+    again = hoiclip.load_model(untrained_model())
+    monkeypatch.undo()
+    assert torch.equal(before, torch.random.get_rng_state())
+    for name, tensor in hoiclip.load_model(untrained_model()).state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("config", [{"precision": "int8"}, {"precision": "int3"}, {"short_side_px": 8}])
+def test_a_config_that_makes_no_sense_is_a_usage_error(config: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        EngineConfig(**config)  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""How seldom looks, silent verbs and photos are treated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hoiclip_engine import Engine, EngineConfig
+from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
+from hoiclip_engine.untrained import untrained_model
+from tests.engine.scenes import HOLD, KICK, NUM_VERBS, Triplet, box_at, pairs_of, times
+
+SCENE = pairs_of(Triplet(box_at(100, 100), box_at(150, 100, 30, 30), verb=HOLD))
+
+
+def test_pairs_keep_their_ids_when_looks_are_further_apart_than_patience() -> None:
+    looks = [0.0, 2.0, 4.0, 6.0]
+    patient = PairTracker(TrackConfig(lost_after_s=1.0).for_looks_every(2.0), num_verbs=NUM_VERBS)
+    hasty = PairTracker(TrackConfig(lost_after_s=1.0), num_verbs=NUM_VERBS)
+    assert {int(patient.update(SCENE, t)[0].pair[0]) for t in looks} == {1}
+    assert [int(hasty.update(SCENE, t)[0].pair[0]) for t in looks] == [1, 2, 3, 4]
+
+
+def test_a_quiet_verb_is_scored_but_never_goes_on() -> None:
+    tracker = PairTracker(num_verbs=NUM_VERBS, quiet_verbs=(HOLD,))
+    scene = pairs_of(
+        Triplet(box_at(100, 100), box_at(150, 100, 30, 30), verb=HOLD),
+        Triplet(box_at(100, 100), box_at(150, 100, 30, 30), verb=KICK),
+    )
+    events = []
+    for t in times(30, 1.0):
+        pairs, new = tracker.update(scene, t)
+        events += new
+    assert pairs.verb_scores[0, HOLD] > 0.7
+    assert not pairs.verb_active[0, HOLD]
+    assert {event.verb for event in (*events, *tracker.finish())} == {KICK}
+
+
+def test_the_only_look_at_a_photo_shows_its_verbs(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)).save(path)
+    with Engine.load(untrained_model(), EngineConfig(backend="torch")) as engine:
+        (result,) = engine.stream(path)
+    assert len(result.pairs)
+    assert result.pairs.verb_active.any()

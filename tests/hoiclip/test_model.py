@@ -1,0 +1,127 @@
+"""The network: padding changes nothing, every parameter learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hoiclip.model import HOICLIP, LayerOutputs, Prediction
+from tests.hoiclip.test_model_file import CONFIG, state
+
+CLIP_PX = CONFIG.clip_image_px
+ATOL = 1e-4  # fp32; other canvases sum in other orders
+
+
+@pytest.fixture(scope="module")
+def model() -> HOICLIP:
+    """Every tensor random, also those of the batch norms: with means of zero padding would do nothing anyway."""
+    made = HOICLIP(CONFIG)
+    tensors = state()
+    for key in tensors:
+        if key.endswith(("running_var", "log_scale")):
+            tensors[key] = tensors[key].abs() + 0.5
+        elif "norm" not in key and tensors[key].ndim > 1:
+            tensors[key] *= 2 / tensors[key][0].numel() ** 0.5
+    made.load_state_dict(tensors)
+    return made.eval()
+
+
+def pictures(*sizes_hw: tuple[int, int], canvas_hw: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """The same pictures whatever the canvas is."""
+    images = torch.zeros(len(sizes_hw), 3, *canvas_hw)
+    padding = torch.ones(len(sizes_hw), *canvas_hw, dtype=torch.bool)
+    clips = []
+    for index, (height, width) in enumerate(sizes_hw):
+        generator = torch.Generator().manual_seed(seed + 1000 * height + width)
+        images[index, :, :height, :width] = torch.randn(3, height, width, generator=generator)
+        padding[index, :height, :width] = False
+        clips.append(torch.randn(3, CLIP_PX, CLIP_PX, generator=generator))
+    return images, padding, torch.stack(clips)
+
+
+def row(prediction: Prediction, index: int) -> Prediction:
+    return Prediction(*(value[index : index + 1] for value in prediction))
+
+
+def assert_same(a: Prediction, b: Prediction) -> None:
+    for name, x, y in zip(Prediction._fields, a, b, strict=True):
+        torch.testing.assert_close(x, y, atol=ATOL, rtol=ATOL, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size_hw", [(64, 96), (65, 95), (33, 47), (96, 31), (1, 1), (97, 127)])
+@pytest.mark.parametrize("canvas_hw", [(128, 128), (101, 133), (160, 256)])
+def test_padding_changes_no_prediction(model: HOICLIP, size_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> None:
+    assert_same(model(*pictures(size_hw, canvas_hw=canvas_hw)), model(*pictures(size_hw, canvas_hw=size_hw)))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("sizes_hw", [((65, 95), (128, 40)), ((33, 33), (32, 128))])
+def test_a_batch_of_two_sizes_is_the_same_as_each_alone(
+    model: HOICLIP, sizes_hw: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    together = model(*pictures(*sizes_hw, canvas_hw=(128, 128)))
+    for index, size_hw in enumerate(sizes_hw):
+        assert_same(row(together, index), model(*pictures(size_hw, canvas_hw=size_hw)))
+
+
+@torch.inference_mode()
+def test_the_official_way_does_see_the_padding(model: HOICLIP) -> None:
+    """Guards the tests above: padding could change the prediction if it were not masked."""
+    padded, alone = (pictures((65, 95), canvas_hw=canvas_hw) for canvas_hw in ((128, 160), (65, 95)))
+    outputs = [model.all_layers(*inputs, mask_memory=False) for inputs in (padded, alone)]
+    assert (outputs[0].hoi_logits - outputs[1].hoi_logits).abs().max() > 100 * ATOL
+    assert_same(
+        model(*alone),
+        Prediction(
+            outputs[1].hoi_logits[-1],
+            outputs[1].object_logits[-1],
+            outputs[1].human_boxes_cxcywh[-1],
+            outputs[1].object_boxes_cxcywh[-1],
+            outputs[1].clip_visual[:, 0],
+        ),
+    )
+
+
+@torch.inference_mode()
+def test_different_pictures_give_different_predictions(model: HOICLIP) -> None:
+    one, other = (model(*pictures((65, 95), canvas_hw=(96, 96), seed=seed)) for seed in (0, 1))
+    for name, x, y in zip(Prediction._fields, one, other, strict=True):
+        assert (x - y).abs().max() > 10 * ATOL, name
+
+
+@torch.inference_mode()
+def test_boxes_lie_in_the_picture_and_features_have_unit_length(model: HOICLIP) -> None:
+    out = model.all_layers(*pictures((65, 95), (96, 96), canvas_hw=(96, 96)))
+    for boxes in (out.human_boxes_cxcywh, out.object_boxes_cxcywh):
+        assert boxes.shape == (CONFIG.instance_layers, 2, CONFIG.queries, 4)
+        assert ((boxes > 0) & (boxes < 1)).all()
+    torch.testing.assert_close(out.hoi_feature.norm(dim=-1), torch.ones(2, CONFIG.queries))
+    assert out.hoi_logits.shape == (CONFIG.interaction_layers, 2, CONFIG.queries, CONFIG.num_hois)
+    assert out.object_logits.shape[-1] == CONFIG.num_object_classes + 1
+    assert out.clip_visual.shape == (2, CONFIG.clip_tokens, CONFIG.clip_embed)
+    assert out.clip_logits.shape == (2, CONFIG.num_hois)
+
+
+NO_GRADIENT = {
+    # The decoder starts from zeros: all its values are the same bias, and where one looks does not matter.
+    "instance_decoder.layers.0.self_attention.in_proj_weight",
+}
+
+
+def test_every_parameter_learns(model: HOICLIP) -> None:
+    """All of them have a gradient, and it is zero only where arithmetic says so."""
+    learner = HOICLIP(CONFIG)
+    learner.load_state_dict(model.state_dict())
+    outputs = learner.all_layers(*pictures((65, 95), (96, 40), canvas_hw=(96, 96)))
+    generator = torch.Generator().manual_seed(0)
+    assert isinstance(outputs, LayerOutputs)
+    loss = sum((torch.randn(value.shape, generator=generator) * value).sum() for value in outputs)
+    assert isinstance(loss, Tensor)
+    loss.backward()
+    without = {name for name, parameter in learner.named_parameters() if parameter.grad is None}
+    assert without == set()
+    still = {name for name, parameter in learner.named_parameters() if not parameter.grad.abs().max() > 1e-7}  # type: ignore[union-attr]
+    assert still == NO_GRADIENT
+    assert all(torch.isfinite(parameter.grad).all() for parameter in learner.parameters() if parameter.grad is not None)
