@@ -15,7 +15,6 @@ from hoiclip.errors import UsageError
 from hoiclip.vocabulary import NO_INTERACTION, Vocabulary
 from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
 from hoiclip_engine.clock import StageTimes
-from hoiclip_engine.export import STRIDE_PX
 from hoiclip_engine.models import find_model
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.pipeline import Stream, StreamConfig
@@ -158,8 +157,9 @@ class Engine:
         )
 
     def _compile_for(self, height_px: int, width_px: int) -> None:
-        rows, columns = canvas_for(height_px, width_px, self._preprocess, STRIDE_PX)
-        canvas_hw = (max(rows, 2 * STRIDE_PX), max(columns, 2 * STRIDE_PX))
+        stride = self.model.config.stride_px
+        rows, columns = canvas_for(height_px, width_px, self._preprocess, stride)
+        canvas_hw = (max(rows, 2 * stride), max(columns, 2 * stride))
         if self._backend is not None and self._backend.canvas_hw == canvas_hw:
             return
         self.close()

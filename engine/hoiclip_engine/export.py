@@ -21,8 +21,6 @@ from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import BackendMissing, ModelError
 
 OPSET = 20
-STRIDE_PX = 32
-"""Canvas sides are multiples of this: one cell of the last feature map."""
 GRAPH_VERSION = 1
 """Raise it when the exported graph changes for the same model file."""
 INPUTS = ("images", "padding", "clip_images")
@@ -60,14 +58,15 @@ def _export(model: ModelFile, path: Path) -> None:
     except ImportError as error:
         raise BackendMissing(f"exporting {model.name} needs {error.name}; pip install {error.name}") from error
     module = model.build()
-    side, clip = 3 * STRIDE_PX, model.config.clip_image_px
+    stride, clip = model.config.stride_px, model.config.clip_image_px
     example = (
-        torch.zeros(1, 3, side, side + STRIDE_PX),
-        torch.zeros(1, side, side + STRIDE_PX, dtype=torch.bool),
+        torch.zeros(1, 3, 3 * stride, 4 * stride),
+        torch.zeros(1, 3 * stride, 4 * stride, dtype=torch.bool),
         torch.zeros(1, 3, clip, clip),
     )
+    # Canvas sides are whole cells of the last feature map, at least two.
     rows, columns = torch.export.Dim("rows", min=2, max=256), torch.export.Dim("columns", min=2, max=256)
-    height, width = STRIDE_PX * rows, STRIDE_PX * columns
+    height, width = stride * rows, stride * columns
     with _quiet():
         try:
             program = torch.export.export(

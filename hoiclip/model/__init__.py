@@ -1,6 +1,20 @@
-"""The HOICLIP network as a torch module."""
+"""The HOICLIP network as a torch module. Its config needs no torch; the rest is imported when it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from hoiclip.model.config import ModelConfig
-from hoiclip.model.detector import HOICLIP, LayerOutputs, Prediction
+
+if TYPE_CHECKING:
+    from hoiclip.model.detector import HOICLIP, LayerOutputs, Prediction
 
 __all__ = ["HOICLIP", "LayerOutputs", "ModelConfig", "Prediction"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from hoiclip.model import detector
+
+        return getattr(detector, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

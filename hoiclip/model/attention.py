@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hoiclip_kernels.dual_attention import attend
+
 
 def split_heads(x_bnd: Tensor, heads: int) -> Tensor:
     """(B, N, D) to (B, heads, N, D / heads)."""
@@ -35,8 +37,14 @@ class Attention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(0.0)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out.bias)
+
+    @property
+    def dropped(self) -> float:
+        """Share of the attention weights that is dropped now."""
+        return self.dropout.p if self.training else 0.0
 
     def project(self, x_bnd: Tensor, part: int) -> Tensor:
         """Part 0 queries, 1 keys, 2 values: (B, N, D) to (B, heads, N, D / heads)."""
@@ -47,7 +55,7 @@ class Attention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, padding_bn: Tensor | None = None) -> Tensor:
         """(B, N, D), (B, M, D), (B, M, D) to (B, N, D); padding (B, M) is True where a key is not looked at."""
         q, k, v = self.project(query, 0), self.project(key, 1), self.project(value, 2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=additive_mask(padding_bn, q.dtype))
+        mixed = attend(q, k, v, additive_mask(padding_bn, q.dtype), self.dropped)
         output: Tensor = self.out(merge_heads(mixed))
         return output
 
@@ -59,7 +67,15 @@ class FeedForward(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(width, inner)
         self.linear2 = nn.Linear(inner, width)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.linear2(F.relu(self.linear1(x)))
+        output: Tensor = self.linear2(self.dropout(F.relu(self.linear1(x))))
         return output
+
+
+def set_dropout(module: nn.Module, share: float) -> None:
+    """Dropout of all transformer layers below a module. A model has none until training asks for it."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = share

@@ -1,4 +1,4 @@
-"""ResNet with bottleneck blocks and frozen batch norm; only the last stage leaves it.
+"""ResNet with frozen batch norm; only the last stage leaves it.
 
 Padding must not change a prediction: a convolution near the border of a padded picture would otherwise see what batch
 norm made of the padding, where an unpadded picture ends in zeros. So padded cells are put back to zero wherever a
@@ -12,6 +12,8 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from hoiclip.model.config import ModelConfig
 
 
 class FrozenBatchNorm(nn.Module):
@@ -45,11 +47,7 @@ class Bottleneck(nn.Module):
         self.bn2 = FrozenBatchNorm(width)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = FrozenBatchNorm(out_channels)
-        self.shortcut: nn.Sequential | None = None
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), FrozenBatchNorm(out_channels)
-            )
+        self.shortcut = _shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -60,26 +58,63 @@ class Bottleneck(nn.Module):
         return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
+class BasicBlock(nn.Module):
+    """Two 3x3, the first with the stride; the input is added, through a 1x1 where its shape differs."""
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = FrozenBatchNorm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = FrozenBatchNorm(width)
+        self.shortcut = _shortcut(in_channels, width, stride)
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        if valid is not None:
+            x = x * valid
+        y = F.relu(self.bn1(self.conv1(x)))
+        if valid is not None:
+            y = y * (every_second(valid) if self.conv1.stride[0] == 2 else valid)
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), FrozenBatchNorm(out_channels)
+    )
+
+
 def every_second(valid: Tensor) -> Tensor:
     """Cells 0, 2, 4 ...; as a pooling, so that its size is the same expression as a strided convolution's."""
     return F.max_pool2d(valid, kernel_size=1, stride=2)
 
 
 class Backbone(nn.Module):
-    """(B, 3, H, W) to (B, 32 · width, ceil(H / 32), ceil(W / 32))."""
+    """(B, 3, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
 
-    def __init__(self, depths: tuple[int, ...], width: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-        self.bn = FrozenBatchNorm(width)
+        widths = config.backbone_widths
+        self.pool = config.backbone_stem == "resnet"
+        kernel = 7 if self.pool else 3
+        self.conv = nn.Conv2d(3, widths[0], kernel, stride=2, padding=kernel // 2, bias=False)
+        self.bn = FrozenBatchNorm(widths[0])
         self.stages = nn.ModuleList()
-        channels = width
-        for index, depth in enumerate(depths):
-            inner = width * 2**index
+        channels = widths[0]
+        for index, (depth, width) in enumerate(zip(config.backbone_depths, widths, strict=True)):
             stage = nn.ModuleList()
-            for block in range(depth):
-                stage.append(Bottleneck(channels, inner, stride=2 if index and not block else 1))
-                channels = 4 * inner
+            for number in range(depth):
+                stride = 2 if index and not number else 1
+                block: nn.Module
+                if config.backbone_block == "bottleneck":
+                    block, out_channels = Bottleneck(channels, width, stride), 4 * width
+                else:
+                    block, out_channels = BasicBlock(channels, width, stride), width
+                stage.append(block)
+                channels = out_channels
             self.stages.append(stage)
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -92,12 +127,14 @@ class Backbone(nn.Module):
         x = F.relu(self.bn(self.conv(images)))
         if valid is not None:
             valid = every_second(valid)
-            x = x * valid  # after the ReLU zero is as good as the pooling's own -inf
-            valid = every_second(valid)
-        x = F.max_pool2d(x, 3, stride=2, padding=1)
+        if self.pool:
+            if valid is not None:
+                x = x * valid  # after the ReLU zero is as good as the pooling's own -inf
+                valid = every_second(valid)
+            x = F.max_pool2d(x, 3, stride=2, padding=1)
         for index, stage in enumerate(self.stages):
-            for block_index, block in enumerate(cast(nn.ModuleList, stage)):
+            for number, block in enumerate(cast(nn.ModuleList, stage)):
                 x = block(x, valid)
-                if valid is not None and index and not block_index:
+                if valid is not None and index and not number:
                     valid = every_second(valid)
         return x, valid

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hoiclip.model.attention import Attention
+from hoiclip.model.config import ModelConfig
 
 
 class ClipBlock(nn.Module):
@@ -31,20 +34,25 @@ class ClipBlock(nn.Module):
 class ClipImageTower(nn.Module):
     """(B, 3, S, S) to tokens (B, 1 + patches, width) after the last norm, before the projection."""
 
-    def __init__(self, image_px: int, patch_px: int, width: int, layers: int, heads: int, embed: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        tokens = (image_px // patch_px) ** 2 + 1
+        width, embed = config.clip_width, config.clip_embed
         scale = width**-0.5
-        self.patches = nn.Conv2d(3, width, patch_px, stride=patch_px, bias=False)
+        channels = (3, *config.clip_stem)
+        self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels))
+        patch = config.clip_patch_px // 2 ** len(config.clip_stem)
+        self.patches = nn.Conv2d(channels[-1], width, patch, stride=patch, bias=False)
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(tokens, width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(config.clip_tokens, width))
         self.norm_pre = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(ClipBlock(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(ClipBlock(width, config.clip_heads) for _ in range(config.clip_layers))
         self.norm_post = nn.LayerNorm(width)
         self.projection = nn.Parameter(scale * torch.randn(width, embed))
         """(width, embed); used for the image embedding and, by the interaction decoder, for its own output."""
 
     def forward(self, images: Tensor) -> Tensor:
+        for convolution in self.stem:
+            images = F.relu(convolution(images))
         x = self.patches(images).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(x.shape[0], 1, -1)
         x = self.norm_pre(torch.cat((first, x), dim=1) + self.positional_embedding)

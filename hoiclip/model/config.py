@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from hoiclip.errors import ModelError
+
+MAX_SIZE = 65_536
+MAX_LAYERS = 256
+"""A config comes out of a file: sizes beyond these are damage or malice, and would take hours to build."""
+_TUPLES = ("backbone_depths", "backbone_widths", "clip_stem")
+_NO_SIZES = ("verb_weight", "backbone_block", "backbone_stem", "placed_tokens")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +28,12 @@ class ModelConfig:
     max_side_px: int = 1333
 
     backbone_depths: tuple[int, int, int, int] = (3, 4, 6, 3)
-    backbone_width: int = 64
-    """Channels of the stem; stage k gives 4 · width · 2^k."""
+    """Blocks of each stage."""
+    backbone_widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    """Inner channels of each stage; bottleneck stages give four times as many."""
+    backbone_block: Literal["bottleneck", "basic"] = "bottleneck"
+    backbone_stem: Literal["resnet", "light"] = "resnet"
+    """7x7 and pooling, stride 4; or one 3x3, stride 2, for small pictures. Stages 1 to 3 halve the size again."""
 
     hidden: int = 256
     heads: int = 8
@@ -32,9 +42,13 @@ class ModelConfig:
     instance_layers: int = 3
     queries: int = 64
     """Pair slots; there are as many human and as many object queries."""
+    placed_tokens: bool = False
+    """Whether a projected position is added to the encoder's input, besides the one added to its queries and keys."""
 
     clip_image_px: int = 224
     clip_patch_px: int = 32
+    clip_stem: tuple[int, ...] = ()
+    """Channels of 3x3 convolutions, each of stride 2, before the patches; small CLIPs learn faster with some."""
     clip_width: int = 768
     clip_layers: int = 12
     clip_heads: int = 12
@@ -50,11 +64,24 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if field.name != "verb_weight" and not all(isinstance(n, int) and n > 0 for n in numbers):
-                raise ModelError(f"{field.name} must be a positive integer, got {value!r}")
-        if len(self.backbone_depths) != 4:
-            raise ModelError(f"backbone_depths needs four stages, got {len(self.backbone_depths)}")
+            if field.name in _TUPLES and not isinstance(value, tuple):
+                raise ModelError(f"{field.name} must be a list of integers, got {value!r}")
+            numbers = value if field.name in _TUPLES else (value,)
+            if field.name not in _NO_SIZES and not all(type(n) is int and 0 < n <= MAX_SIZE for n in numbers):
+                raise ModelError(f"{field.name} must be an integer from 1 to {MAX_SIZE}, got {value!r}")
+        if not isinstance(self.verb_weight, (int, float)) or not 0 <= self.verb_weight <= MAX_SIZE:
+            raise ModelError(f"verb_weight must be a number of at least 0, got {self.verb_weight!r}")
+        if not isinstance(self.placed_tokens, bool):
+            raise ModelError(f"placed_tokens must be true or false, got {self.placed_tokens!r}")
+        if sum(self.backbone_depths) + self.encoder_layers + self.clip_layers > MAX_LAYERS:
+            raise ModelError(f"backbone, encoder and CLIP may have {MAX_LAYERS} layers together")
+        if self.instance_layers + self.interaction_layers > MAX_LAYERS:
+            raise ModelError(f"instance and interaction decoder may have {MAX_LAYERS} layers together")
+        if len(self.backbone_depths) != 4 or len(self.backbone_widths) != 4:
+            raise ModelError("backbone_depths and backbone_widths need four stages each")
+        for name, known in (("backbone_block", ("bottleneck", "basic")), ("backbone_stem", ("resnet", "light"))):
+            if getattr(self, name) not in known:
+                raise ModelError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.hidden % 4:
             raise ModelError(f"hidden must be a multiple of 4 for the position encoding, got {self.hidden}")
         for name, width, heads in (
@@ -64,13 +91,21 @@ class ModelConfig:
         ):
             if width % heads:
                 raise ModelError(f"{name} must divide the width {width}, got {heads}")
-        if self.clip_image_px % self.clip_patch_px:
-            raise ModelError(f"clip_patch_px must divide {self.clip_image_px}, got {self.clip_patch_px}")
+        if self.clip_image_px % self.clip_patch_px or self.clip_patch_px % 2 ** len(self.clip_stem):
+            raise ModelError(
+                f"clip_patch_px must divide {self.clip_image_px} and be divisible by {2 ** len(self.clip_stem)}, "
+                f"got {self.clip_patch_px}"
+            )
 
     @property
     def backbone_channels(self) -> int:
         """Channels of the last stage."""
-        return self.backbone_width * 32
+        return self.backbone_widths[-1] * (4 if self.backbone_block == "bottleneck" else 1)
+
+    @property
+    def stride_px(self) -> int:
+        """Side of one cell of the feature map."""
+        return 32 if self.backbone_stem == "resnet" else 16
 
     @property
     def clip_tokens(self) -> int:

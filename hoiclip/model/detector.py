@@ -50,6 +50,21 @@ class LayerOutputs(NamedTuple):
     """(B, Q, E) unit rows of the last layer."""
 
 
+class Seen(NamedTuple):
+    """A picture before anything is asked about it."""
+
+    memory: Tensor
+    """(B, N, D) the encoder's cells, row by row."""
+    position: Tensor
+    """(B, N, D)"""
+    cells: Tensor
+    """(B, N) True on padding."""
+    hidden_cells: Tensor | None
+    """What the interaction decoder must not look at; None where, as officially, it looks at padding too."""
+    clip_tokens: Tensor
+    """(B, T, clip width)"""
+
+
 class HOICLIP(nn.Module):
     """Detector picture (B, 3, H, W), its padding mask and the CLIP picture to pairs with verbs.
 
@@ -65,13 +80,12 @@ class HOICLIP(nn.Module):
         super().__init__()
         self.config = config
         c = config
-        self.backbone = Backbone(c.backbone_depths, c.backbone_width)
+        self.backbone = Backbone(c)
         self.input_projection = nn.Conv2d(c.backbone_channels, c.hidden, 1)
+        self.position_projection = nn.Linear(c.hidden, c.hidden) if c.placed_tokens else None
         self.encoder = Encoder(c.encoder_layers, c.hidden, c.heads, c.feedforward)
         self.instance_decoder = InstanceDecoder(c.instance_layers, c.hidden, c.heads, c.feedforward, c.queries)
-        self.clip = ClipImageTower(
-            c.clip_image_px, c.clip_patch_px, c.clip_width, c.clip_layers, c.clip_heads, c.clip_embed
-        )
+        self.clip = ClipImageTower(c)
         self.memory_projection = nn.Linear(c.hidden, c.clip_width)
         self.memory_norm = nn.LayerNorm(c.clip_width)
         self.query_projection = nn.Linear(c.hidden, c.clip_width)
@@ -93,21 +107,65 @@ class HOICLIP(nn.Module):
             padding: (B, H, W) bool, True on padding.
             clip_images: (B, 3, S, S) normalised.
         """
-        instances, z, clip_tokens = self._decode(images, padding, clip_images, mask_memory=True)
+        seen = self.look(images, padding, clip_images)
+        instances, interactions = self.decode(seen)
         humans, objects = self.heads.boxes(instances[-1])
         return Prediction(
-            hoi_logits=self.heads.hoi_logits(self.clip.embed(z[-1])),
+            hoi_logits=self.heads.hoi_logits(self.clip.embed(interactions[-1])),
             object_logits=self.heads.object_logits(instances[-1]),
             human_boxes_cxcywh=humans,
             object_boxes_cxcywh=objects,
-            clip_cls=self.clip.embed(clip_tokens[:, 0]),
+            clip_cls=self.clip.embed(seen.clip_tokens[:, 0]),
         )
 
     def all_layers(
         self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool = True
     ) -> LayerOutputs:
         """Like forward, for every decoder layer."""
-        instances, interactions, clip_tokens = self._decode(images, padding, clip_images, mask_memory=mask_memory)
+        seen = self.look(images, padding, clip_images, mask_memory=mask_memory)
+        return self.outputs(*self.decode(seen), seen.clip_tokens)
+
+    def look(self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool = True) -> Seen:
+        """What does not depend on queries: detector memory and CLIP tokens."""
+        valid = (~padding).to(images.dtype)[:, None] if mask_memory else None
+        features, valid = self.backbone(images, valid)
+        if valid is not None:
+            cells = valid[:, 0] < 0.5
+        else:
+            cells = F.interpolate(padding[None].float(), size=features.shape[-2:])[0].bool()
+        position = sine_encoding(cells, self.config.hidden).to(features.dtype)
+        cells = cells.flatten(1)
+        tokens = self.input_projection(features).flatten(2).transpose(1, 2)
+        if self.position_projection is not None:
+            tokens = tokens + self.position_projection(position)
+        return Seen(
+            memory=self.encoder(tokens, position, cells),
+            position=position,
+            cells=cells,
+            hidden_cells=cells if mask_memory else None,
+            clip_tokens=self.clip(clip_images),
+        )
+
+    def decode(self, seen: Seen, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Instances (L, B, 2Q, D) and interactions (L, B, Q, clip width).
+
+        Args:
+            queries: (B, 2Q, D) instead of the learned ones.
+        """
+        if queries is None:
+            queries = self.instance_decoder.queries()
+        instances = self.instance_decoder(seen.memory, seen.position, seen.cells, queries)
+        humans, objects = instances[-1].chunk(2, dim=-2)
+        interactions = self.interaction_decoder(
+            self.query_norm(self.query_projection((humans + objects) / 2)),
+            seen.clip_tokens,
+            self.memory_norm(self.memory_projection(seen.memory)),
+            seen.hidden_cells,
+        )
+        return instances, interactions
+
+    def outputs(self, instances: Tensor, interactions: Tensor, clip_tokens: Tensor) -> LayerOutputs:
+        """All heads on all layers."""
         z = self.clip.embed(interactions)
         humans, objects = self.heads.boxes(instances)
         clip_visual = self.clip.embed(clip_tokens)
@@ -120,28 +178,3 @@ class HOICLIP(nn.Module):
             clip_logits=F.normalize(clip_visual[:, 0], dim=-1) @ self.hoi_rows.T,
             hoi_feature=F.normalize(z[-1], dim=-1),
         )
-
-    def _decode(
-        self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Instances (L, B, 2Q, D), interactions (L, B, Q, clip width), CLIP tokens (B, T, clip width)."""
-        valid = (~padding).to(images.dtype)[:, None] if mask_memory else None
-        features, valid = self.backbone(images, valid)
-        if valid is not None:
-            cells = valid[:, 0] < 0.5
-        else:
-            cells = F.interpolate(padding[None].float(), size=features.shape[-2:])[0].bool()
-        position = sine_encoding(cells, self.config.hidden).to(features.dtype)
-        cells = cells.flatten(1)
-        tokens = self.input_projection(features).flatten(2).transpose(1, 2)
-        memory = self.encoder(tokens, position, cells)
-        instances = self.instance_decoder(memory, position, cells)
-        humans, objects = instances[-1].chunk(2, dim=-2)
-        clip_tokens = self.clip(clip_images)
-        interactions = self.interaction_decoder(
-            self.query_norm(self.query_projection((humans + objects) / 2)),
-            clip_tokens,
-            self.memory_norm(self.memory_projection(memory)),
-            cells if mask_memory else None,
-        )
-        return instances, interactions, clip_tokens

@@ -14,11 +14,12 @@ class EncoderLayer(nn.Module):
         self.feedforward = FeedForward(width, inner)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(self, x: Tensor, position: Tensor, padding_bn: Tensor | None) -> Tensor:
         placed = x + position
-        x = self.norm1(x + self.attention(placed, placed, x, padding_bn))
-        output: Tensor = self.norm2(x + self.feedforward(x))
+        x = self.norm1(x + self.dropout(self.attention(placed, placed, x, padding_bn)))
+        output: Tensor = self.norm2(x + self.dropout(self.feedforward(x)))
         return output
 
 

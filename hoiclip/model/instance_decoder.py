@@ -17,12 +17,13 @@ class InstanceDecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(self, t: Tensor, queries: Tensor, keys: Tensor, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
         placed = t + queries
-        t = self.norm1(t + self.self_attention(placed, placed, t))
-        t = self.norm2(t + self.cross_attention(t + queries, keys, memory, padding_bn))
-        output: Tensor = self.norm3(t + self.feedforward(t))
+        t = self.norm1(t + self.dropout(self.self_attention(placed, placed, t)))
+        t = self.norm2(t + self.dropout(self.cross_attention(t + queries, keys, memory, padding_bn)))
+        output: Tensor = self.norm3(t + self.dropout(self.feedforward(t)))
         return output
 
 
@@ -37,8 +38,12 @@ class InstanceDecoder(nn.Module):
         self.layers = nn.ModuleList(InstanceDecoderLayer(width, heads, inner) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None) -> Tensor:
-        queries = torch.cat((self.human_queries + self.pair_queries, self.object_queries + self.pair_queries))
+    def queries(self) -> Tensor:
+        """(2Q, D) the learned queries: humans, then objects."""
+        return torch.cat((self.human_queries + self.pair_queries, self.object_queries + self.pair_queries))
+
+    def forward(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None, queries: Tensor) -> Tensor:
+        """Queries (2Q, D) for all pictures, or (B, 2Q, D)."""
         t = torch.zeros_like(queries).expand(memory.shape[0], -1, -1)
         keys = memory + position
         outputs = []

@@ -21,9 +21,10 @@ class InteractionDecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(self, t: Tensor, clip_tokens: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
-        t = self.norm1(t + self.self_attention(t, t, t))
+        t = self.norm1(t + self.dropout(self.self_attention(t, t, t)))
         cross = self.cross_attention
         from_clip, from_memory = dual_attention(
             cross.project(t, 0),
@@ -32,11 +33,12 @@ class InteractionDecoderLayer(nn.Module):
             cross.project(memory, 1),
             cross.project(memory, 2),
             mask,
+            cross.dropped,
         )
-        a = self.norm2(t + cross.out(merge_heads(from_clip)))
-        b = self.norm2(t + cross.out(merge_heads(from_memory)))
+        a = self.norm2(t + self.dropout(cross.out(merge_heads(from_clip))))
+        b = self.norm2(t + self.dropout(cross.out(merge_heads(from_memory))))
         t = a + b
-        output: Tensor = self.norm3(t + self.feedforward(t))
+        output: Tensor = self.norm3(t + self.dropout(self.feedforward(t)))
         return output
 
 

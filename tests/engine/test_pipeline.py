@@ -128,10 +128,9 @@ def test_an_error_of_the_decoder_reaches_the_caller_behind_the_frames_before_it(
 ) -> None:
     source = FakeSource(30, fail_at=fail_at, error=error)
     stream, tracker = stream_of(source)
-    seen = []
+    seen: list[int] = []
     with pytest.raises(type(error)) as caught:
-        for result in stream:
-            seen.append(result.index)
+        seen.extend(result.index for result in stream)
     assert caught.value is error
     assert seen == list(range(fail_at))
     assert source.closed == 1

@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hoiclip_engine.preprocess import (
-    CLIP_MEAN,
-    CLIP_STD,
-    DETECTOR_MEAN,
-    DETECTOR_STD,
-    PreprocessConfig,
-    canvas_for,
-    preprocess,
-    resized_hw,
-    stack,
-)
+from hoiclip.data.pictures import CLIP_MEAN, CLIP_STD, DETECTOR_MEAN, DETECTOR_STD, resized_hw
+from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess, stack
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

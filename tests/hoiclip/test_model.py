@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,14 +13,20 @@ from hoiclip.model import HOICLIP, LayerOutputs, Prediction
 from tests.hoiclip.test_model_file import CONFIG, state
 
 CLIP_PX = CONFIG.clip_image_px
-ATOL = 1e-4  # fp32; other canvases sum in other orders
+ATOL = 2e-5  # fp32; other canvases sum in other orders
 
 
-@pytest.fixture(scope="module")
-def model() -> HOICLIP:
+CONFIGS = {
+    "official": CONFIG,
+    "light": replace(CONFIG, backbone_block="basic", backbone_stem="light", placed_tokens=True, clip_stem=(4, 8)),
+}
+
+
+@pytest.fixture(scope="module", params=CONFIGS.values(), ids=list(CONFIGS))
+def model(request: pytest.FixtureRequest) -> HOICLIP:
     """Every tensor random, also those of the batch norms: with means of zero padding would do nothing anyway."""
-    made = HOICLIP(CONFIG)
-    tensors = state()
+    made = HOICLIP(request.param)
+    tensors = state(request.param)
     for key in tensors:
         if key.endswith(("running_var", "log_scale")):
             tensors[key] = tensors[key].abs() + 0.5
@@ -46,7 +55,7 @@ def row(prediction: Prediction, index: int) -> Prediction:
 
 def assert_same(a: Prediction, b: Prediction) -> None:
     for name, x, y in zip(Prediction._fields, a, b, strict=True):
-        torch.testing.assert_close(x, y, atol=ATOL, rtol=ATOL, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(x, y, atol=ATOL, rtol=ATOL, msg=partial("{}: {}".format, name))
 
 
 @torch.inference_mode()
@@ -71,7 +80,7 @@ def test_the_official_way_does_see_the_padding(model: HOICLIP) -> None:
     """Guards the tests above: padding could change the prediction if it were not masked."""
     padded, alone = (pictures((65, 95), canvas_hw=canvas_hw) for canvas_hw in ((128, 160), (65, 95)))
     outputs = [model.all_layers(*inputs, mask_memory=False) for inputs in (padded, alone)]
-    assert (outputs[0].hoi_logits - outputs[1].hoi_logits).abs().max() > 100 * ATOL
+    assert (outputs[0].hoi_logits - outputs[1].hoi_logits).abs().max() > 20 * ATOL
     assert_same(
         model(*alone),
         Prediction(
@@ -88,7 +97,7 @@ def test_the_official_way_does_see_the_padding(model: HOICLIP) -> None:
 def test_different_pictures_give_different_predictions(model: HOICLIP) -> None:
     one, other = (model(*pictures((65, 95), canvas_hw=(96, 96), seed=seed)) for seed in (0, 1))
     for name, x, y in zip(Prediction._fields, one, other, strict=True):
-        assert (x - y).abs().max() > 10 * ATOL, name
+        assert (x - y).abs().max() > 20 * ATOL, name
 
 
 @torch.inference_mode()
@@ -112,7 +121,7 @@ NO_GRADIENT = {
 
 def test_every_parameter_learns(model: HOICLIP) -> None:
     """All of them have a gradient, and it is zero only where arithmetic says so."""
-    learner = HOICLIP(CONFIG)
+    learner = HOICLIP(model.config)
     learner.load_state_dict(model.state_dict())
     outputs = learner.all_layers(*pictures((65, 95), (96, 40), canvas_hw=(96, 96)))
     generator = torch.Generator().manual_seed(0)

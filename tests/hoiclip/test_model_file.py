@@ -29,7 +29,7 @@ CONFIG = ModelConfig(
     short_side_px=64,
     max_side_px=128,
     backbone_depths=(1, 1, 1, 1),
-    backbone_width=2,
+    backbone_widths=(2, 4, 8, 16),
     hidden=16,
     heads=2,
     feedforward=16,
@@ -50,10 +50,11 @@ CONFIG = ModelConfig(
 PROVENANCE = {"kind": "made by a test", "notice": "nothing to see", "numbers": [1, 2]}
 
 
-def state() -> dict[str, Tensor]:
+def state(config: ModelConfig = CONFIG) -> dict[str, Tensor]:
+    """Every tensor of a model at random."""
     generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in HOICLIP(CONFIG).state_dict().items()}
+        shapes = {key: value.shape for key, value in HOICLIP(config).state_dict().items()}
     return {key: torch.randn(shape, generator=generator) for key, shape in shapes.items()}
 
 
@@ -161,7 +162,7 @@ def test_a_missing_row_tensor_is_named(path: Path) -> None:
         ({"config": "[" * 100_000}, "damaged header"),
         ({"config": "7"}, "damaged header"),
         ({"config": json.dumps({**CONFIG.to_dict(), "depth": 7})}, r"unknown fields \['depth'\]"),
-        ({"config": json.dumps({**CONFIG.to_dict(), "queries": 0})}, "queries must be a positive integer"),
+        ({"config": json.dumps({**CONFIG.to_dict(), "queries": 0})}, "queries must be an integer from 1 to"),
         ({"config": json.dumps({**CONFIG.to_dict(), "heads": 3})}, "heads must divide"),
         ({"config": json.dumps({**CONFIG.to_dict(), "num_verbs": 6})}, "its vocabulary does not name"),
         ({"vocabulary": "[]"}, "vocabulary is not of the expected form"),
@@ -215,8 +216,10 @@ def survives(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     try:
         load_model_file(path).build()
+        return
     except HoiclipError as error:
-        assert "\n" not in str(error)
+        said = str(error)
+    assert "\n" not in said
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -259,13 +262,8 @@ def test_any_config_is_a_model_or_one_error(
         survives(path, path.read_bytes())
 
 
-CHECKPOINT = "read_checkpoint lets IndexError, struct.error, TypeError and AssertionError of torch.load through"
-
-
-@pytest.mark.xfail(strict=True, reason=CHECKPOINT)
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.binary(max_size=40))
-@pytest.mark.filterwarnings("ignore")
 def test_any_bytes_are_a_checkpoint_or_one_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.pth"
     for prefix in (b"", b"\x80\x02"):

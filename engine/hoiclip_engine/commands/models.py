@@ -20,9 +20,13 @@ def list_models() -> int:
         return 0
     rows = []
     for name, path in models.items():
-        model = load_model_file(path)
-        kind = model.provenance.get("kind", "")
-        rows.append((name, model.vocabulary.name, kind, f"{path.stat().st_size / 2**20:.0f} MiB", model.notice))
+        size = f"{path.stat().st_size / 2**20:.0f} MiB"
+        try:
+            model = load_model_file(path)
+        except ModelError as error:  # one damaged file must not hide the others
+            rows.append((name, "", "damaged", size, str(error)))
+            continue
+        rows.append((name, model.vocabulary.name, model.provenance.get("kind", ""), size, model.notice))
     results.print(table("", ("name", "vocabulary", "kind", "size", "note"), rows))
     return 0
 

@@ -1,0 +1,166 @@
+"""What helps training must not change the model that is left."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from hoiclip.losses import Criterion, LossConfig
+from hoiclip.model import HOICLIP, ModelConfig
+from hoiclip.targets import Targets
+from hoiclip.training.dense import dense_losses, dense_targets
+from hoiclip.training.ema import RunningModel
+from hoiclip.training.parameters import freeze, frozen_state, parameter_groups, thaw_batch_norm
+from hoiclip.training.schedule import Schedule
+from hoiclip.training.training_model import TrainingModel
+
+SMALL = ModelConfig(
+    num_object_classes=3,
+    num_verbs=4,
+    num_hois=5,
+    backbone_depths=(1, 1, 1, 1),
+    backbone_widths=(4, 4, 8, 8),
+    backbone_block="basic",
+    backbone_stem="light",
+    hidden=16,
+    heads=2,
+    feedforward=16,
+    encoder_layers=1,
+    instance_layers=2,
+    queries=3,
+    placed_tokens=True,
+    clip_image_px=32,
+    clip_patch_px=16,
+    clip_stem=(4, 8),
+    clip_width=16,
+    clip_layers=1,
+    clip_heads=2,
+    clip_embed=8,
+    interaction_layers=2,
+    interaction_heads=2,
+    interaction_feedforward=16,
+)
+
+
+def pictures(count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 3, 48, 64, generator=generator)
+    clips = torch.randn(count, 3, 32, 32, generator=generator)
+    return images, torch.zeros(count, 48, 64, dtype=torch.bool), clips
+
+
+def targets(count: int = 2) -> list[Targets]:
+    one = Targets(
+        object_labels=torch.tensor([1]),
+        hoi_labels=torch.eye(5)[2:3],
+        human_boxes_cxcywh=torch.tensor([[0.5, 0.5, 0.5, 0.5]]),
+        object_boxes_cxcywh=torch.tensor([[0.6, 0.6, 0.2, 0.2]]),
+    )
+    return [one] * count
+
+
+@pytest.fixture
+def model() -> HOICLIP:
+    torch.manual_seed(0)
+    return HOICLIP(SMALL).eval()
+
+
+def test_the_first_group_is_the_model_itself_and_groups_do_not_see_each_other(model: HOICLIP) -> None:
+    training = TrainingModel(model, query_groups=3)
+    with torch.no_grad():
+        grouped = training(*pictures()).layers
+        alone = model.all_layers(*pictures())
+    q = SMALL.queries
+    assert grouped.hoi_logits.shape[2] == 3 * q
+    for name in ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh"):
+        torch.testing.assert_close(getattr(grouped, name)[:, :, :q], getattr(alone, name), atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        training.extra_queries.normal_()
+        again = training(*pictures()).layers
+    torch.testing.assert_close(again.hoi_logits[:, :, :q], grouped.hoi_logits[:, :, :q], atol=0, rtol=0)
+    assert not torch.equal(again.hoi_logits[:, :, q:], grouped.hoi_logits[:, :, q:])
+
+
+def test_every_learning_parameter_gets_a_gradient_and_no_frozen_one(model: HOICLIP) -> None:
+    training = TrainingModel(model.train(), query_groups=2, dense_heads=True)
+    freeze(model, clip=True, backbone_start=False)
+    out = training(*pictures())
+    assert out.dense is not None
+    dense = dense_losses(out.dense, dense_targets(targets(), (3, 4), person_class=0, no_object_class=3))
+    report = Criterion(LossConfig())(out.layers, targets(), groups=2)
+    (report.total + torch.stack(list(dense.values())).sum()).backward()
+    for name, parameter in training.named_parameters():
+        frozen = name.removeprefix("model.").startswith(("clip.", "heads.hoi_classifier.", "heads.object_classifier."))
+        assert parameter.requires_grad != frozen, name
+        assert (parameter.grad is None) == frozen, name
+
+
+def test_dense_targets_take_the_smallest_box_round_a_cell() -> None:
+    made = dense_targets(targets(1), (10, 10), person_class=0, no_object_class=3)
+    things = made.things[0].reshape(10, 10)
+    assert things[0, 0] == 3  # nothing
+    assert things[3, 3] == 0  # the human alone
+    assert things[6, 6] == 1  # the object lies over the human
+    assert made.in_pair[0].reshape(10, 10)[6, 6]
+    assert not made.in_pair[0].reshape(10, 10)[3, 3]
+    assert made.hoi_labels[0].reshape(10, 10, 5)[6, 6].tolist() == [0, 0, 1, 0, 0]
+
+
+def test_dense_targets_of_an_empty_picture_are_nothing() -> None:
+    empty = Targets(
+        object_labels=torch.zeros(0, dtype=torch.int64),
+        hoi_labels=torch.zeros(0, 5),
+        human_boxes_cxcywh=torch.zeros(0, 4),
+        object_boxes_cxcywh=torch.zeros(0, 4),
+    )
+    made = dense_targets([empty], (2, 3), person_class=0, no_object_class=3)
+    assert made.things.tolist() == [[3] * 6]
+    assert not made.in_thing.any()
+
+
+def test_thawed_batch_norms_learn_and_freeze_back_under_the_same_names(model: HOICLIP) -> None:
+    names = set(model.state_dict())
+    thaw_batch_norm(model.backbone)
+    assert any(isinstance(part, nn.BatchNorm2d) for part in model.modules())
+    model.train()(*pictures())
+    assert set(frozen_state(model)) == names
+    again = HOICLIP(SMALL).eval()
+    again.load_state_dict(frozen_state(model))
+    torch.testing.assert_close(again(*pictures()), model.eval()(*pictures()), atol=1e-5, rtol=1e-5)
+
+
+def test_the_backbone_has_its_own_rate(model: HOICLIP) -> None:
+    freeze(model, clip=True, backbone_start=True)
+    others, backbone = parameter_groups(TrainingModel(model), lr=1e-4, backbone_lr=1e-5)
+    assert (others["lr"], backbone["lr"]) == (1e-4, 1e-5)
+    learning = sum(p.requires_grad for p in model.backbone.parameters())
+    assert len(backbone["params"]) == learning > 0  # type: ignore[arg-type]
+
+
+def test_schedules() -> None:
+    linear = Schedule(kind="constant_linear", steps=100, warmup_steps=10, decay_from=0.5)
+    assert [linear.factor(s) for s in (0, 9, 10, 49)] == [0.1, 1.0, 1.0, 1.0]
+    assert linear.factor(75) == pytest.approx(0.5)
+    assert linear.factor(100) == 0
+    step = Schedule(kind="step", steps=90, drop_at=60 / 90)
+    assert [step.factor(s) for s in (0, 59, 60, 89)] == [1.0, 1.0, 0.1, 0.1]
+    cosine = Schedule(kind="cosine", steps=100)
+    assert cosine.factor(0) == 1
+    assert cosine.factor(50) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="warmup_steps"):
+        Schedule(steps=5, warmup_steps=5)
+
+
+def test_the_running_model_follows_and_lags() -> None:
+    layer = nn.Linear(2, 2)
+    running = RunningModel(layer, 0.9)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    for _ in range(200):
+        running.update(layer)
+    torch.testing.assert_close(running.tensors["weight"], layer.weight.detach(), atol=1e-4, rtol=0)
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    running.update(layer)
+    assert 1.0 < float(running.tensors["weight"][0, 0]) < 1.2
