@@ -24,6 +24,12 @@ class SourceError(HoiclipError):
     exit_code = 3
 
 
+class DataError(HoiclipError):
+    """Annotations or pictures of a data set are damaged, missing or do not fit together."""
+
+    exit_code = 3
+
+
 class ModelError(HoiclipError):
     """A model file, checkpoint or engine is damaged, foreign or does not fit."""
 

@@ -15,6 +15,7 @@ from hoiclip import __version__
 from hoiclip.errors import HoiclipError, UsageError
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
+DATA_FORMATS = ("hico-mat", "hico-json", "vcoco", "coco-pairs")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
@@ -78,12 +79,20 @@ def _dispatch(a: argparse.Namespace) -> int:
             return demo(a.out, a.backend)
         case "models":
             return _models(a)
+        case "train":
+            from hoiclip_engine.commands.train import train
+
+            return train(a.recipe, a.out, a.workers, a.set)
         case "vocab":
             from hoiclip_engine.commands import vocab
 
             if a.action == "show":
                 return vocab.show(a.name, a.json)
             return vocab.build(a.name, a.output, a.clip, a.weights)
+        case "data":
+            return _data(a)
+        case "eval":
+            return _eval(a)
         case _:
             from hoiclip_engine.commands.doctor import doctor
 
@@ -112,6 +121,29 @@ def _run(a: argparse.Namespace) -> int:
         return run(engine, a.source, outputs, stream, part)
 
 
+def _eval(a: argparse.Namespace) -> int:
+    from hoiclip.checkpoint.model_file import load_model_file
+    from hoiclip_engine.commands.eval import EvalRequest, evaluate_model
+    from hoiclip_engine.engine import EngineConfig
+    from hoiclip_engine.models import find_model
+
+    request = EvalRequest(
+        data=a.data,
+        images=a.images,
+        metric=a.metric,
+        official=a.official,
+        enhance=a.enhance,
+        splits=tuple(a.split),
+        prior=a.prior,
+        max_images=a.max_images,
+        json=a.json,
+        report=a.report,
+        export=a.export,
+    )
+    config = EngineConfig(backend=a.backend, short_side_px=a.short_side)
+    return evaluate_model(load_model_file(find_model(a.model)), config, request)
+
+
 def _models(a: argparse.Namespace) -> int:
     from hoiclip_engine.commands import models
 
@@ -124,6 +156,54 @@ def _models(a: argparse.Namespace) -> int:
             return models.import_official(a.checkpoint, a.output, a.labels)
         case _:
             return models.verify(a.model)
+
+
+def _data(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands import data
+
+    match a.action:
+        case "check":
+            return data.check_file(a.file, a.images, a.against, a.against_images, a.vocabulary, a.json)
+        case "draw":
+            return _draw(a)
+        case _:
+            return data.convert(a.original, a.output, a.form, a.instances, a.split, a.vocabulary, a.skip_empty)
+
+
+def _draw(a: argparse.Namespace) -> int:
+    from hoiclip.data.drawn.video import VideoConfig
+    from hoiclip_engine.commands import draw
+
+    width_px, height_px = a.size
+    try:
+        film = VideoConfig(width_px=width_px, height_px=height_px, fps=a.fps, duration_s=a.duration, uneven=a.uneven)
+        world = draw.world_config(a.set, a.seed, a.split, a.fraction, a.size, a.frequencies)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if a.video is not None:
+        return draw.draw_films(a.out, a.video, film, a.seed or 0)
+    return draw.draw_pictures(a.out, a.images, world, f".{a.format}")
+
+
+def _size_px(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT."""
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels, such as 256x192, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    """At least one."""
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
 
 
 def _every(text: str) -> int:
@@ -146,6 +226,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands.add_parser("demo", parents=[common], help="draw a clip and run on it"))
     _add_models(commands.add_parser("models", help="list, look into, import and check models"), common)
     _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
+    _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures"))
+    _add_data(commands.add_parser("data", help="check and convert data sets"), common)
+    _add_train(commands.add_parser("train", parents=[common], help="train a model by a recipe, or go on with it"))
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed and what auto would take")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -169,9 +252,35 @@ def _add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("--max-frames", type=int, metavar="N")
 
 
+def _add_train(p: argparse.ArgumentParser) -> None:
+    p.add_argument("recipe", type=Path, metavar="RECIPE.toml")
+    p.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the run; an interrupted one goes on"
+    )
+    p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make samples (default: 1)")
+    p.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE", help="change the recipe")
+
+
 def _add_demo(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder for the results")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
+
+
+def _add_eval(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
+    p.add_argument("--data", type=Path, required=True, metavar="FILE.json", help="annotations in HOI-A JSON")
+    p.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    p.add_argument("--metric", default="auto", choices=("auto", "hico", "hico-ko", "vcoco", "vcoco-official"))
+    p.add_argument("--official", action="store_true", help="count as the official code does, quirks included")
+    p.add_argument("--enhance", type=int, metavar="K", help="training-free enhancement with the K nearest HOIs")
+    p.add_argument("--split", nargs="+", default=[], metavar="NAME|FILE.json", help="e.g. rare_first (default: rare)")
+    p.add_argument("--prior", type=Path, metavar="FILE.npy", help="V-COCO: factors on verbs given the object")
+    p.add_argument("--report", type=Path, metavar="DIR", help="HTML page with the worst mistakes, JSON, curves")
+    p.add_argument("--json", metavar="PATH|-", help="all numbers as JSON")
+    p.add_argument("--export", type=Path, metavar="DIR", help="detections in the official format")
+    p.add_argument("--backend", default="auto", choices=BACKENDS)
+    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--max-images", type=int, metavar="N")
 
 
 def _add_models(p: argparse.ArgumentParser, common: _Parser) -> None:
@@ -200,6 +309,47 @@ def _add_vocab(p: argparse.ArgumentParser, common: _Parser) -> None:
     build.add_argument(
         "--weights", default="openai", metavar="FILE|TAG", help="local CLIP weights, or what open_clip downloads"
     )
+
+
+def _add_data(p: argparse.ArgumentParser, common: _Parser) -> None:
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    check = actions.add_parser("check", parents=[common], help="find what is wrong with HOI-A JSON and its pictures")
+    check.add_argument("file", type=Path, metavar="FILE.json")
+    check.add_argument("--images", type=Path, metavar="DIR", help="folder of its pictures")
+    check.add_argument("--against", type=Path, metavar="OTHER.json", help="another split, which must share no picture")
+    check.add_argument("--against-images", type=Path, metavar="DIR", help="its pictures (default: the same folder)")
+    check.add_argument(
+        "--vocabulary", default="auto", metavar="hico|vcoco|FILE.json|MODEL", help="default: told by file"
+    )
+    check.add_argument("--json", action="store_true", help="print JSON")
+    convert = actions.add_parser("convert", parents=[common], help="other formats to HOI-A JSON")
+    convert.add_argument("original", type=Path, metavar="SRC")
+    convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.json")
+    convert.add_argument("--from", dest="form", required=True, choices=DATA_FORMATS, help="format of SRC")
+    convert.add_argument("--instances", type=Path, metavar="COCO.json", help="COCO's boxes (vcoco, coco-pairs)")
+    convert.add_argument("--split", choices=("train", "test"), help="which part of anno_bbox.mat (hico-mat)")
+    convert.add_argument(
+        "--vocabulary", default="auto", metavar="hico|vcoco|FILE.json|MODEL", help="default: the format's"
+    )
+    convert.add_argument("--skip-empty", action="store_true", help="leave out pictures without interactions")
+    _add_draw(actions.add_parser("draw", parents=[common], help="draw pictures or films with their ground truth"))
+
+
+def _add_draw(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--out", type=Path, required=True, metavar="DIR")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--images", type=_count, metavar="N", help="pictures and HOI-A JSON")
+    what.add_argument("--video", type=_count, metavar="N", help="films and JSON lines, schema hoiclip/1")
+    p.add_argument("--seed", type=_seed, metavar="S", help="default: that of the set")
+    p.add_argument("--size", type=_size_px, default=(256, 192), metavar="WxH", help="pixels (default: 256x192)")
+    p.add_argument("--set", default="train", choices=("train", "validation", "test"), help="test: what is evaluated on")
+    p.add_argument("--split", default="default", metavar="NAME", help="default, rf_uc, nf_uc, uo, uv: pairs left out")
+    p.add_argument("--fraction", type=int, metavar="P", help="first 5, 15, 25, 50 or 100 percent of the training set")
+    p.add_argument("--frequencies", choices=("long_tail", "equal"), help="default: that of the set")
+    p.add_argument("--format", default="jpg", choices=("jpg", "png"))
+    p.add_argument("--fps", type=float, default=25.0, metavar="F", help="frames a second of a film")
+    p.add_argument("--duration", type=float, default=10.0, metavar="S", help="length of a film")
+    p.add_argument("--uneven", action="store_true", help="frames of a film at irregular times")
 
 
 if __name__ == "__main__":

@@ -84,5 +84,5 @@ class Event:
     label: int
     verb: int
     pts_s: float
-    """When it began or ended. A start is told a moment later, when the verb is believed, and carries the time it began; an
-    end by disappearance carries the last time the pair was seen."""
+    """When it began or ended. A start is told a moment later, once the verb is believed, and carries the time it began;
+    an end by disappearance carries the last time the pair was seen."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hoiclip_engine.preprocess import DETECTOR_MEAN, DETECTOR_STD, ModelInput, PreprocessConfig, preprocess
+from hoiclip.data.pictures import DETECTOR_MEAN, DETECTOR_STD
+from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
 from tests.parity.golden import golden_photo, salt
 
 Photo = tuple[int, NDArray[np.uint8], ModelInput]

@@ -1,4 +1,4 @@
-"""The drawn world: seeded scenes and clips of people who do things, with exact ground truth."""
+"""The drawn world: seeded scenes, films and data sets of people who do things, with exact ground truth."""
 
 from hoiclip.data.drawn.clip import draw_clip
 from hoiclip.data.drawn.draw import DrawnFrame, DrawnPair, draw_scene

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hoiclip.data.drawn import stances
 from hoiclip.data.drawn.background import BACKDROP_KINDS, Backdrop
+from hoiclip.data.drawn.draw import thing_outlines
 from hoiclip.data.drawn.figure import random_look
 from hoiclip.data.drawn.objects import ICON_NAMES, icon, natural_size
 from hoiclip.data.drawn.repertoire import ACTS, NO_INTERACTION, Performance
@@ -16,6 +18,8 @@ from hoiclip.data.drawn.scene import Cord, Interaction, Person, Scene, Thing, ra
 _TRIPLETS = tuple(ACTS)
 _MIN_THING_PX = 18.0
 """Things are never drawn smaller: a cup of four pixels teaches nothing."""
+_REACH, _SAME_GROUND = 0.6, 0.2
+"""Body heights within which a thing lies at somebody's feet."""
 _ID_STEP = 10
 
 
@@ -27,15 +31,30 @@ class ComposeConfig:
     most_strays: int = 2
     """Things that nobody interacts with."""
     idle_share: float = 0.12
-    """How often a person only stands beside a thing: a no_interaction pair."""
+    """How often a person only stands beside a thing, where nobody says what people do: a no_interaction pair."""
+
+    framed_share: float = 0.85
+    """How often people stand so that what they have to do with is in the picture and not beyond its edge."""
 
     def __post_init__(self) -> None:
-        if self.most_people < 1 or self.most_strays < 0 or not 0 <= self.idle_share <= 1:
-            raise ValueError(f"need most_people >= 1, most_strays >= 0 and idle_share in [0, 1], got {self}")
+        if self.most_people < 1 or self.most_strays < 0:
+            raise ValueError(f"need most_people >= 1 and most_strays >= 0, got {self}")
+        if not (0 <= self.idle_share <= 1 and 0 <= self.framed_share <= 1):
+            raise ValueError(f"idle_share and framed_share must be in [0, 1], got {self}")
 
 
-def random_scene(rng: np.random.Generator, width_px: int, height_px: int, config: ComposeConfig | None = None) -> Scene:
-    """A scene in which pose and placement follow from what each person does."""
+def random_scene(
+    rng: np.random.Generator,
+    width_px: int,
+    height_px: int,
+    config: ComposeConfig | None = None,
+    choose: Callable[[np.random.Generator], tuple[str, str]] | None = None,
+) -> Scene:
+    """A scene in which pose and placement follow from what each person does.
+
+    Args:
+        choose: gives the (verb, object) of the next person; any action equally often where it is left out.
+    """
     config = config or ComposeConfig()
     kind = BACKDROP_KINDS[rng.integers(len(BACKDROP_KINDS))]
     count = int(rng.integers(1, config.most_people + 1))
@@ -45,15 +64,16 @@ def random_scene(rng: np.random.Generator, width_px: int, height_px: int, config
     cords: list[Cord] = []
     for slot in range(count):
         person = _random_person(rng, slot, count, width_px, height_px)
-        if rng.random() < config.idle_share:
-            verb, performance = NO_INTERACTION, _idle(person, rng)
-        else:
-            verb, name = _TRIPLETS[rng.integers(len(_TRIPLETS))]
-            performance = act_out(person, verb, name, rng)
+        verb, name = choose(rng) if choose else _any_triplet(rng, config.idle_share)
+        idle = verb == NO_INTERACTION
+        performance = _idle(person, name, rng) if idle else act_out(person, verb, name, rng)
+        if rng.random() < config.framed_share:
+            performance = _framed(performance, width_px)
         people.append(performance.person)
         for thing, doing in ((performance.thing, verb), *performance.props):
             things.append(thing)
-            interactions.append(Interaction(person=person.id, thing=thing.id, verbs=(doing,)))
+            if not idle:
+                interactions.append(Interaction(person=person.id, thing=thing.id, verbs=(doing,)))
         if performance.cord is not None:
             cords.append(performance.cord)
     strays = int(rng.integers(0, config.most_strays + 1))
@@ -64,7 +84,7 @@ def random_scene(rng: np.random.Generator, width_px: int, height_px: int, config
         backdrop=Backdrop(kind=kind, seed=int(rng.integers(2**31))),
         people=tuple(people),
         things=tuple(things),
-        interactions=tuple(interactions),
+        interactions=(*interactions, *idle_pairs(people, things, interactions)),
         cords=tuple(cords),
     )
 
@@ -79,7 +99,61 @@ def act_out(person: Person, verb: str, name: str, rng: np.random.Generator) -> P
         raise ValueError(f"no action draws {verb!r} with {name!r}; see repertoire.ACTS")
     if verb == "ride" and name == "horse":
         person = replace(person, height_px=0.75 * person.height_px)
-    return ACTS[verb, name](person, _sized(rng, person.id + 1, name, person.height_px), rng)
+    return ACTS[verb, name](person, sized(rng, person.id + 1, name, person.height_px), rng)
+
+
+def idle_pairs(
+    people: Sequence[Person], things: Sequence[Thing], interactions: Sequence[Interaction]
+) -> list[Interaction]:
+    """A no_interaction for everybody who does nothing, with each unused thing on the ground within reach.
+
+    This depends on what can be seen only, not on whom the thing was put there for.
+    """
+    busy = {done.person for done in interactions}
+    used = {done.thing for done in interactions}
+    return [
+        Interaction(person=person.id, thing=thing.id, verbs=(NO_INTERACTION,))
+        for person in people
+        if person.id not in busy
+        for thing in things
+        if thing.id not in used and _beside(person, thing)
+    ]
+
+
+def _beside(person: Person, thing: Thing) -> bool:
+    (left, _), (right, bottom) = _extent_px(thing)
+    gap = max(left - person.x_px, person.x_px - right, 0.0)
+    return gap < _REACH * person.height_px and abs(bottom - person.ground_px) < _SAME_GROUND * person.height_px
+
+
+def _extent_px(thing: Thing) -> tuple[list[float], list[float]]:
+    points = thing_outlines(thing).points_xy
+    return points.min(axis=0).tolist(), points.max(axis=0).tolist()
+
+
+def _framed(done: Performance, width_px: int) -> Performance:
+    """Moved sideways until the thing is in the picture, as far as the person's middle stays in it."""
+    (left, _), (right, _) = _extent_px(done.thing)
+    wanted = max(0.0, -left) - max(0.0, right - width_px)
+    shift = min(max(wanted, -done.person.x_px), width_px - done.person.x_px)
+    if not shift:
+        return done
+    cord = done.cord
+    if cord is not None:
+        (x0, y0), (x1, y1) = cord.start_px, cord.end_px
+        cord = replace(cord, start_px=(x0 + shift, y0), end_px=(x1 + shift, y1))
+    return Performance(
+        replace(done.person, x_px=done.person.x_px + shift),
+        replace(done.thing, x_px=done.thing.x_px + shift),
+        cord,
+        tuple((replace(prop, x_px=prop.x_px + shift), verb) for prop, verb in done.props),
+    )
+
+
+def _any_triplet(rng: np.random.Generator, idle_share: float) -> tuple[str, str]:
+    if rng.random() < idle_share:
+        return NO_INTERACTION, ICON_NAMES[rng.integers(len(ICON_NAMES))]
+    return _TRIPLETS[rng.integers(len(_TRIPLETS))]
 
 
 def _random_person(rng: np.random.Generator, slot: int, count: int, width_px: int, height_px: int) -> Person:
@@ -97,32 +171,31 @@ def _random_person(rng: np.random.Generator, slot: int, count: int, width_px: in
     )
 
 
-def _idle(person: Person, rng: np.random.Generator) -> Performance:
+def _idle(person: Person, name: str, rng: np.random.Generator) -> Performance:
     """Somebody who stands or walks past a thing on the ground."""
     pose = stances.walk(float(rng.uniform(0, 2 * np.pi))) if rng.random() < 0.5 else stances.STAND
-    name = ICON_NAMES[rng.integers(len(ICON_NAMES))]
-    thing = _sized(rng, person.id + 1, name, 0.8 * person.height_px)
+    thing = sized(rng, person.id + 1, name, 0.8 * person.height_px)
     side = float(rng.choice((-1.0, 1.0))) * (0.3 + 0.5 * natural_size(name))
     x, _ = person.point_px((side, 0.0))
     return Performance(
-        replace(person, pose=pose), _grounded(replace(thing, x_px=x, depth=person.depth), person.ground_px)
+        replace(person, pose=pose), grounded(replace(thing, x_px=x, depth=person.depth), person.ground_px)
     )
 
 
 def _stray(rng: np.random.Generator, id: int, width_px: int, height_px: int) -> Thing:
     name = ICON_NAMES[rng.integers(len(ICON_NAMES))]
-    thing = _sized(rng, id, name, height_px * float(rng.uniform(0.3, 0.55)))
+    thing = sized(rng, id, name, height_px * float(rng.uniform(0.3, 0.55)))
     ground = height_px * float(rng.uniform(0.68, 0.98))
     facing = 1 if rng.random() < 0.5 else -1
-    return _grounded(replace(thing, x_px=width_px * float(rng.random()), facing=facing, depth=ground), ground)
+    return grounded(replace(thing, x_px=width_px * float(rng.random()), facing=facing, depth=ground), ground)
 
 
-def _grounded(thing: Thing, ground_px: float) -> Thing:
+def grounded(thing: Thing, ground_px: float) -> Thing:
     """Standing or lying on the ground, whatever its origin is."""
     lowest = float(icon(thing.name).outlines.points_xy[:, 1].max())
     return replace(thing, y_px=ground_px - lowest * thing.scale_px)
 
 
-def _sized(rng: np.random.Generator, id: int, name: str, person_height_px: float) -> Thing:
+def sized(rng: np.random.Generator, id: int, name: str, person_height_px: float) -> Thing:
     scale = person_height_px * (1.0 if natural_size(name) > 0.4 else float(rng.uniform(1.0, 1.35)))
     return random_thing(rng, id, name, max(scale, _MIN_THING_PX / natural_size(name)))

@@ -7,7 +7,7 @@ does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -19,10 +19,26 @@ from hoiclip.data.drawn.figure import figure_parts
 from hoiclip.data.drawn.objects import icon
 from hoiclip.data.drawn.scene import Cord, Person, Scene, Thing
 from hoiclip.data.drawn.shapes import Box, Image, Outlines, extent_xyxy, paint
+from hoiclip.data.drawn.visibility import Layer, visible_shares
 
 MIN_VISIBLE_PX = 4.0
 """A pair with a box narrower or flatter than this is not annotated: nobody could tell what it is."""
+MIN_PERSON_SHARE, MIN_THING_SHARE = 0.3, 0.25
+"""Nor is a pair of which less than this can be seen (visibility.py). Hands and laps hide a part of what they hold."""
 _SHADOW = 0.72
+_PART_DEPTHS = (-0.3, 0.0, 0.3)
+"""Of far limbs, body and near arm, relative to the person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnEntity:
+    """Ground truth of one person or thing of which enough can be seen."""
+
+    id: int
+    label: str
+    box_xyxy: Box
+    visible: float
+    """Share of it that can be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +54,80 @@ class DrawnPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """Who and what can be seen, people first, and what they do with each other."""
+
+    entities: tuple[DrawnEntity, ...]
+    pairs: tuple[DrawnPair, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnFrame:
     rgb: NDArray[np.uint8]
     """(H, W, 3), contiguous."""
     pts_s: float
+    entities: tuple[DrawnEntity, ...]
     pairs: tuple[DrawnPair, ...]
+
+
+class Placed:
+    """A scene with its outlines in pixels, so that painting and ground truth share them."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.people = {person.id: person_outlines(person) for person in scene.people}
+        self.things = {thing.id: thing_outlines(thing) for thing in scene.things}
+
+    def truth(self) -> Truth:
+        """Exact ground truth without painting anything."""
+        scene = self.scene
+        entities = {entity.id: entity for entity in self._entities()}
+        labels = {thing.id: thing.name for thing in scene.things}
+        pairs = tuple(
+            DrawnPair(
+                human=done.person,
+                object=done.thing,
+                label=labels[done.thing],
+                verbs=done.verbs,
+                human_box_xyxy=entities[done.person].box_xyxy,
+                object_box_xyxy=entities[done.thing].box_xyxy,
+            )
+            for done in scene.interactions
+            if done.person in entities and done.thing in entities
+        )
+        return Truth(entities=tuple(entities.values()), pairs=pairs)
+
+    def _entities(self) -> Iterator[DrawnEntity]:
+        width_px, height_px = self.scene.width_px, self.scene.height_px
+        shares = visible_shares(self._layers(), width_px, height_px)
+        owners = [(person.id, "person", self.people[person.id], MIN_PERSON_SHARE) for person in self.scene.people]
+        things = [(thing.id, thing.name, (self.things[thing.id],), MIN_THING_SHARE) for thing in self.scene.things]
+        for id, label, parts, least in (*owners, *things):
+            box = extent_xyxy(parts, width_px, height_px) if shares[id] >= least else None
+            if box is not None and _visible(box):
+                yield DrawnEntity(id=id, label=label, box_xyxy=box, visible=shares[id])
+
+    def _layers(self) -> list[Layer]:
+        layers = [
+            Layer(person.depth + offset, person.id, part)
+            for person in self.scene.people
+            for offset, part in zip(_PART_DEPTHS, self.people[person.id], strict=True)
+        ]
+        return layers + [Layer(thing.depth, thing.id, self.things[thing.id]) for thing in self.scene.things]
+
+    def paint(self, backdrop_rgb: Image | None = None) -> Image:
+        """(H, W, 3) RGB; the backdrop is copied where it is given."""
+        scene = self.scene
+        if backdrop_rgb is None:
+            image = draw_backdrop(scene.backdrop, scene.width_px, scene.height_px)
+        else:
+            image = backdrop_rgb.copy()
+        if scene.shadows:
+            for person in scene.people:
+                _shadow(image, person.x_px, person.ground_px, 0.2 * person.height_px)
+        for _, stroke in sorted(_strokes(image, scene, self.people, self.things), key=lambda item: item[0]):
+            stroke()
+        return image
 
 
 def draw_scene(scene: Scene, *, pts_s: float = 0.0, backdrop_rgb: Image | None = None) -> DrawnFrame:
@@ -51,22 +136,9 @@ def draw_scene(scene: Scene, *, pts_s: float = 0.0, backdrop_rgb: Image | None =
     Args:
         backdrop_rgb: the scene's backdrop where it is already drawn, as in a clip; it is copied.
     """
-    if backdrop_rgb is None:
-        image = draw_backdrop(scene.backdrop, scene.width_px, scene.height_px)
-    else:
-        image = backdrop_rgb.copy()
-    people = {person.id: person_outlines(person) for person in scene.people}
-    things = {thing.id: thing_outlines(thing) for thing in scene.things}
-    boxes = {
-        id: extent_xyxy(parts, scene.width_px, scene.height_px)
-        for id, parts in (*people.items(), *((id, (outlines,)) for id, outlines in things.items()))
-    }
-    if scene.shadows:
-        for person in scene.people:
-            _shadow(image, person.x_px, person.ground_px, 0.2 * person.height_px)
-    for _, stroke in sorted(_strokes(image, scene, people, things), key=lambda item: item[0]):
-        stroke()
-    return DrawnFrame(rgb=image, pts_s=pts_s, pairs=_pairs(scene, boxes))
+    placed = Placed(scene)
+    truth = placed.truth()
+    return DrawnFrame(rgb=placed.paint(backdrop_rgb), pts_s=pts_s, entities=truth.entities, pairs=truth.pairs)
 
 
 def person_outlines(person: Person) -> tuple[Outlines, Outlines, Outlines]:
@@ -99,31 +171,11 @@ def _strokes(
 
     strokes: list[tuple[float, Callable[[], None]]] = []
     for person in scene.people:
-        for offset, part in zip((-0.3, 0.0, 0.3), people[person.id], strict=True):
+        for offset, part in zip(_PART_DEPTHS, people[person.id], strict=True):
             strokes.append((person.depth + offset, fill(part, person)))
     strokes += [(thing.depth, fill(things[thing.id], thing)) for thing in scene.things]
     strokes += [(cord.depth, string(cord)) for cord in scene.cords]
     return strokes
-
-
-def _pairs(scene: Scene, boxes: dict[int, Box | None]) -> tuple[DrawnPair, ...]:
-    labels = {thing.id: thing.name for thing in scene.things}
-    pairs = []
-    for done in scene.interactions:
-        human, thing = boxes[done.person], boxes[done.thing]
-        if human is None or thing is None or not (_visible(human) and _visible(thing)):
-            continue
-        pairs.append(
-            DrawnPair(
-                human=done.person,
-                object=done.thing,
-                label=labels[done.thing],
-                verbs=done.verbs,
-                human_box_xyxy=human,
-                object_box_xyxy=thing,
-            )
-        )
-    return tuple(pairs)
 
 
 def _visible(box_xyxy: Box) -> bool:

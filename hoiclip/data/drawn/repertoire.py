@@ -9,8 +9,10 @@ from types import MappingProxyType
 import numpy as np
 
 from hoiclip.data.drawn import acts, stances
+from hoiclip.data.drawn.objects import icon
 from hoiclip.data.drawn.scene import Cord, Person, Thing, random_thing
 from hoiclip.data.drawn.shapes import Point
+from hoiclip.data.drawn.skeleton import Pose
 
 Rng = np.random.Generator
 
@@ -28,11 +30,17 @@ class Performance:
 Act = Callable[[Person, Thing, Rng], Performance]
 
 
+def _striding(rng: Rng) -> Pose:
+    """Walking, not in the moment when the legs pass each other: nobody could tell it from standing."""
+    phase = (0.5 if rng.random() < 0.5 else 1.5) * np.pi + float(rng.uniform(-1.0, 1.0))
+    return stances.walk(phase)
+
+
 def _in_hand(
     hand: Point, *, walking: bool = False, anchor: str = "grip", angle: float = 0.0, both: bool = False
 ) -> Act:
     def act(person: Person, thing: Thing, rng: Rng) -> Performance:
-        pose = stances.walk(rng.uniform(0, 2 * np.pi)) if walking else replace(stances.STAND, nod=rng.uniform(0, 0.25))
+        pose = _striding(rng) if walking else replace(stances.STAND, nod=rng.uniform(0, 0.25))
         dx, dy = rng.uniform(-0.03, 0.03, size=2).tolist()
         tilt = angle + float(rng.uniform(-0.15, 0.15))
         at = (hand[0] + dx, hand[1] + dy)
@@ -96,7 +104,7 @@ def _type_on(person: Person, thing: Thing, rng: Rng) -> Performance:
 
 
 def _wear(person: Person, thing: Thing, rng: Rng) -> Performance:
-    pose = stances.walk(rng.uniform(0, 2 * np.pi)) if rng.random() < 0.6 else stances.STAND
+    pose = _striding(rng) if rng.random() < 0.6 else stances.STAND
     return Performance(*acts.wear(replace(person, pose=pose), thing))
 
 
@@ -121,7 +129,7 @@ def _pick_up(person: Person, thing: Thing, rng: Rng) -> Performance:
 
 def _lead(ahead: float) -> Act:
     def act(person: Person, thing: Thing, rng: Rng) -> Performance:
-        person = replace(person, pose=stances.walk(rng.uniform(0, 2 * np.pi)))
+        person = replace(person, pose=_striding(rng))
         thing = replace(thing, phase=float(rng.uniform(0, 2 * np.pi)))
         return Performance(*acts.lead(person, thing, ahead=ahead * float(rng.uniform(0.95, 1.15))))
 
@@ -129,7 +137,40 @@ def _lead(ahead: float) -> Act:
 
 
 def _push(person: Person, thing: Thing, rng: Rng) -> Performance:
-    return Performance(*acts.push(replace(person, pose=stances.walk(rng.uniform(0, 2 * np.pi))), thing))
+    return Performance(*acts.push(replace(person, pose=_striding(rng)), thing))
+
+
+def _pick_up_by_the_handle(person: Person, thing: Thing, rng: Rng) -> Performance:
+    """Bent over something that still stands on the ground."""
+    person = replace(person, pose=stances.STOOP)
+    x, _ = person.point_px((float(rng.uniform(0.3, 0.4)), 0.0))
+    case = replace(thing, x_px=x, y_px=person.ground_px, facing=person.facing, depth=person.depth + acts.IN_HAND)
+    hand = person.point_body(case.anchor_px("grip"))
+    return Performance(replace(person, pose=person.pose.with_arms(near=hand)), case)
+
+
+def _hold_bicycle(person: Person, thing: Thing, rng: Rng) -> Performance:
+    return Performance(*acts.push(replace(person, pose=stances.STAND), thing))
+
+
+def _pet_horse(person: Person, thing: Thing, rng: Rng) -> Performance:
+    """Face to face, a hand on its nose."""
+    person = replace(person, pose=replace(stances.STAND, nod=-0.1))
+    x, _ = person.point_px((0.3 + 0.64 * thing.scale_px / person.height_px, 0.0))
+    horse = replace(thing, x_px=x, y_px=person.ground_px, facing=-person.facing, depth=person.depth + acts.IN_HAND)
+    hand = person.point_body(horse.anchor_px("collar"))
+    return Performance(replace(person, pose=person.pose.with_arms(near=hand)), horse)
+
+
+def _point_at(person: Person, thing: Thing, rng: Rng) -> Performance:
+    """Looking and pointing at something on the ground ahead; "inspect" is the nearest verb there is."""
+    points = icon(thing.name).outlines.points_xy * thing.scale_px / person.height_px
+    ahead = float(rng.uniform(0.35, 0.5)) - float(points[:, 0].min())
+    x, y = person.point_px((ahead, -float(points[:, 1].max())))
+    shown = replace(thing, x_px=x, y_px=y, facing=person.facing, depth=person.depth + acts.IN_HAND)
+    middle = (ahead, float(points[:, 1].mean() - points[:, 1].max()))
+    pose = replace(stances.STAND, lean=0.12, nod=0.2, far_arm=(-0.1, 0.5)).with_arms(near=middle)
+    return Performance(replace(person, pose=pose), shown)
 
 
 def _pet(person: Person, thing: Thing, rng: Rng) -> Performance:
@@ -153,20 +194,26 @@ ACTS = MappingProxyType[tuple[str, str], Act](
     {
         ("ride", "bicycle"): _mount(0.5),
         ("walk", "bicycle"): _push,
+        ("hold", "bicycle"): _hold_bicycle,
+        ("inspect", "bicycle"): _point_at,
         ("ride", "horse"): _mount(0.12),
         ("walk", "horse"): _lead(1.0),
+        ("pet", "horse"): _pet_horse,
         ("ride", "skateboard"): _ride_skateboard,
         ("stand_on", "skateboard"): _stand_on("deck"),
         ("carry", "skateboard"): _in_hand(_CHEST, walking=True, angle=0.5),
         ("hold", "skateboard"): _in_hand(_CHEST, angle=1.3),
         ("ride", "surfboard"): _ride_surfboard,
         ("carry", "surfboard"): _in_hand((0.04, -0.55), walking=True, angle=-0.1),
+        ("sit_on", "surfboard"): _sit_on("deck"),
+        ("inspect", "surfboard"): _point_at,
         ("hold", "surfboard"): _in_hand((0.2, -0.55), angle=-1.45),
         ("kick", "sports_ball"): _kick,
         ("throw", "sports_ball"): _throw,
         ("hold", "sports_ball"): _in_hand(_FORWARD, both=True),
         ("carry", "sports_ball"): _in_hand(_CHEST, walking=True),
         ("pick_up", "sports_ball"): _pick_up,
+        ("inspect", "sports_ball"): _point_at,
         ("throw", "frisbee"): _throw,
         ("hold", "frisbee"): _in_hand(_FORWARD),
         ("hold", "umbrella"): _in_hand((0.16, -0.66)),
@@ -174,7 +221,9 @@ ACTS = MappingProxyType[tuple[str, str], Act](
         ("carry", "suitcase"): _in_hand(_LOW, walking=True),
         ("hold", "suitcase"): _in_hand(_LOW),
         ("drag", "suitcase"): _in_hand((-0.14, -0.49), walking=True, angle=0.5),
+        ("pick_up", "suitcase"): _pick_up_by_the_handle,
         ("wear", "backpack"): _wear,
+        ("inspect", "backpack"): _point_at,
         ("hold", "backpack"): _in_hand((0.24, -0.62)),
         ("carry", "backpack"): _in_hand((0.1, -0.5), walking=True),
         ("hold", "cup"): _in_hand(_FORWARD),
@@ -192,6 +241,7 @@ ACTS = MappingProxyType[tuple[str, str], Act](
         ("sit_on", "skateboard"): _sit_on("deck"),
         ("walk", "dog"): _lead(0.75),
         ("pet", "dog"): _pet,
+        ("inspect", "dog"): _point_at,
         ("fly", "kite"): _fly,
         ("hold", "kite"): _in_hand((0.24, -0.66), angle=0.2),
         ("carry", "kite"): _in_hand((0.18, -0.55), walking=True, angle=0.4),

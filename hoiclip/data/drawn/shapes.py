@@ -171,6 +171,20 @@ def extent_xyxy(outlines: Sequence[Outlines], width_px: int, height_px: int) -> 
     return (float(left), float(top), float(left + width), float(top + height)) if width else None
 
 
+def silhouette(outlines: Outlines, scale: float, width_px: int, height_px: int) -> Image:
+    """(H, W) 1 where the outlines cover a grid of another scale, without soft edges: for counting, not for looking."""
+    mask = np.zeros((height_px, width_px), dtype=np.uint8)
+    fixed = np.rint((outlines.points_xy * scale - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    start = 0
+    for end, convex in zip(outlines.ends, outlines.convex, strict=True):
+        if convex:
+            cv2.fillConvexPoly(mask, fixed[start:end], 1, cv2.LINE_8, _SHIFT)
+        else:
+            cv2.fillPoly(mask, [fixed[start:end]], 1, cv2.LINE_8, _SHIFT)
+        start = end
+    return mask
+
+
 def _fill(image: Image, outlines: Outlines, colours: Sequence[Colour]) -> None:
     # OpenCV puts integers at pixel centres.
     fixed = np.rint((outlines.points_xy - 0.5) * (1 << _SHIFT)).astype(np.int32)

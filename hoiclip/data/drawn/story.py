@@ -6,10 +6,8 @@ takes SCRIPT_S seconds; clip.py stretches it to the clip's length.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from hoiclip.data.drawn import acts, stances
 from hoiclip.data.drawn.background import Backdrop, BackdropKind
 from hoiclip.data.drawn.draw import thing_outlines
 from hoiclip.data.drawn.figure import random_look
+from hoiclip.data.drawn.gait import along
 from hoiclip.data.drawn.repertoire import NO_INTERACTION
 from hoiclip.data.drawn.scene import Interaction, Person, Scene, Thing, random_thing
 from hoiclip.data.drawn.shapes import Point
@@ -257,15 +256,7 @@ def _verb_at(s: float, spans: Sequence[tuple[float, float, str]]) -> str:
 
 
 def _gait(story: Story, person: Person, s: float, path: Knots, *, run: bool = False) -> tuple[float, Pose]:
-    """Where somebody is on a path, and the moment of the step; legs move with the way, not with the clock."""
-    times, shares = zip(*path, strict=True)
-    x_px = float(np.interp(s, times, shares)) * story.width_px
-    stride = (stances.RUN_STRIDE if run else stances.STRIDE) * person.height_px
-    moving = 0.0
-    for (start, from_share), (end, to_share) in pairwise(path):
-        if start <= s <= end and from_share != to_share:
-            moving = min(eased((s - start) / 0.25), eased((end - s) / 0.25))
-    if s < path[0][0] + 0.25 and path[0][0] == 0.0:
-        moving = 1.0  # the clip begins in mid-step
-    stepping = stances.walk(2 * math.pi * x_px / stride * (-1 if run else 1), run=run)
-    return x_px, mix(stances.STAND, stepping, moving).planted()
+    """Where somebody is on a path, and the moment of the step; the clip begins in mid-step."""
+    path_px = [(second, share * story.width_px) for second, share in path]
+    person = replace(person, facing=-1 if run else 1)  # the player alone runs, to the left
+    return along(person, path_px, s, run=run, moving_in=path[0][0] == 0.0)

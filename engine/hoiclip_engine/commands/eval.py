@@ -1,0 +1,206 @@
+"""hoiclip eval: a model on annotated pictures; numbers on standard output, reports and exports as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoiclip.checkpoint.model_file import ModelFile
+from hoiclip.data.annotations import ImageAnnotation
+from hoiclip.data.hoia import read_hoia
+from hoiclip.errors import SinkError, UsageError
+from hoiclip.evaluation import Evaluation, PredictedPairs, Split, bundled_splits, choose_metric, evaluate_vcoco
+from hoiclip.evaluation.export import export_hico, export_vcoco
+from hoiclip.evaluation.mistakes import worst_mistakes
+from hoiclip.evaluation.report import html_report, percent, precision_recall_svg
+from hoiclip.evaluation.splits import RARE, read_splits
+from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.commands.console import messages, progress, results, table, working
+from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
+
+MOST_CLASSES = 20
+"""More classes than this are left to JSON and report; standard output shows the numbers that matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRequest:
+    """What was asked for on the command line."""
+
+    data: Path
+    images: Path
+    metric: str = "auto"
+    official: bool = False
+    enhance: int | None = None
+    splits: tuple[str, ...] = ()
+    prior: Path | None = None
+    max_images: int | None = None
+    json: str | None = None
+    report: Path | None = None
+    export: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("enhance", "max_images"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+
+
+def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalRequest) -> int:
+    """The command.
+
+    Raises:
+        HoiclipError: model, annotations, pictures or outputs are not as expected.
+    """
+    vocabulary = model.vocabulary
+    config = _config(request, vocabulary)
+    annotations = read_hoia(request.data, vocabulary)[: request.max_images]
+    if not annotations:
+        raise UsageError(f"{request.data} has no annotated picture to evaluate on")
+    pictures = FolderPictures(request.images, annotations)
+    if model.notice:
+        messages.print(f"Note: {model.notice}", style="yellow")
+    with Engine(model, replace(engine_config, postprocess=config.postprocess)) as engine, progress() as bar:
+        task = bar.add_task("pictures", total=len(annotations), rate="")
+        found, predictions = evaluate_pictures(
+            engine.detect, vocabulary, annotations, pictures, config, lambda: bar.advance(task)
+        )
+    facts = {
+        "model": model.name,
+        "model_sha256": model.sha256(),
+        "vocabulary": vocabulary.name,
+        "data": str(request.data),
+        "pictures": len(annotations),
+        "backend": engine.backend_name,
+        "enhance_top_k": request.enhance,
+        "notice": model.notice,
+    }
+    _write(request, found, predictions, annotations, vocabulary, facts, pictures)
+    _show(request, found, facts)
+    return 0
+
+
+def _config(request: EvalRequest, vocabulary: Vocabulary) -> EvaluateConfig:
+    config = EvaluateConfig(
+        metric=choose_metric(request.metric, vocabulary),
+        splits=_splits(request.splits, vocabulary),
+        official=request.official,
+        enhance_top_k=request.enhance,
+        prior_vo=_prior(request.prior),
+    )
+    if config.prior_vo is not None and not config.metric.startswith("vcoco"):
+        raise UsageError(f"--prior is for the V-COCO metrics, the metric is {config.metric}; leave it out")
+    return config
+
+
+def _splits(names: Sequence[str], vocabulary: Vocabulary) -> tuple[Split, ...]:
+    known = bundled_splits(vocabulary)
+    if not names:
+        return tuple(known[name] for name in known if name == RARE)
+    chosen: list[Split] = []
+    for name in names:
+        if name in known:
+            chosen.append(known[name])
+        elif name.endswith(".json"):
+            chosen += read_splits(Path(name), vocabulary).values()
+        else:
+            have = ", ".join(known) or f"none for vocabulary {vocabulary.name!r}"
+            raise UsageError(f"unknown split {name!r}; there are {have}; or name a JSON file")
+    return tuple(chosen)
+
+
+def _prior(path: Path | None) -> NDArray[np.floating[Any]] | None:
+    if path is None:
+        return None
+    try:
+        prior = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"expected a .npy file of verbs by objects, cannot read {path} ({error})") from error
+    if not isinstance(prior, np.ndarray) or prior.ndim != 2 or prior.dtype.kind not in "fiub":
+        raise UsageError(f"expected a .npy table of numbers, verbs by objects; {path} is something else")
+    return prior.astype(np.float64)
+
+
+def _write(
+    request: EvalRequest,
+    found: Evaluation,
+    predictions: list[PredictedPairs],
+    annotations: list[ImageAnnotation],
+    vocabulary: Vocabulary,
+    facts: dict[str, Any],
+    pictures: FolderPictures,
+) -> None:
+    text = json.dumps({**found.to_json(), **facts}, indent=1, allow_nan=False)
+    if request.json and request.json != "-":
+        _write_text(Path(request.json), text)
+    if request.report:
+        with working("Drawing the report"):
+            page = _page(request, found, predictions, annotations, vocabulary, facts, pictures)
+            _write_text(request.report / "index.html", page)
+            _write_text(request.report / "evaluation.json", text)
+            _write_text(request.report / "precision_recall.svg", precision_recall_svg(found))
+    if request.export:
+        with working("Exporting detections"):
+            if found.metric.startswith("vcoco"):
+                export_vcoco(request.export / "vcoco_detections.json", predictions, annotations, vocabulary)
+            else:
+                export_hico(request.export, predictions, annotations, vocabulary)
+
+
+def _page(
+    request: EvalRequest,
+    found: Evaluation,
+    predictions: list[PredictedPairs],
+    annotations: list[ImageAnnotation],
+    vocabulary: Vocabulary,
+    facts: dict[str, Any],
+    pictures: FolderPictures,
+) -> str:
+    # People are matched by vcoco-official, not pairs; its mistakes are shown as the pair metric sees them.
+    by_pairs = found
+    if found.matches is None:
+        by_pairs = evaluate_vcoco(predictions, annotations, vocabulary, official=request.official)
+    return html_report(
+        f"{facts['model']} on {request.data.name}: {_title(found)}",
+        found,
+        [(name, str(value)) for name, value in facts.items() if value not in (None, "")],
+        worst_mistakes(by_pairs, predictions),
+        pictures.rgb,
+        [one.file_name for one in annotations],
+    )
+
+
+def _title(found: Evaluation) -> str:
+    return f"{found.metric}, as the official code counts" if found.official else found.metric
+
+
+def _show(request: EvalRequest, found: Evaluation, facts: dict[str, Any]) -> None:
+    for note in found.notes:
+        messages.print(f"Note: {note}", style="yellow")
+    if request.json == "-":
+        print(json.dumps({**found.to_json(), **facts}, allow_nan=False))
+        return
+    for split, summary in found.summaries.items():
+        rows = [(name, percent(value)) for name, value in summary.items()]
+        results.print(table(f"{_title(found)}, {facts['pictures']} pictures, {split}", ("number", "%"), rows))
+    counted = [one for one in found.classes if one.num_gt]
+    shown = sorted(counted, key=lambda one: -one.num_gt)[:MOST_CLASSES]
+    rows_of_classes = [
+        (one.name, percent(one.ap), percent(one.max_recall), one.num_gt, one.num_predictions) for one in shown
+    ]
+    title = f"The {len(shown)} most frequent of {len(counted)} classes"
+    results.print(table(title, ("class", "AP %", "recall %", "true", "predicted"), rows_of_classes))
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror}; choose a folder that is writable") from error

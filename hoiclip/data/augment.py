@@ -1,0 +1,132 @@
+"""The official training augmentations, on a uint8 picture and its annotation.
+
+In this order: flip, colour jitter, then either a resize, or a resize, a crop and a resize. All resizes are PIL's, by
+the rule of pictures.py. Chance comes from the generator that is passed in, and from nowhere else.
+
+Source: SPEC.md §4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from hoiclip.data.annotations import ImageAnnotation
+from hoiclip.data.pictures import resized_hw
+from hoiclip.data.rows import inside
+
+_OFFICIAL_SHORT_SIDE_PX = 800
+
+_LONGEST_BEFORE_CROP = 16
+"""Officially nothing limits the long side before a crop; a picture of 1 × 10,000 px would fill the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """How much a picture may change; the defaults are the official ones."""
+
+    flip: float = 0.5
+    """Probability of left for right."""
+    jitter: float = 0.4
+    """Brightness, contrast and saturation are multiplied by a number this far from 1 at most."""
+    crop: float = 0.5
+    """Probability of a crop."""
+    short_sides_px: tuple[int, ...] = tuple(range(480, 801, 32))
+    """Sizes to choose from."""
+    max_side_px: int = 1333
+    before_crop_px: tuple[int, ...] = (400, 500, 600)
+    """Short sides to choose from before a crop."""
+    crop_px: tuple[int, int] = (384, 600)
+    """Smallest and largest side of a crop; smaller only where the picture is."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.flip <= 1 and 0 <= self.crop <= 1 and 0 <= self.jitter < 1):
+            raise ValueError(f"flip and crop must be probabilities and jitter in [0, 1), got {self}")
+        sides = (*self.short_sides_px, *self.before_crop_px, *self.crop_px, self.max_side_px)
+        if not self.short_sides_px or not self.before_crop_px or min(sides) < 1:
+            raise ValueError(f"expected at least one short side, and sides of at least 1 px, got {self}")
+        if self.crop_px[0] > self.crop_px[1]:
+            raise ValueError(f"crop_px must be smallest and largest side, got {self.crop_px}")
+
+    @staticmethod
+    def for_size(short_side_px: int, max_side_px: int) -> AugmentConfig:
+        """The official augmentation in proportion, for a model of another input size."""
+        official = AugmentConfig()
+
+        def scaled(side: int) -> int:
+            return max(1, round(side * short_side_px / _OFFICIAL_SHORT_SIDE_PX))
+
+        return AugmentConfig(
+            short_sides_px=tuple(map(scaled, official.short_sides_px)),
+            max_side_px=max_side_px,
+            before_crop_px=tuple(map(scaled, official.before_crop_px)),
+            crop_px=(scaled(official.crop_px[0]), scaled(official.crop_px[1])),
+        )
+
+
+Pictured = tuple[Image.Image, ImageAnnotation]
+
+
+def augment(picture: Image.Image, one: ImageAnnotation, config: AugmentConfig, rng: np.random.Generator) -> Pictured:
+    """One random variant.
+
+    Args:
+        picture: RGB.
+        one: its annotation, in the picture's pixels.
+
+    Returns:
+        A picture of another size, and its annotation; interactions of boxes outside a crop are gone.
+    """
+    if rng.random() < config.flip:
+        picture, one = flip(picture, one)
+    picture = jitter(picture, config.jitter, rng)
+    if rng.random() < config.crop:
+        short = _choice(config.before_crop_px, rng)
+        picture, one = resize(picture, one, short, _LONGEST_BEFORE_CROP * short)
+        picture, one = crop(picture, one, *_window(picture, config.crop_px, rng))
+    return resize(picture, one, _choice(config.short_sides_px, rng), config.max_side_px)
+
+
+def flip(picture: Image.Image, one: ImageAnnotation) -> Pictured:
+    """Left for right."""
+    x1, y1, x2, y2 = one.boxes_xyxy.T
+    flipped = np.stack([picture.width - x2, y1, picture.width - x1, y2], axis=1)
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), replace(one, boxes_xyxy=flipped)
+
+
+def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Brightness, contrast and saturation, in random order."""
+    changes = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for i in rng.permutation(len(changes)):
+        picture = changes[i](picture).enhance(rng.uniform(1 - strength, 1 + strength))
+    return picture
+
+
+def resize(picture: Image.Image, one: ImageAnnotation, short_side_px: int, max_side_px: int) -> Pictured:
+    """By the official rule."""
+    old_width, old_height = picture.size
+    height, width = resized_hw(old_height, old_width, short_side_px, max_side_px)
+    scale = np.array([width / old_width, height / old_height] * 2, np.float32)
+    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return resized, replace(one, boxes_xyxy=one.boxes_xyxy * scale, width_px=width, height_px=height)
+
+
+def crop(picture: Image.Image, one: ImageAnnotation, left: int, top: int, width: int, height: int) -> Pictured:
+    """A window; boxes are cut at its border, and those outside are gone with their interactions."""
+    moved = replace(one, boxes_xyxy=one.boxes_xyxy - np.array([left, top] * 2, np.float32))
+    return picture.crop((left, top, left + width, top + height)), inside(moved, width, height)
+
+
+def _choice(sides: tuple[int, ...], rng: np.random.Generator) -> int:
+    return sides[int(rng.integers(len(sides)))]
+
+
+def _window(picture: Image.Image, crop_px: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Left, top, width, height; every size and place equally likely."""
+    smallest, largest = crop_px
+    width, height = (int(rng.integers(min(smallest, side), min(largest, side), endpoint=True)) for side in picture.size)
+    left = int(rng.integers(picture.width - width, endpoint=True))
+    top = int(rng.integers(picture.height - height, endpoint=True))
+    return left, top, width, height

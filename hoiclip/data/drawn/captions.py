@@ -1,0 +1,95 @@
+"""Pictures with words, for training a small CLIP: cuts round one pair, and whole scenes with all that happens in them.
+
+Captions are the vocabulary's prompts in a few wordings. They are made from an annotation, so that what a split hides
+from training is in no caption either; with the annotation of the "default" split the small CLIP sees all combinations,
+as the real one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoiclip.data.annotations import ImageAnnotation
+from hoiclip.data.drawn.vocabulary import drawn_vocabulary, hoi_index
+
+Rng = np.random.Generator
+
+PROMPT_START = "a photo of "
+TEMPLATES = ("a photo of {}", "a drawing of {}", "a picture of {}", "an image of {}", "{}", "there is {}", "we see {}")
+"""The first is the prompts' own; it is taken half of the time."""
+_MARGIN = (0.05, 0.35)
+"""Of the longer side of the cut, on every side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captioned:
+    """A part of a picture and what it shows."""
+
+    box_xyxy: tuple[int, int, int, int]
+    """Whole pixels inside the picture."""
+    caption: str
+    hois: tuple[int, ...]
+    """HOI numbers of the drawn vocabulary that the caption tells, in its order."""
+
+
+def pair_crops(annotation: ImageAnnotation, rng: Rng) -> list[Captioned]:
+    """One cut per pair with the verbs of this pair."""
+    doings: dict[tuple[int, int], list[int]] = {}
+    for (human, thing, _), hoi in zip(annotation.interactions.tolist(), annotated_hois(annotation), strict=True):
+        doings.setdefault((human, thing), []).append(hoi)
+    return [
+        Captioned(
+            box_xyxy=_round_both(annotation, pair, float(rng.uniform(*_MARGIN))),
+            caption=_caption(hois, rng),
+            hois=tuple(hois),
+        )
+        for pair, hois in doings.items()
+    ]
+
+
+def scene_caption(annotation: ImageAnnotation, rng: Rng, *, most: int = 3) -> Captioned:
+    """The whole picture with up to `most` of its HOIs, in any order.
+
+    Raises:
+        ValueError: nothing happens in it.
+    """
+    hois = sorted(set(annotated_hois(annotation)))
+    if not hois:
+        raise ValueError(f"{annotation.file_name} has no interaction that a caption could tell")
+    told = [hois[i] for i in rng.permutation(len(hois))[:most].tolist()]
+    whole = (0, 0, annotation.width_px, annotation.height_px)
+    return Captioned(box_xyxy=whole, caption=_caption(told, rng), hois=tuple(told))
+
+
+def annotated_hois(annotation: ImageAnnotation) -> list[int]:
+    """HOI number of each row of `interactions`."""
+    vocabulary, numbers = drawn_vocabulary(), hoi_index()
+    return [
+        numbers[vocabulary.verbs[verb], vocabulary.objects[annotation.labels[thing]]]
+        for _, thing, verb in annotation.interactions.tolist()
+    ]
+
+
+def told_once(captions: Sequence[Captioned]) -> NDArray[np.bool_]:
+    """(N, N) which captions of a batch tell the same: a contrastive loss must not set these against each other."""
+    told = [frozenset(one.hois) for one in captions]
+    return np.array([[a == b for b in told] for a in told], dtype=np.bool_).reshape(len(told), len(told))
+
+
+def _caption(hois: Sequence[int], rng: Rng) -> str:
+    prompts = [drawn_vocabulary().hoi_prompts[hoi].removeprefix(PROMPT_START) for hoi in hois]
+    template = TEMPLATES[0] if rng.random() < 0.5 else TEMPLATES[rng.integers(1, len(TEMPLATES))]
+    return template.format(" and ".join(prompts))
+
+
+def _round_both(annotation: ImageAnnotation, pair: tuple[int, int], margin: float) -> tuple[int, int, int, int]:
+    boxes = annotation.boxes_xyxy[list(pair)].astype(np.float64)
+    (x0, y0), (x1, y1) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+    extra = margin * max(x1 - x0, y1 - y0)
+    left, top = max(0, int(x0 - extra)), max(0, int(y0 - extra))
+    right, bottom = min(annotation.width_px, int(x1 + extra) + 1), min(annotation.height_px, int(y1 + extra) + 1)
+    return left, top, right, bottom

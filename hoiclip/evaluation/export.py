@@ -1,0 +1,102 @@
+"""Detections in the forms that the official evaluations of HICO-DET and V-COCO read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.io import savemat
+
+from hoiclip.data.annotations import ImageAnnotation
+from hoiclip.errors import SinkError, UsageError
+from hoiclip.evaluation.predictions import PredictedPairs
+from hoiclip.evaluation.vcoco_form import ActionTable, detections_of
+from hoiclip.vocabulary import Vocabulary
+
+HICO_TEST_PICTURES = 9658
+HICO_SCORE_SCALE = 1000.0
+
+
+def export_hico(
+    folder: Path, predictions: Sequence[PredictedPairs], annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary
+) -> list[Path]:
+    """detections_01.mat to detections_80.mat, one per object class, for the MATLAB evaluation of HICO-DET.
+
+    Each holds `all_boxes`, a cell of (HOI classes of the object, pictures); a cell has rows of human box, object box
+    and score times 1000. Boxes are 0-based; the MATLAB code adds 1. Columns are the numbers in names such as
+    HICO_test2015_00000001.jpg, all 9,658 of them; where names are others, the order of the annotations.
+
+    Raises:
+        SinkError: cannot be written.
+    """
+    columns, count = _columns(annotations)
+    cells = np.empty((len(vocabulary.hois), count), dtype=object)
+    cells.fill(np.zeros((0, 0)))
+    for column, found in zip(columns, predictions, strict=True):
+        rows = np.column_stack([found.human_boxes_xyxy, found.object_boxes_xyxy, HICO_SCORE_SCALE * found.score])
+        for hoi in np.unique(found.category):
+            cells[hoi, column] = rows[found.category == hoi]
+    object_of_hoi = np.array([obj for _, obj in vocabulary.hois])
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for obj in range(len(vocabulary.objects)):
+            path = folder / f"detections_{obj + 1:02d}.mat"
+            savemat(path, {"all_boxes": cells[object_of_hoi == obj]}, do_compression=True)
+            paths.append(path)
+    except OSError as error:
+        raise SinkError(f"cannot write detections into {folder}: {error}; choose a folder that is writable") from error
+    return paths
+
+
+def export_vcoco(
+    path: Path, predictions: Sequence[PredictedPairs], annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary
+) -> None:
+    """A JSON list of detected people with the keys of the V-COCO evaluation: person_box, hold_agent, hold_obj, ...
+
+    That code reads a pickle. `pickle.dump(json.load(open("detections.json")), open("detections.pkl", "wb"))` makes it
+    one; a null is read as NaN, "not predicted".
+
+    Raises:
+        UsageError: a file name does not end in its COCO number.
+        SinkError: cannot be written.
+    """
+    table = ActionTable.of(vocabulary)
+    people: list[dict[str, object]] = []
+    for annotation, predicted in zip(annotations, predictions, strict=True):
+        image_id = _coco_id(annotation.file_name)
+        found = detections_of(predicted, table)
+        for row, box in enumerate(found.person_boxes_xyxy):
+            one: dict[str, object] = {"image_id": image_id, "person_box": _rounded(box)}
+            for action, name in enumerate(table.actions):
+                one[f"{name}_agent"] = _rounded(found.agent_scores[row, action : action + 1])[0]
+                for role, role_name in enumerate(table.roles[action]):
+                    one[f"{name}_{role_name}"] = _rounded(found.roles[row, action, role])
+            people.append(one)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(people, allow_nan=False), encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error}; choose a folder that is writable") from error
+
+
+def _columns(annotations: Sequence[ImageAnnotation]) -> tuple[list[int], int]:
+    named = [re.search(r"HICO_test2015_(\d{8})\.", one.file_name) for one in annotations]
+    numbers = [int(match[1]) - 1 for match in named if match]
+    if len(numbers) == len(annotations) and all(0 <= number < HICO_TEST_PICTURES for number in numbers):
+        return numbers, HICO_TEST_PICTURES
+    return list(range(len(annotations))), len(annotations)
+
+
+def _coco_id(file_name: str) -> int:
+    number = re.search(r"(\d+)\.\w+$", file_name)
+    if number is None:
+        raise UsageError(f"expected names such as COCO_val2014_000000000294.jpg, found {file_name!r}; rename it")
+    return int(number[1])
+
+
+def _rounded(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> list[float | None]:
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]

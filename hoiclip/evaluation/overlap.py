@@ -1,0 +1,24 @@
+"""Intersection over union as HICO-DET and V-COCO count it: a box from pixel x1 to pixel x2 is x2 - x1 + 1 wide."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+
+def pixel_iou(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:
+    """(..., 4) with (..., 4) to (...), broadcast; float64. 0 where nothing is common, NaN where a box is NaN."""
+    a, b = np.asarray(a_xyxy, np.float64), np.asarray(b_xyxy, np.float64)
+    common_wh = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]) + 1, 0)
+    common = common_wh.prod(axis=-1)
+    union = (a[..., 2:] - a[..., :2] + 1).prod(axis=-1) + (b[..., 2:] - b[..., :2] + 1).prod(axis=-1) - common
+    with np.errstate(divide="ignore", invalid="ignore"):
+        iou: F64 = np.where(common == 0, 0.0, common / union)
+    return iou
+
+
+def pixel_iou_matrix(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:
+    """(N, 4) and (M, 4) to (N, M)."""
+    return pixel_iou(a_xyxy[:, None], b_xyxy[None])

@@ -1,0 +1,112 @@
+"""What an evaluation found: classes, summaries, and the matches behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hoiclip.evaluation.average_precision import OFFICIAL_RECALL_LEVELS, RECALL_LEVELS, eleven_point
+from hoiclip.evaluation.matching import Matches
+from hoiclip.evaluation.truth import TruePairs
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassResult:
+    """One HOI class, verb or role."""
+
+    name: str
+    ap: float
+    """NaN without ground truth."""
+    num_gt: int
+    hits: NDArray[np.bool_]
+    """One per prediction, in the order of falling scores: everything a precision-recall curve needs."""
+
+    @property
+    def num_predictions(self) -> int:
+        return len(self.hits)
+
+    @property
+    def num_hits(self) -> int:
+        return int(self.hits.sum())
+
+    @property
+    def max_recall(self) -> float:
+        return self.num_hits / self.num_gt if self.num_gt else math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Numbers of one metric over one set of pictures."""
+
+    metric: str
+    official: bool
+    """Whether the quirks of the official code were followed."""
+    classes: tuple[ClassResult, ...]
+    """All of them, also those without ground truth."""
+    summaries: Mapping[str, Mapping[str, float]]
+    """Name of a split to its numbers; the first is the main one. Fractions, not per cent."""
+    matches: Matches | None = None
+    """None where people rather than pairs are matched (vcoco-official)."""
+    truths: tuple[TruePairs, ...] = ()
+    """What the matches refer to, one per picture."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> Mapping[str, float]:
+        return next(iter(self.summaries.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Strict JSON values: NaN becomes null."""
+        return {
+            "schema": "hoiclip-eval/1",
+            "metric": self.metric,
+            "official": self.official,
+            "notes": list(self.notes),
+            "summaries": {
+                split: {name: number(value) for name, value in summary.items()}
+                for split, summary in self.summaries.items()
+            },
+            "classes": [
+                {
+                    "name": one.name,
+                    "ap": number(one.ap),
+                    "max_recall": number(one.max_recall),
+                    "num_gt": one.num_gt,
+                    "num_predictions": one.num_predictions,
+                    "num_hits": one.num_hits,
+                }
+                for one in self.classes
+            ],
+        }
+
+
+def number(value: float) -> float | None:
+    """None for NaN, which JSON has no word for."""
+    return None if math.isnan(value) else value
+
+
+def class_results(matches: Matches, num_gt: I64, names: Sequence[str], *, official: bool) -> tuple[ClassResult, ...]:
+    """Eleven-point AP per class. Equal scores count in the order of pictures, then of rows."""
+    order = np.lexsort((-matches.score, matches.category))
+    hits = matches.hit[order]
+    ends = np.searchsorted(matches.category[order], np.arange(len(names) + 1))
+    levels = OFFICIAL_RECALL_LEVELS if official else RECALL_LEVELS
+    results = []
+    for index, name in enumerate(names):
+        own = hits[ends[index] : ends[index + 1]]
+        count = int(num_gt[index])
+        ap = eleven_point(own, count, levels) if count else math.nan
+        results.append(ClassResult(name=name, ap=ap, num_gt=count, hits=own))
+    return tuple(results)
+
+
+def mean(values: Sequence[float]) -> float:
+    """NaN of nothing."""
+    return float(np.mean(values)) if len(values) else math.nan

@@ -1,0 +1,160 @@
+"""From a recipe to something that can be trained: vocabulary, samples, model with its start weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hoiclip.data.augment import AugmentConfig
+from hoiclip.data.dataset import SampleConfig, drop_unseen, fraction
+from hoiclip.data.drawn.captions import TEMPLATES, annotated_hois
+from hoiclip.data.drawn.splits import SplitName, split_named
+from hoiclip.data.drawn.vocabulary import drawn_vocabulary
+from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
+from hoiclip.data.hoia import read_hoia
+from hoiclip.data.pictures import CLIP_TABLE, clip_crop, normalised
+from hoiclip.errors import UsageError
+from hoiclip.evaluation.splits import bundled_splits
+from hoiclip.model import HOICLIP
+from hoiclip.training.batches import Samples
+from hoiclip.training.clip_task import ClipTask
+from hoiclip.training.drawn_samples import DrawnClipSamples, DrawnSamples
+from hoiclip.training.hoi_task import HoiTask
+from hoiclip.training.parameters import freeze, thaw_batch_norm
+from hoiclip.training.picture_samples import PictureSamples
+from hoiclip.training.recipe import Recipe
+from hoiclip.training.resume import seed_everything
+from hoiclip.training.small_clip import SmallClip
+from hoiclip.training.start_weights import he_start, load_clip, start_classifiers, verb_rows
+from hoiclip.vocabulary import Vocabulary, load_vocabulary
+
+VERB_ROW_PICTURES = 3000
+"""Training pictures whose pairs make the verb rows."""
+
+
+def vocabulary_of(recipe: Recipe) -> Vocabulary:
+    """The recipe's vocabulary, checked against its model's sizes.
+
+    Raises:
+        UsageError: they do not fit.
+    """
+    vocabulary = drawn_vocabulary() if recipe.data.vocabulary == "drawn" else load_vocabulary(recipe.data.vocabulary)
+    sizes = (vocabulary.num_object_classes, len(vocabulary.verbs), len(vocabulary.hois))
+    model = recipe.model
+    if sizes != (model.num_object_classes, model.num_verbs, model.num_hois):
+        raise UsageError(
+            f"recipe {recipe.name}: vocabulary {vocabulary.name} has {sizes} object classes, verbs and HOIs; "
+            f"set num_object_classes, num_verbs and num_hois of [model] to these"
+        )
+    return vocabulary
+
+
+def unseen_hois(recipe: Recipe, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """HOI classes that the recipe's split hides from training."""
+    name = recipe.data.split
+    if name in ("default", "rare"):
+        return ()
+    if recipe.data.kind == "drawn":
+        return split_named(name).unseen_hois
+    splits = bundled_splits(vocabulary)
+    if name not in splits:
+        raise UsageError(f"unknown split {name!r} of {vocabulary.name}; there are default, {', '.join(splits)}")
+    return tuple(sorted(splits[name].inside))
+
+
+def world_of(recipe: Recipe) -> WorldConfig:
+    """The drawn world's training scenes of a recipe."""
+    return WorldConfig(
+        seed=recipe.seed,
+        split=cast(SplitName, recipe.data.split),  # WorldConfig checks it
+        fraction=None if recipe.data.fraction == 100 else recipe.data.fraction,
+        width_px=recipe.model.max_side_px,
+        height_px=recipe.model.short_side_px,
+    )
+
+
+def hoi_samples(recipe: Recipe, vocabulary: Vocabulary) -> Samples[Any]:
+    """Training samples of HOICLIP."""
+    model, data = recipe.model, recipe.data
+    if data.kind == "drawn":
+        return DrawnSamples(world_of(recipe), model)
+    annotations = drop_unseen(
+        read_hoia(Path(data.annotations), vocabulary), unseen_hois(recipe, vocabulary), vocabulary
+    )
+    config = SampleConfig(
+        short_side_px=model.short_side_px,
+        max_side_px=model.max_side_px,
+        clip_side_px=model.clip_image_px,
+        max_pairs=model.queries,
+        augment=AugmentConfig(),
+    )
+    part = fraction(annotations, data.fraction, recipe.seed)
+    return PictureSamples(part, Path(data.images), vocabulary, config, recipe.seed)
+
+
+def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
+    """HOICLIP with its start weights, ready for the loop."""
+    seed_everything(recipe.seed)
+    start = recipe.start
+    model = HOICLIP(recipe.model)
+    if start.detr:
+        raise UsageError("this version starts from CLIP files and scratch only; leave start.detr out")
+    if recipe.aids.batch_norm:
+        he_start(model.backbone)
+    if start.clip:
+        load_clip(model, Path(start.clip))
+    start_classifiers(model, vocabulary, text_rows=bool(start.clip) and start.text_rows, bias=start.classifier_bias)
+    if start.verb_rows and start.clip and recipe.data.kind == "drawn":
+        rows = verb_rows(model.clip.eval(), _drawn_pairs(recipe), vocabulary, model.verb_rows)
+        with torch.no_grad():
+            model.heads.verb_classifier.weight.copy_(rows)
+    freeze(model, clip=start.freeze_clip, backbone_start=start.freeze_backbone_start)
+    if recipe.aids.batch_norm:
+        thaw_batch_norm(model.backbone)
+    hidden = set(unseen_hois(recipe, vocabulary))
+    seen = [k for k in range(len(vocabulary.hois)) if k not in hidden]
+    return HoiTask(model, recipe, seen if hidden else None)
+
+
+def clip_texts(vocabulary: Vocabulary) -> list[str]:
+    """Every wording the small CLIP may meet."""
+    prompts = [*vocabulary.hoi_prompts, *vocabulary.object_prompts, *vocabulary.verb_prompts]
+    longest = sorted(vocabulary.hoi_prompts, key=len)[-3:]
+    return [template.format(text) for text in [*prompts, " and ".join(longest)] for template in TEMPLATES]
+
+
+def clip_task(recipe: Recipe, vocabulary: Vocabulary) -> tuple[ClipTask, Samples[Any]]:
+    """The small CLIP from scratch, and what it learns from."""
+    seed_everything(recipe.seed)
+    clip = SmallClip(recipe.model, clip_texts(vocabulary))
+    hidden = set(unseen_hois(recipe, vocabulary))
+    prompts = [prompt for k, prompt in enumerate(vocabulary.hoi_prompts) if k not in hidden]
+    return ClipTask(clip, prompts, recipe), DrawnClipSamples(world_of(recipe), recipe.model)
+
+
+def _drawn_pairs(recipe: Recipe) -> Iterator[tuple[Tensor, Tensor, Sequence[int], int]]:
+    """Pairs of the training scenes as verb_rows takes them."""
+    world, side = DrawnWorld(world_of(recipe)), recipe.model.clip_image_px
+    for number in range(VERB_ROW_PICTURES):
+        picture = world.picture(number)
+        one = picture.annotation
+        for (human, thing, _), hoi in zip(one.interactions.tolist(), annotated_hois(one), strict=True):
+            both = np.concatenate([one.boxes_xyxy[[human, thing]]])
+            union = (*both[:, :2].min(0), *both[:, 2:].max(0))
+            crops = [_crop(picture.rgb, box, side) for box in (union, one.boxes_xyxy[thing])]
+            if crops[0] is not None and crops[1] is not None:
+                yield crops[0], crops[1], [hoi], int(one.labels[thing])
+
+
+def _crop(rgb: np.ndarray[Any, np.dtype[np.uint8]], box: Sequence[float], side: int) -> Tensor | None:
+    left, top, right, bottom = (round(float(v)) for v in box)
+    cut = rgb[max(0, top) : bottom, max(0, left) : right]
+    if min(cut.shape[:2]) < 2:
+        return None
+    return torch.from_numpy(normalised(np.asarray(clip_crop(Image.fromarray(cut), side)), CLIP_TABLE))

@@ -1,0 +1,197 @@
+"""The training loop: one for every recipe, data set and number of GPUs.
+
+A run lives in a folder: log.jsonl, checkpoint.pt, and model.safetensors at the end. Killed at any moment it
+goes on from its last checkpoint, to the same weights as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from hoiclip.errors import HoiclipError, ModelError, UsageError
+from hoiclip.training.batches import Samples, batches
+from hoiclip.training.ema import RunningModel
+from hoiclip.training.log import RunLog
+from hoiclip.training.parameters import parameter_groups
+from hoiclip.training.recipe import Recipe
+from hoiclip.training.resume import load_checkpoint, save_checkpoint, seed_everything
+from hoiclip.training.task import StepLosses, Task
+
+Evaluate = Callable[[Mapping[str, Tensor], int], Mapping[str, float]]
+"""Tensors of what is kept and the step they have reached → numbers for the log."""
+Progress = Callable[[int, Mapping[str, float]], None]
+
+
+class TrainingDiverged(HoiclipError):
+    """A loss is not a finite number."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where a run happens; nothing here changes its weights on one machine."""
+
+    folder: Path
+    device: torch.device
+    workers: int = 1
+    rank: int = 0
+    ranks: int = 1
+
+    @staticmethod
+    def of_this_process(folder: Path, workers: int = 1) -> Surroundings:
+        """Under torchrun one process per GPU, otherwise this one alone."""
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+        device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+        if ranks > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return Surroundings(folder=folder, device=device, workers=workers, rank=rank, ranks=ranks)
+
+
+class Trainer:
+    """A run of one recipe. `train` goes on where the folder's checkpoint stands."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: Task,
+        samples: Samples[Any],
+        surroundings: Surroundings,
+        *,
+        evaluate: Evaluate | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Args: the task has its start weights; what is not to be learned has lost its gradients."""
+        self.recipe, self.here = recipe, surroundings
+        self._evaluate, self._progress = evaluate, progress
+        self._samples, self._task = samples, task
+        self._module: nn.Module = cast(nn.Module, task).to(surroundings.device)
+        seed_everything(recipe.seed + surroundings.rank)
+        self._parallel: nn.Module = self._module
+        if surroundings.ranks > 1:
+            self._parallel = nn.parallel.DistributedDataParallel(self._module, find_unused_parameters=True)
+        o = recipe.optimizer
+        self._optimizer = torch.optim.AdamW(
+            parameter_groups(self._module, lr=o.lr, backbone_lr=o.backbone_lr), lr=o.lr, weight_decay=o.weight_decay
+        )
+        half_on_gpu = o.precision == "fp16" and surroundings.device.type == "cuda"
+        self._scaler = torch.amp.GradScaler(surroundings.device.type, enabled=half_on_gpu)
+        self._running = RunningModel(task.kept, o.ema)
+        self.step = 0
+
+    def train(self) -> dict[str, Tensor]:
+        """All steps that are left.
+
+        Returns:
+            Tensors of what is kept: the running average.
+
+        Raises:
+            TrainingDiverged: a loss is not finite; the message names it and the step.
+        """
+        self._resume()
+        log = RunLog(self.here.folder, self.step) if self.here.rank == 0 else None
+        o, steps = self.recipe.optimizer, self.recipe.schedule.steps
+        loader = iter(
+            batches(
+                self._samples,
+                self._task.collate,
+                start=self.step * o.accumulate,
+                stop=steps * o.accumulate,
+                batch_size=o.batch_size,
+                workers=self.here.workers,
+                rank=self.here.rank,
+                ranks=self.here.ranks,
+            )
+        )
+        try:
+            while self.step < steps:
+                started = time.perf_counter()
+                numbers = self._one_step([next(loader) for _ in range(o.accumulate)])
+                self.step += 1
+                if log is not None:
+                    self._report(log, numbers, time.perf_counter() - started)
+        finally:
+            if log is not None:
+                log.close()
+        return self._running.tensors
+
+    def _one_step(self, parts: list[Any]) -> dict[str, float]:
+        self._parallel.train()
+        factor = self.recipe.schedule.factor(self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self._optimizer.zero_grad(set_to_none=True)
+        numbers: dict[str, float] = {}
+        for batch in parts:
+            losses: StepLosses = self._parallel(batch.to(self.here.device))
+            if losses.culprit is not None or not torch.isfinite(losses.total):
+                raise TrainingDiverged(
+                    f"step {self.step}: {losses.culprit or 'the total loss'} is not a finite number; "
+                    "lower the learning rate, or train in fp32"
+                )
+            self._scaler.scale(losses.total / len(parts)).backward()
+            for name, value in losses.numbers.items():
+                numbers[name] = numbers.get(name, 0.0) + value / len(parts)
+        self._scaler.unscale_(self._optimizer)
+        numbers["gradient_norm"] = self._clip_gradients()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._running.update(self._task.kept)
+        return {**numbers, "lr": self._optimizer.param_groups[0]["lr"]}
+
+    def _clip_gradients(self) -> float:
+        learning = [p for group in self._optimizer.param_groups for p in group["params"]]
+        limit = self.recipe.optimizer.clip_norm or float("inf")
+        return float(nn.utils.clip_grad_norm_(learning, limit))
+
+    def _report(self, log: RunLog, numbers: dict[str, float], elapsed_s: float) -> None:
+        steps, o = self.recipe.schedule.steps, self.recipe.optimizer
+        pictures = o.batch_size * o.accumulate * self.here.ranks
+        numbers = {name: round(value, 6) for name, value in numbers.items()}
+        log.write(self.step, "train", {**numbers, "pictures_per_s": round(pictures / elapsed_s, 2)})
+        if self._progress is not None:
+            self._progress(self.step, numbers)
+        last, every = self.step == steps, self.recipe.evaluate_every
+        if self._evaluate is not None and (last or (every and self.step % every == 0)):
+            log.write(self.step, "evaluation", dict(self._evaluate(self._running.tensors, self.step)))
+        if last or self.step % self.recipe.save_every == 0:
+            save_checkpoint(self.here.folder, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
+            "step": self.step,
+            "module": self._module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "running": self._running.tensors,
+            "running_updates": self._running.updates,
+        }
+
+    def _resume(self) -> None:
+        """Raises UsageError where the folder holds a run of another recipe, ModelError where its file is damaged."""
+        state = load_checkpoint(self.here.folder)
+        if state is None:
+            return
+        if state["recipe"] != json.dumps(self.recipe.to_dict(), sort_keys=True):
+            raise UsageError(f"{self.here.folder} holds a run of another recipe; choose another folder with --out")
+        try:
+            self._module.load_state_dict(state["module"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._scaler.load_state_dict(state["scaler"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ModelError(f"the checkpoint in {self.here.folder} does not fit this version; start anew") from error
+        self._running.tensors = {key: value.to(self.here.device) for key, value in state["running"].items()}
+        self._running.updates = state["running_updates"]
+        self.step = state["step"]

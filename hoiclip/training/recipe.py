@@ -1,0 +1,168 @@
+"""What a training run is, as a small TOML file. One recipe, one run; everything that changes a weight is in it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from hoiclip.errors import UsageError
+from hoiclip.losses import LossConfig
+from hoiclip.model.config import ModelConfig
+from hoiclip.training.schedule import Schedule
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecipe:
+    """What is learned from."""
+
+    kind: Literal["drawn", "pictures"] = "drawn"
+    """drawn: scenes made on the fly; pictures: annotated images."""
+    split: str = "default"
+    """default, or the name of a zero-shot split: its unseen HOIs are taken out of training."""
+    fraction: int = 100
+    """Percent of the training pictures; drawn at 100: every scene is new."""
+    annotations: str = ""
+    """pictures: HOI-A JSON."""
+    images: str = ""
+    """pictures: folder of the image files."""
+    vocabulary: str = "drawn"
+    """drawn, hico or vcoco."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerRecipe:
+    """AdamW with decoupled weight decay."""
+
+    lr: float = 1e-4
+    backbone_lr: float = 1e-5
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.1
+    """Global norm of all gradients; 0 leaves them as they are."""
+    batch_size: int = 8
+    """Pictures of one forward pass on one device."""
+    accumulate: int = 1
+    """Forward passes of one optimiser step."""
+    precision: Precision = "fp32"
+    ema: float = 0.0
+    """Decay of the running model that is evaluated and saved; 0: the latest weights."""
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AidsRecipe:
+    """Helps that are left out of the finished model. Official recipes use none."""
+
+    query_groups: int = 1
+    dense_heads: bool = False
+    batch_norm: bool = False
+    """Learn batch norm: for a backbone from scratch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRecipe:
+    """What the weights start as, and what of them stays so."""
+
+    clip: str = ""
+    """A model file whose image tower and text rows are taken; empty: random."""
+    detr: str = ""
+    """DETR-R50 weights for backbone, encoder and instance decoder."""
+    freeze_clip: bool = True
+    freeze_backbone_start: bool = True
+    text_rows: bool = True
+    """Start the classifiers from text rows."""
+    classifier_bias: float = 0.0
+    """Of all HOI classifiers, frozen with CLIP; below zero it says from the start that most HOIs are absent."""
+    verb_rows: bool = True
+    """Start the verb classifier from visual semantic arithmetic over the training data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole run."""
+
+    name: str
+    task: Literal["hoi", "clip"] = "hoi"
+    """hoi: HOICLIP; clip: the small CLIP it looks through, from scratch."""
+    seed: int = 0
+    model: ModelConfig
+    schedule: Schedule
+    data: DataRecipe = field(default_factory=DataRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    losses: LossConfig = field(default_factory=LossConfig)
+    aids: AidsRecipe = field(default_factory=AidsRecipe)
+    start: StartRecipe = field(default_factory=StartRecipe)
+    evaluate_every: int = 0
+    """Optimiser steps between evaluations; 0: only at the end."""
+    save_every: int = 200
+    """Optimiser steps between checkpoints."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_SECTIONS: dict[str, type[Any]] = {
+    "schedule": Schedule,
+    "data": DataRecipe,
+    "optimizer": OptimizerRecipe,
+    "losses": LossConfig,
+    "aids": AidsRecipe,
+    "start": StartRecipe,
+}
+T = TypeVar("T")
+
+
+def read_recipe(path: Path, **overrides: Any) -> Recipe:
+    """A recipe file, with top-level or "section.field" values replaced.
+
+    Raises:
+        UsageError: no such file, no TOML, an unknown name, or a value that makes no sense.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"there is no recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no recipe in TOML: {error}") from error
+    for key, value in overrides.items():
+        section, _, name = key.rpartition(".")
+        (data.setdefault(section, {}) if section else data)[name] = value
+    data.setdefault("name", path.stem)
+    return recipe_from_dict(data, str(path))
+
+
+def recipe_from_dict(data: dict[str, Any], where: str) -> Recipe:
+    """Checks names and values; see read_recipe."""
+    try:
+        sections = {name: _section(kind, data[name], name) for name, kind in _SECTIONS.items() if name in data}
+        plain = {key: value for key, value in data.items() if key not in _SECTIONS and key != "model"}
+        return _section(Recipe, {**plain, **sections, "model": ModelConfig.from_dict(data["model"])}, "the recipe")
+    except KeyError as error:
+        raise UsageError(f"{where} has no section [{error.args[0]}]") from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _section(kind: type[T], values: dict[str, Any], name: str) -> T:
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"{name} has no {', '.join(unknown)}; there are {', '.join(known)}")
+    made = kind(**values)
+    choices = {
+        "kind": get_args(Literal["drawn", "pictures"]),
+        "precision": get_args(Precision),
+        "task": ("hoi", "clip"),
+    }
+    for key, allowed in choices.items():
+        if kind in (DataRecipe, OptimizerRecipe, Recipe) and key in known and getattr(made, key) not in allowed:
+            raise ValueError(f"{name}.{key} must be one of {', '.join(allowed)}, got {getattr(made, key)!r}")
+    return made

@@ -1,0 +1,186 @@
+"""Drawn films: equal at any frame rate, true in every frame, with events that say what the frames show."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hoiclip.data.drawn.camera import Camera, View, seen
+from hoiclip.data.drawn.draw import Placed
+from hoiclip.data.drawn.repertoire import ACTS, NO_INTERACTION
+from hoiclip.data.drawn.video import VideoConfig, VideoScript, draw_video, random_script
+from hoiclip.data.drawn.vocabulary import drawn_triplets
+from hoiclip.data.drawn.world import DrawnWorld
+
+SMALL = VideoConfig(width_px=128, height_px=96, fps=5.0, duration_s=10.0)
+
+
+@pytest.fixture(scope="module")
+def scripts() -> list[VideoScript]:
+    return [random_script(SMALL, seed) for seed in range(24)]
+
+
+def test_equal_seeds_draw_equal_films_and_others_do_not():
+    config = replace(SMALL, duration_s=2.0)
+    first, again, other = (list(draw_video(config, seed)) for seed in (3, 3, 4))
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(first, again, strict=True))
+    assert [frame.pairs for frame in first] == [frame.pairs for frame in again]
+    assert not np.array_equal(first[0].rgb, other[0].rgb)
+
+
+def test_what_happens_does_not_depend_on_the_frame_rate():
+    slow, fast = (random_script(replace(SMALL, fps=fps), 5) for fps in (2.0, 50.0))
+    assert slow.events == fast.events
+    at_s = slow.pts_s[13]
+    assert at_s in fast.pts_s
+    assert slow.chapters[0].scene_at(at_s) == fast.chapters[0].scene_at(at_s)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_times_go_forward_and_keep_the_mean_rate(uneven: bool):
+    config = replace(SMALL, fps=30_000 / 1001, duration_s=20.0, uneven=uneven)
+    times = np.array(random_script(config, 1).pts_s)
+    steps = np.diff(times)
+    assert times[0] == 0.0
+    assert (steps > 0).all()
+    assert times[-1] < 20.0
+    assert len(times) == pytest.approx(20 * config.fps, rel=0.1)
+    assert (steps.std() > 0.005) == uneven
+
+
+def test_frames_show_what_the_events_say(scripts: list[VideoScript]):
+    shown = 0
+    for script in scripts[:8]:
+        for frame in script.frames():
+            going_on = {
+                (event.human, event.object, event.verb)
+                for event in script.events
+                if event.start_s <= frame.pts_s < event.end_s
+            }
+            doing = {
+                (pair.human, pair.object, verb) for pair in frame.pairs for verb in pair.verbs if verb != NO_INTERACTION
+            }
+            assert doing <= going_on
+            visible = {entity.id for entity in frame.entities}
+            assert doing == {done for done in going_on if {done[0], done[1]} <= visible}
+            shown += len(doing)
+    assert shown > 200
+
+
+def test_films_tell_all_kinds_of_stories(scripts: list[VideoScript]):
+    verbs = Counter(event.verb for script in scripts for event in script.events)
+    assert {"ride", "hold", "carry", "sit_on", "throw", "kick", "walk", "wear", "pick_up"} <= set(verbs)
+    owners = defaultdict(set)
+    for row, script in enumerate(scripts):
+        for event in script.events:
+            assert 0 <= event.start_s < event.end_s <= SMALL.duration_s
+            assert (event.verb, event.label) in ACTS
+            owners[row, event.object].add(event.human)
+    assert max(map(len, owners.values())) == 2, "something is handed on"
+
+
+def test_pairs_are_of_the_vocabulary_and_boxes_inside_the_frame(scripts: list[VideoScript]):
+    known, hidden = drawn_triplets(), 0
+    for script in scripts[8:12]:
+        labels: dict[int, set[str]] = defaultdict(set)
+        for frame in script.frames():
+            assert frame.rgb.shape == (96, 128, 3)
+            assert len({(pair.human, pair.object) for pair in frame.pairs}) == len(frame.pairs)
+            for pair in frame.pairs:
+                assert {(verb, pair.label) for verb in pair.verbs} <= known
+            for entity in frame.entities:
+                x0, y0, x1, y1 = entity.box_xyxy
+                assert 0 <= x0 < x1 <= 128
+                assert 0 <= y0 < y1 <= 96
+                labels[entity.id].add(entity.label)
+                hidden += entity.visible < 0.9
+        assert all(len(names) == 1 for names in labels.values())
+    assert hidden > 20, "people and things hide each other"
+
+
+def test_nobody_jumps_between_two_frames():
+    """A position moves less than 0.3 of a person's height in 1/25 s: nothing is faster than a thrown frisbee."""
+    compared = 0
+    for seed in range(10):
+        script = random_script(replace(SMALL, fps=25.0), seed)
+        (chapter,) = script.chapters
+        before: dict[int, np.ndarray] = {}
+        for pts_s in script.pts_s:
+            scene = chapter.scene_at(pts_s)
+            now = {one.id: np.array((one.x_px, one.ground_px)) for one in scene.people}
+            now |= {one.id: np.array((one.x_px, one.y_px)) for one in scene.things}
+            for id in now.keys() & before.keys():
+                moved = np.linalg.norm(now[id] - before[id])
+                assert moved < 0.3 * scene.people[0].height_px, (seed, pts_s, id)
+                compared += 1
+            before = now
+    assert compared > 5_000
+
+
+def test_a_long_film_has_cuts_and_no_identity_comes_back():
+    script = random_script(replace(SMALL, duration_s=30.0, fps=2.0), 2)
+    assert len(script.chapters) == 3
+    assert len(list(script.frames())) == 60
+    people = [{one.id for one in chapter.scene_at(1.0).people} for chapter in script.chapters]
+    assert not people[0] & people[1]
+    assert not people[1] & people[2]
+    for chapter in script.chapters:
+        for event in chapter.events:
+            assert chapter.start_s <= event.start_s < event.end_s <= chapter.start_s + chapter.length_s + 1e-9
+
+
+@pytest.mark.parametrize(("duration_s", "size"), [(0.1, (128, 96)), (2.0, (64, 200)), (3.0, (333, 111))])
+def test_short_films_and_odd_sizes_are_drawn(duration_s: float, size: tuple[int, int]):
+    width_px, height_px = size
+    config = VideoConfig(width_px=width_px, height_px=height_px, fps=4.0, duration_s=duration_s)
+    frames = list(draw_video(config, 0))
+    assert len(frames) == max(1, round(4 * duration_s))
+    assert frames[0].rgb.shape == (height_px, width_px, 3)
+    for event in random_script(config, 0).events:
+        assert 0 <= event.start_s < event.end_s <= duration_s
+
+
+def test_a_view_moves_boxes_as_it_moves_points():
+    scene = DrawnWorld().scene(2)
+    view = View(left_px=30.0, top_px=12.0, zoom=1.2)
+    plain = {entity.id: entity.box_xyxy for entity in Placed(scene).truth().entities}
+    compared = 0
+    for entity in Placed(seen(scene, view, 256, 192)).truth().entities:
+        x0, y0, x1, y1 = entity.box_xyxy
+        if entity.id in plain and x0 > 1 and y0 > 1 and x1 < 255 and y1 < 191:
+            left, top, right, bottom = plain[entity.id]
+            expected = (*view.point((left, top)), *view.point((right, bottom)))
+            assert np.abs(np.subtract(entity.box_xyxy, expected)).max() < 1.0
+            compared += 1
+    assert compared >= 2
+
+
+def test_the_camera_stays_in_the_place():
+    camera = Camera(
+        place_px=(180, 110),
+        picture_px=(128, 96),
+        start=(0.0, 1.0, 1.0),
+        end=(1.0, 0.0, 1.25),
+        duration_s=4.0,
+        shake_px=9.0,
+        phase=1.0,
+    )
+    views = [camera.view(at_s) for at_s in np.linspace(-1, 6, 80).tolist()]
+    for view in views:
+        assert view.left_px >= 0
+        assert view.top_px >= 0
+        assert view.left_px + 128 / view.zoom <= 180 + 1e-6
+        assert view.top_px + 96 / view.zoom <= 110 + 1e-6
+    assert views[0].zoom == 1.0
+    assert views[-1].zoom == 1.25
+    assert len({view.left_px for view in views}) > 50
+
+
+def test_wrong_arguments_are_refused_with_what_was_found():
+    with pytest.raises(ValueError, match="fps, duration_s and chapter_s > 0"):
+        VideoConfig(fps=0)
+    with pytest.raises(ValueError, match="16x16"):
+        VideoConfig(width_px=8)

@@ -1,0 +1,71 @@
+"""A training run small enough for tests: python -m tests.hoiclip.tiny_run FOLDER [seconds per step]."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hoiclip.data.dataset import Sample
+from hoiclip.model import HOICLIP
+from hoiclip.targets import Targets
+from hoiclip.training.hoi_task import HoiTask
+from hoiclip.training.loop import Surroundings, Trainer
+from hoiclip.training.parameters import freeze, thaw_batch_norm
+from hoiclip.training.recipe import AidsRecipe, OptimizerRecipe, Recipe
+from hoiclip.training.schedule import Schedule
+from tests.hoiclip.test_training_model import SMALL
+
+STEPS = 12
+RECIPE = Recipe(
+    name="tiny",
+    model=SMALL,
+    schedule=Schedule(kind="cosine", steps=STEPS, warmup_steps=2),
+    optimizer=OptimizerRecipe(lr=1e-3, backbone_lr=1e-3, clip_norm=1.0, batch_size=2, accumulate=2, ema=0.9),
+    aids=AidsRecipe(query_groups=2, dense_heads=True, batch_norm=True),
+    save_every=4,
+)
+
+
+@dataclass
+class NoiseSamples:
+    """Random pictures with one pair each; the pair's place depends on the picture."""
+
+    slow_s: float = 0.0
+    poisoned_at: int = -1
+
+    def __getitem__(self, number: int) -> Sample:
+        time.sleep(self.slow_s)
+        generator = torch.Generator().manual_seed(number)
+        image = torch.randn(3, 48, 64, generator=generator)
+        if number == self.poisoned_at:
+            image[:] = torch.nan
+        x, y = torch.rand(2, generator=generator).mul(0.5).add(0.25).tolist()
+        targets = Targets(
+            object_labels=torch.tensor([number % 3]),
+            hoi_labels=torch.eye(5)[number % 5][None],
+            human_boxes_cxcywh=torch.tensor([[x, y, 0.4, 0.4]]),
+            object_boxes_cxcywh=torch.tensor([[y, x, 0.2, 0.2]]),
+        )
+        return Sample(detector_chw=image, clip_chw=torch.randn(3, 32, 32, generator=generator), targets=targets)
+
+
+def task() -> HoiTask:
+    torch.manual_seed(3)
+    model = HOICLIP(SMALL)
+    freeze(model, clip=True, backbone_start=False)
+    thaw_batch_norm(model.backbone)
+    return HoiTask(model, RECIPE)
+
+
+def run(folder: Path, samples: NoiseSamples | None = None) -> dict[str, torch.Tensor]:
+    folder.mkdir(parents=True, exist_ok=True)
+    here = Surroundings(folder=folder, device=torch.device("cpu"), workers=0)
+    return Trainer(RECIPE, task(), samples or NoiseSamples(), here).train()
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), NoiseSamples(slow_s=float(sys.argv[2])))
