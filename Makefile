@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo test test-slow lint model clean
 
 setup: $(READY)
 
@@ -29,6 +29,11 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# The bundled model from scratch: hours on two cores. Give the same command again after an interrupt.
+model: $(READY)
+	$(BIN)/hoiclip train hoiclip/recipes/drawn_clip.toml --out runs/clip
+	$(BIN)/hoiclip train hoiclip/recipes/drawn.toml --out runs/drawn
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

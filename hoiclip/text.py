@@ -153,7 +153,7 @@ def load_tower(model: str, weights: str) -> dict[str, Tensor]:
     """
     path = Path(weights)
     if path.suffix in (".safetensors", ".pt", ".pth", ".bin"):
-        return tower_weights(_local_state(path))
+        return tower_weights(local_state(path))
     try:
         clip = open_clip_module().create_model(model, pretrained=weights)
     except Exception as error:  # open_clip raises whatever its downloader raises
@@ -165,7 +165,12 @@ def load_tower(model: str, weights: str) -> dict[str, Tensor]:
     return tower_weights(clip.state_dict())
 
 
-def _local_state(path: Path) -> dict[str, Tensor]:
+def local_state(path: Path) -> dict[str, Tensor]:
+    """A state dict from a file, safely.
+
+    Raises:
+        ModelError: no such file, or not one.
+    """
     if not path.is_file():
         raise ModelError(f"expected a CLIP state dict, but there is no file {path}")
     if path.suffix == ".safetensors":

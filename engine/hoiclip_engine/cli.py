@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
-from hoiclip import __version__
 from hoiclip.errors import HoiclipError, UsageError
-
-BACKENDS = ("auto", "torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
-DATA_FORMATS = ("hico-mat", "hico-json", "vcoco", "coco-pairs")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage block; a URL in the wrong place keeps its password to itself."""
-        from hoiclip_engine.video.redact import redact
-
-        line = " ".join(message.split())
-        line = re.sub(r"[A-Za-z][\w+.\-]+:/.*", lambda url: redact(url[0]), line)
-        self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
+from hoiclip_engine.cli_grammar import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 ok, 2 usage, 3 source, 4 model or engine, 5 backend missing, 6 gate failed, 7 partial result,
         130 and 143 after SIGINT and SIGTERM.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()  # here a reader that has gone away can still be told as an exit code
@@ -183,173 +166,6 @@ def _draw(a: argparse.Namespace) -> int:
     if a.video is not None:
         return draw.draw_films(a.out, a.video, film, a.seed or 0)
     return draw.draw_pictures(a.out, a.images, world, f".{a.format}")
-
-
-def _size_px(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT."""
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels, such as 256x192, got {text!r}")
-    return int(found[1]), int(found[2])
-
-
-def _seed(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    """At least one."""
-    if not re.fullmatch(r"[1-9]\d{0,8}", text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
-    return int(text)
-
-
-def _every(text: str) -> int:
-    """--detect-every: a number, or "auto", which is every frame for a file."""
-    if text == "auto":
-        return 1
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r}") from None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="hoiclip", description="Human-object interactions in video: who does what with which thing.")
-    parser.add_argument("--version", action="version", version=f"hoiclip {__version__}")
-    common = _Parser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    _add_run(commands.add_parser("run", parents=[common], help="find and track interactions in a video file"))
-    _add_demo(commands.add_parser("demo", parents=[common], help="draw a clip and run on it"))
-    _add_models(commands.add_parser("models", help="list, look into, import and check models"), common)
-    _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
-    _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures"))
-    _add_data(commands.add_parser("data", help="check and convert data sets"), common)
-    _add_train(commands.add_parser("train", parents=[common], help="train a model by a recipe, or go on with it"))
-    doctor = commands.add_parser("doctor", parents=[common], help="what is installed and what auto would take")
-    doctor.add_argument("--json", action="store_true", help="print JSON")
-    return parser
-
-
-def _add_run(p: argparse.ArgumentParser) -> None:
-    p.add_argument("source", metavar="SRC", help="video or image file")
-    p.add_argument("-o", "--output", type=Path, metavar="OUT.mp4", help="annotated video")
-    p.add_argument("--jsonl", metavar="PATH|-", help="every pair of every frame as JSON lines, schema hoiclip/1")
-    p.add_argument("--mot", type=Path, metavar="PATH", help="MOTChallenge text")
-    p.add_argument("--vtt", type=Path, metavar="PATH", help="interactions as WebVTT cues")
-    p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
-    p.add_argument("--backend", default="auto", choices=BACKENDS)
-    p.add_argument("--precision", default="auto", choices=PRECISIONS)
-    p.add_argument("--policy", default="auto", choices=("auto", "lossless", "latest"))
-    p.add_argument("--detect-every", default=1, type=_every, metavar="auto|N", help="look at every Nth frame")
-    p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
-    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
-    p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
-    p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")
-    p.add_argument("--max-frames", type=int, metavar="N")
-
-
-def _add_train(p: argparse.ArgumentParser) -> None:
-    p.add_argument("recipe", type=Path, metavar="RECIPE.toml")
-    p.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the run; an interrupted one goes on"
-    )
-    p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make samples (default: 1)")
-    p.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE", help="change the recipe")
-
-
-def _add_demo(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder for the results")
-    p.add_argument("--backend", default="auto", choices=BACKENDS)
-
-
-def _add_eval(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
-    p.add_argument("--data", type=Path, required=True, metavar="FILE.json", help="annotations in HOI-A JSON")
-    p.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the pictures")
-    p.add_argument("--metric", default="auto", choices=("auto", "hico", "hico-ko", "vcoco", "vcoco-official"))
-    p.add_argument("--official", action="store_true", help="count as the official code does, quirks included")
-    p.add_argument("--enhance", type=int, metavar="K", help="training-free enhancement with the K nearest HOIs")
-    p.add_argument("--split", nargs="+", default=[], metavar="NAME|FILE.json", help="e.g. rare_first (default: rare)")
-    p.add_argument("--prior", type=Path, metavar="FILE.npy", help="V-COCO: factors on verbs given the object")
-    p.add_argument("--report", type=Path, metavar="DIR", help="HTML page with the worst mistakes, JSON, curves")
-    p.add_argument("--json", metavar="PATH|-", help="all numbers as JSON")
-    p.add_argument("--export", type=Path, metavar="DIR", help="detections in the official format")
-    p.add_argument("--backend", default="auto", choices=BACKENDS)
-    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
-    p.add_argument("--max-images", type=int, metavar="N")
-
-
-def _add_models(p: argparse.ArgumentParser, common: _Parser) -> None:
-    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
-    actions.add_parser("list", parents=[common], help="models with a name")
-    info = actions.add_parser("info", parents=[common], help="what is in a model file")
-    info.add_argument("model", metavar="NAME|FILE")
-    info.add_argument("--json", action="store_true", help="print JSON")
-    imported = actions.add_parser("import", parents=[common], help="make a model file of an official checkpoint")
-    imported.add_argument("checkpoint", type=Path, metavar="CKPT.pth")
-    imported.add_argument("-o", "--output", type=Path, required=True, metavar="X.safetensors")
-    imported.add_argument("--labels", choices=("hico", "vcoco"), help="default: told by the number of classes")
-    verify = actions.add_parser("verify", parents=[common], help="check that a model file is whole")
-    verify.add_argument("model", metavar="NAME|FILE")
-
-
-def _add_vocab(p: argparse.ArgumentParser, common: _Parser) -> None:
-    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
-    show = actions.add_parser("show", parents=[common], help="interactions and prompts of a vocabulary")
-    show.add_argument("name", metavar="hico|vcoco|FILE.json|MODEL")
-    show.add_argument("--json", action="store_true", help="print JSON")
-    build = actions.add_parser("build", parents=[common], help="prompts to text rows, by CLIP's text tower")
-    build.add_argument("name", metavar="hico|vcoco|FILE.json|MODEL")
-    build.add_argument("-o", "--output", type=Path, required=True, metavar="ROWS.safetensors")
-    build.add_argument("--clip", default="ViT-B-32-quickgelu", metavar="NAME", help="open_clip's model name")
-    build.add_argument(
-        "--weights", default="openai", metavar="FILE|TAG", help="local CLIP weights, or what open_clip downloads"
-    )
-
-
-def _add_data(p: argparse.ArgumentParser, common: _Parser) -> None:
-    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
-    check = actions.add_parser("check", parents=[common], help="find what is wrong with HOI-A JSON and its pictures")
-    check.add_argument("file", type=Path, metavar="FILE.json")
-    check.add_argument("--images", type=Path, metavar="DIR", help="folder of its pictures")
-    check.add_argument("--against", type=Path, metavar="OTHER.json", help="another split, which must share no picture")
-    check.add_argument("--against-images", type=Path, metavar="DIR", help="its pictures (default: the same folder)")
-    check.add_argument(
-        "--vocabulary", default="auto", metavar="hico|vcoco|FILE.json|MODEL", help="default: told by file"
-    )
-    check.add_argument("--json", action="store_true", help="print JSON")
-    convert = actions.add_parser("convert", parents=[common], help="other formats to HOI-A JSON")
-    convert.add_argument("original", type=Path, metavar="SRC")
-    convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.json")
-    convert.add_argument("--from", dest="form", required=True, choices=DATA_FORMATS, help="format of SRC")
-    convert.add_argument("--instances", type=Path, metavar="COCO.json", help="COCO's boxes (vcoco, coco-pairs)")
-    convert.add_argument("--split", choices=("train", "test"), help="which part of anno_bbox.mat (hico-mat)")
-    convert.add_argument(
-        "--vocabulary", default="auto", metavar="hico|vcoco|FILE.json|MODEL", help="default: the format's"
-    )
-    convert.add_argument("--skip-empty", action="store_true", help="leave out pictures without interactions")
-    _add_draw(actions.add_parser("draw", parents=[common], help="draw pictures or films with their ground truth"))
-
-
-def _add_draw(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--out", type=Path, required=True, metavar="DIR")
-    what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--images", type=_count, metavar="N", help="pictures and HOI-A JSON")
-    what.add_argument("--video", type=_count, metavar="N", help="films and JSON lines, schema hoiclip/1")
-    p.add_argument("--seed", type=_seed, metavar="S", help="default: that of the set")
-    p.add_argument("--size", type=_size_px, default=(256, 192), metavar="WxH", help="pixels (default: 256x192)")
-    p.add_argument("--set", default="train", choices=("train", "validation", "test"), help="test: what is evaluated on")
-    p.add_argument("--split", default="default", metavar="NAME", help="default, rf_uc, nf_uc, uo, uv: pairs left out")
-    p.add_argument("--fraction", type=int, metavar="P", help="first 5, 15, 25, 50 or 100 percent of the training set")
-    p.add_argument("--frequencies", choices=("long_tail", "equal"), help="default: that of the set")
-    p.add_argument("--format", default="jpg", choices=("jpg", "png"))
-    p.add_argument("--fps", type=float, default=25.0, metavar="F", help="frames a second of a film")
-    p.add_argument("--duration", type=float, default=10.0, metavar="S", help="length of a film")
-    p.add_argument("--uneven", action="store_true", help="frames of a film at irregular times")
 
 
 if __name__ == "__main__":

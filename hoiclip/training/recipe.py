@@ -104,6 +104,8 @@ class Recipe:
     """Optimiser steps between evaluations; 0: only at the end."""
     save_every: int = 200
     """Optimiser steps between checkpoints."""
+    half_file: bool = False
+    """Write the finished model in fp16: half the size; it is read as fp32 again."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -123,20 +125,35 @@ T = TypeVar("T")
 def read_recipe(path: Path, **overrides: Any) -> Recipe:
     """A recipe file, with top-level or "section.field" values replaced.
 
+    A recipe may say `extends = "other.toml"` (beside it): then it holds only what differs.
+
     Raises:
         UsageError: no such file, no TOML, an unknown name, or a value that makes no sense.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"there is no recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no recipe in TOML: {error}") from error
+    data = _read(path)
     for key, value in overrides.items():
         section, _, name = key.rpartition(".")
         (data.setdefault(section, {}) if section else data)[name] = value
     data.setdefault("name", path.stem)
     return recipe_from_dict(data, str(path))
+
+
+def _read(path: Path, depth: int = 0) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"there is no recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no recipe in TOML: {error}") from error
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    if depth > 3 or not isinstance(base, str):
+        raise UsageError(f"{path} extends {base!r}, expected the name of a recipe file that does not lead back here")
+    whole = _read(path.parent / base, depth + 1)
+    for key, value in data.items():
+        whole[key] = {**whole[key], **value} if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
+    return whole
 
 
 def recipe_from_dict(data: dict[str, Any], where: str) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,31 +32,43 @@ def save_clip(path: Path, tower: Mapping[str, Tensor], rows: Mapping[str, Tensor
     part.replace(path)
 
 
-def load_clip(model: HOICLIP, path: Path) -> dict[str, Any]:
-    """Puts tower and text rows into a model; returns the file's notes.
+def load_clip(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:
+    """Puts a CLIP's image tower and text rows into a model.
+
+    Args:
+        path: a CLIP made by `hoiclip train`, or CLIP weights with OpenAI's or open_clip's names.
 
     Raises:
         ModelError: no such file, or it is of another kind or size.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"expected a CLIP made by hoiclip train, {path} is none; train it first") from error
-    if metadata.get("format") != CLIP_FORMAT:
-        raise ModelError(f"{path} is no CLIP made by hoiclip train (format {metadata.get('format')!r}); train it first")
+    state = _own_clip(path)
+    if state is None:
+        from hoiclip.checkpoint.official import clip_start
+
+        state = clip_start(path, vocabulary)
     own = model.state_dict()
     wanted = {key: value.shape for key, value in own.items() if key.startswith("clip.") or key in ROWS}
     found = {key: value.shape for key, value in state.items()}
     if found != wanted:
         other = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
         raise ModelError(
-            f"{path} is a CLIP of another size or vocabulary, first in {other[0]}; train it with this model"
+            f"{path} is a CLIP of another size or vocabulary than the model, first in {other[0]}; "
+            "train it with the same [model] section"
         )
     model.load_state_dict(state, strict=False)
-    notes: dict[str, Any] = json.loads(metadata.get("notes", "{}"))
-    return notes
+
+
+def _own_clip(path: Path) -> dict[str, Tensor] | None:
+    """None where the file is of another kind."""
+    if not path.is_file():
+        raise ModelError(f"expected a CLIP, there is no file {path}; train it first, or name CLIP weights")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            if (file.metadata() or {}).get("format") != CLIP_FORMAT:
+                return None
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError):
+        return None
 
 
 def start_classifiers(model: HOICLIP, vocabulary: Vocabulary, *, text_rows: bool, bias: float) -> None:
@@ -96,10 +109,13 @@ def verb_rows(
     """
     embed = tower.projection.shape[1]
     hoi_sum, object_sum = torch.zeros(len(vocabulary.hois), embed), torch.zeros(vocabulary.num_object_classes, embed)
-    for pair, thing, hois, label in crops:
-        both, alone = tower.embed(tower(torch.stack([pair, thing]))[:, 0]).float()
-        hoi_sum[list(hois)] += both
-        object_sum[label] += alone
+    source = iter(crops)
+    while group := list(itertools.islice(source, 64)):
+        pictures = torch.stack([picture for pair, thing, _, _ in group for picture in (pair, thing)])
+        embedded = tower.embed(tower(pictures)[:, 0]).float().unflatten(0, (-1, 2))
+        for (both, alone), (_, _, hois, label) in zip(embedded, group, strict=True):
+            hoi_sum[list(hois)] += both
+            object_sum[label] += alone
     seen = hoi_sum.abs().sum(1) > 0
     difference = F.normalize(hoi_sum, dim=-1) - F.normalize(object_sum, dim=-1)[[obj for _, obj in vocabulary.hois]]
     rows = F.normalize(fallback, dim=-1).clone()
@@ -110,8 +126,14 @@ def verb_rows(
     return rows
 
 
-def he_start(module: nn.Module) -> None:
-    """Convolutions followed by ReLU, for a backbone from scratch."""
-    for part in module.modules():
+def start_from_scratch(model: HOICLIP) -> None:
+    """What pretrained weights would otherwise bring: a backbone for ReLUs, and queries that begin somewhere.
+
+    The instance decoder begins with zeros. With a zero bias its first norm sees exact zeros, whose gradient is 300
+    times too large and, clipped by its norm, leaves nothing of all others.
+    """
+    for part in model.backbone.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+    first: Any = model.instance_decoder.layers[0]
+    nn.init.normal_(first.self_attention.out.bias, std=0.5)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hoiclip_engine.cli import main
-from hoiclip_engine.untrained import untrained_model
 from tests.engine.making_videos import write_clip
 from tests.engine.saying import Cli, Said
+from tests.engine.untrained import untrained_model
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from hoiclip.checkpoint.model_file import load_model_file, save_model_file
 from hoiclip.vocabulary import Vocabulary, load_vocabulary
-from hoiclip_engine.untrained import NOTICE
 from tests.engine.saying import Cli
+from tests.engine.untrained import NOTICE
 
 
 def test_models_are_known_by_the_name_of_their_file(

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from hoiclip_engine.cli import main
-from hoiclip_engine.untrained import untrained_model
 from tests.engine.making_videos import picture, write_clip
+from tests.engine.untrained import untrained_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PTS = [433, 466, 500, 533, 700, 733, 766, 800, 833, 866, 900, 1900, 1933, 1966, 2000, 2033, 2066, 2100, 2133, 2166]

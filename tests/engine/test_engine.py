@@ -18,8 +18,8 @@ from hoiclip.errors import ModelError, SourceError, UsageError
 from hoiclip.model import HOICLIP
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.pairs import Pairs
-from hoiclip_engine.untrained import CONFIG, NOTICE, untrained_model
 from tests.engine.making_videos import picture, write_clip
+from tests.engine.untrained import CONFIG, NOTICE, untrained_model
 
 FRAMES = 12
 

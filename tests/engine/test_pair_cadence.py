@@ -9,8 +9,8 @@ from PIL import Image
 
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
-from hoiclip_engine.untrained import untrained_model
 from tests.engine.scenes import HOLD, KICK, NUM_VERBS, Triplet, box_at, pairs_of, times
+from tests.engine.untrained import untrained_model
 
 SCENE = pairs_of(Triplet(box_at(100, 100), box_at(150, 100, 30, 30), verb=HOLD))
 

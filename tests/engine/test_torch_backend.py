@@ -9,7 +9,7 @@ import torch
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip_engine.backends.torch_backend import TorchBackend
 from hoiclip_engine.preprocess import PreprocessConfig, preprocess
-from hoiclip_engine.untrained import untrained_model
+from tests.engine.untrained import untrained_model
 from tests.golden.rule import PUBLIC_SALT, golden_photo
 
 

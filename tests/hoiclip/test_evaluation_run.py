@@ -33,7 +33,7 @@ from hoiclip_engine.evaluate import (
 )
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.postprocess import PostprocessConfig
-from hoiclip_engine.untrained import CONFIG, untrained_model
+from tests.engine.untrained import CONFIG, untrained_model
 
 HICO = load_vocabulary("hico")
 VCOCO = load_vocabulary("vcoco")

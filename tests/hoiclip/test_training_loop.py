@@ -33,7 +33,7 @@ def killed_run(folder: Path, after_step: int) -> None:
     """A process of its own, killed by SIGKILL once its log shows a step."""
     path = os.pathsep.join(str(ROOT / part) for part in ("", "engine", "kernels"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.hoiclip.tiny_run", str(folder), "0.02"],
+        [sys.executable, "-m", "tests.hoiclip.tiny_run", str(folder), "0.02", str(torch.get_num_threads())],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
     )

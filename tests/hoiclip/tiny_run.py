@@ -1,4 +1,4 @@
-"""A training run small enough for tests: python -m tests.hoiclip.tiny_run FOLDER [seconds per step]."""
+"""A training run small enough for tests: python -m tests.hoiclip.tiny_run FOLDER SECONDS_PER_SAMPLE THREADS."""
 
 from __future__ import annotations
 
@@ -68,4 +68,5 @@ def run(folder: Path, samples: NoiseSamples | None = None) -> dict[str, torch.Te
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[3]))  # sums depend on how they are split
     run(Path(sys.argv[1]), NoiseSamples(slow_s=float(sys.argv[2])))

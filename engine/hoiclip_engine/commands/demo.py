@@ -10,10 +10,8 @@ from hoiclip.errors import SinkError
 from hoiclip_engine.commands.console import messages, working
 from hoiclip_engine.commands.run import Outputs, run
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.models import known_models
 from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.sinks.encode import VideoEncoder
-from hoiclip_engine.untrained import untrained_model
 from hoiclip_engine.video.source import SourceConfig
 
 BUNDLED = "drawn"
@@ -30,9 +28,8 @@ def demo(folder: Path, backend: str) -> int:
     clip = folder / "clip.mp4"
     with working("Drawing a clip"):
         draw(clip)
-    model = known_models().get(BUNDLED) or untrained_model()
     outputs = Outputs(video=folder / "demo.mp4", jsonl=str(folder / "demo.jsonl"))
-    with Engine.load(model, EngineConfig(backend=backend)) as engine:
+    with Engine.load(BUNDLED, EngineConfig(backend=backend)) as engine:
         code = run(engine, str(clip), outputs, StreamConfig(), SourceConfig())
     messages.print(f"Look at {outputs.video}; every pair of every frame is in {outputs.jsonl}.")
     return code

@@ -102,5 +102,5 @@ def _choices() -> dict[str, str]:
         report["auto takes"] = f"{choose('auto')}, fp32"
     except BackendMissing as error:
         report["auto takes"] = str(error)
-    report["models"] = ", ".join(known_models()) or "none bundled yet; hoiclip models import CKPT.pth -o X.safetensors"
+    report["models"] = ", ".join(known_models())
     return report

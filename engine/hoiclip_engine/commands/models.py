@@ -14,12 +14,8 @@ from hoiclip_engine.models import SUFFIX, find_model, known_models, model_folder
 
 def list_models() -> int:
     """Names that --model understands."""
-    models = known_models()
-    if not models:
-        messages.print(f"No model has a name yet. Put model files into {model_folders()[1]}, or name a file directly.")
-        return 0
     rows = []
-    for name, path in models.items():
+    for name, path in known_models().items():
         size = f"{path.stat().st_size / 2**20:.0f} MiB"
         try:
             model = load_model_file(path)
@@ -28,6 +24,7 @@ def list_models() -> int:
             continue
         rows.append((name, model.vocabulary.name, model.provenance.get("kind", ""), size, model.notice))
     results.print(table("", ("name", "vocabulary", "kind", "size", "note"), rows))
+    messages.print(f"Model files in {model_folders()[1]} are known by their names too.")
     return 0
 
 

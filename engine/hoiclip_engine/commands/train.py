@@ -112,7 +112,8 @@ def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, tell:
     model = HoiTask.finished(task.kept, trainer.train())
     if here.rank == 0:
         path = here.folder / "model.safetensors"
-        save_model_file(path, model.state_dict(), recipe.model, vocabulary, _provenance(recipe, here.folder))
+        state = {key: value.half() if recipe.half_file else value for key, value in model.state_dict().items()}
+        save_model_file(path, state, recipe.model, vocabulary, _provenance(recipe, here.folder))
         messages.print(f"Wrote {path}")
 
 

@@ -1,4 +1,4 @@
-"""A small model with random weights: everything runs, nothing it says is true. It stands in until one is trained."""
+"""A small model with random weights: everything runs, nothing it says is true."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""Recipes: every bundled one is whole, and a wrong one is one error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hoiclip.errors import UsageError
+from hoiclip.training.assemble import unseen_hois, vocabulary_of
+from hoiclip.training.recipe import Recipe, read_recipe
+
+FOLDER = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
+RECIPES = sorted(FOLDER.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_bundled_recipe_fits_its_vocabulary_and_split(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.name == path.stem
+    hidden = unseen_hois(recipe, vocabulary_of(recipe))
+    assert bool(hidden) == (recipe.data.split != "default")
+
+
+def test_the_official_recipes_say_what_the_paper_says() -> None:
+    hico, vcoco, rare_first = (read_recipe(FOLDER / f"{name}.toml") for name in ("hico", "vcoco", "hico_rare_first"))
+    assert (hico.optimizer.lr, hico.optimizer.backbone_lr, hico.optimizer.clip_norm) == (1e-4, 1e-5, 0.1)
+    assert (hico.losses.hoi, hico.losses.box_l1, hico.losses.box_giou, hico.losses.no_object_weight) == (2, 2.5, 1, 0.1)
+    assert (hico.model.verb_weight, vcoco.model.verb_weight) == (0.5, 0.1)
+    assert hico.schedule.factor(hico.schedule.steps * 59 // 90) == 1
+    assert hico.schedule.factor(hico.schedule.steps * 61 // 90) == pytest.approx(0.1)
+    assert (hico.aids.query_groups, hico.aids.dense_heads, hico.aids.batch_norm) == (1, False, False)
+    assert len(unseen_hois(rare_first, vocabulary_of(rare_first))) == 120
+    assert vcoco.optimizer == hico.optimizer
+
+
+def test_values_can_be_set_from_outside() -> None:
+    recipe = read_recipe(FOLDER / "drawn.toml", **{"schedule.steps": 400, "seed": 9})
+    assert (recipe.schedule.steps, recipe.seed) == (400, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", r"no section \["),
+        ("[schedule]\nsteps = 3\n[model]\nwheels = 4\n", "unknown fields"),
+        ("[schedule]\nsteps = 0\n[model]\n", "steps"),
+        ("[schedule]\nsteps = 3\n[optimizer]\nspeed = 3\n[model]\n", "optimizer has no speed"),
+        ('[schedule]\nsteps = 3\n[optimizer]\nprecision = "int4"\n[model]\n', "precision must be one of"),
+        ('task = "dance"\n[schedule]\nsteps = 3\n[model]\n', "task must be one of"),
+        ("[schedule\n", "no recipe in TOML"),
+        ('extends = "recipe.toml"\n', "lead back"),
+    ],
+)
+def test_a_wrong_recipe_is_one_error(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(Exception, match=said) as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no recipe"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_a_recipe_survives_being_written_down() -> None:
+    recipe = read_recipe(FOLDER / "drawn.toml")
+    assert isinstance(recipe, Recipe)
+    assert recipe.to_dict()["model"]["clip_stem"] == (32, 64, 96)

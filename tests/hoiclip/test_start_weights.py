@@ -1,0 +1,128 @@
+"""What training starts from: a CLIP, text rows, verb rows without leaks, DETR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from hoiclip.checkpoint.official import detr_start
+from hoiclip.errors import ModelError
+from hoiclip.model import HOICLIP, ModelConfig
+from hoiclip.training.small_clip import SmallClip
+from hoiclip.training.start_weights import ROWS, load_clip, save_clip, start_classifiers, verb_rows
+from hoiclip.vocabulary import Vocabulary
+from tests.golden.rule import official_keys
+from tests.hoiclip.test_training_model import SMALL
+
+WORDS = Vocabulary(
+    name="tiny",
+    objects=("person", "cup", "dog"),
+    verbs=("hold", "walk", "wash", "hug"),
+    hois=((0, 1), (1, 2), (2, 1), (2, 2), (3, 0)),
+    hoi_prompts=("a hand and a cup", "a man and a dog", "a cup", "a dog", "a man"),
+    object_prompts=("a man", "a cup", "a dog", "nothing"),
+    verb_prompts=("hold", "walk", "wash", "hug"),
+)
+
+
+def test_a_trained_clip_starts_a_model_of_its_size_only(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    clip = SmallClip(SMALL, [*WORDS.hoi_prompts, *WORDS.object_prompts, *WORDS.verb_prompts])
+    rows = {
+        name: clip.rows(texts)
+        for name, texts in zip(ROWS, (WORDS.hoi_prompts, WORDS.object_prompts, WORDS.verb_prompts), strict=True)
+    }
+    path = tmp_path / "clip.safetensors"
+    save_clip(path, clip.image.state_dict(), rows, {"why": "test"})
+    model = HOICLIP(SMALL)
+    load_clip(model, path, WORDS)
+    assert all(torch.equal(model.clip.state_dict()[key], value) for key, value in clip.image.state_dict().items())
+    start_classifiers(model, WORDS, text_rows=True, bias=-0.3)
+    torch.testing.assert_close(model.heads.hoi_classifier.weight.norm(dim=1), torch.ones(5))
+    assert model.heads.verb_to_hoi.sum(0).tolist() == [1] * 5
+    assert model.heads.hoi_classifier.bias.tolist() == pytest.approx([-0.3] * 5)
+    with pytest.raises(ModelError, match="another size"):
+        load_clip(HOICLIP(ModelConfig()), path, WORDS)
+    with pytest.raises(ModelError, match="there is no file"):
+        load_clip(model, tmp_path / "none.safetensors", WORDS)
+
+
+def test_the_small_text_tower_refuses_words_it_has_never_seen() -> None:
+    clip = SmallClip(SMALL, WORDS.hoi_prompts)
+    with pytest.raises(ValueError, match="never seen"):
+        clip.rows(["a zebra"])
+
+
+def test_equal_captions_are_not_set_against_each_other() -> None:
+    torch.manual_seed(0)
+    clip = SmallClip(SMALL, WORDS.hoi_prompts)
+    image = torch.randn(1, 3, 32, 32)
+    things = torch.zeros(2, 2, 2, dtype=torch.int64)
+    twice = clip.losses(image.repeat(2, 1, 1, 1), ["a cup", "a cup"], things, ["a dog"])
+    once = clip.losses(image, ["a cup"], things[:1], ["a dog"])
+    torch.testing.assert_close(twice["to_texts"], once["to_texts"])
+
+
+def test_verb_rows_come_from_what_was_seen_and_nothing_else() -> None:
+    """A class that training hides changes no row, and a verb never seen keeps the row of its text."""
+    torch.manual_seed(0)
+    tower = HOICLIP(SMALL).clip.eval()
+    fallback = torch.randn(4, SMALL.clip_embed)
+
+    def crops(seen: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor, tuple[int, ...], int]]:
+        for hoi in seen:
+            generator = torch.Generator().manual_seed(hoi)
+            pair, thing = torch.randn(2, 3, 32, 32, generator=generator)
+            yield pair, thing, (hoi,), WORDS.hois[hoi][1]
+
+    some = verb_rows(tower, crops((0, 1, 2)), WORDS, fallback)
+    torch.testing.assert_close(some.norm(dim=1), torch.ones(4))
+    unit = torch.nn.functional.normalize(fallback, dim=-1)
+    assert torch.equal(some[3], unit[3])  # hug was not seen
+    assert not torch.equal(some[0], unit[0])
+    more = verb_rows(tower, crops((0, 1, 2, 4)), WORDS, fallback)
+    assert torch.equal(more[1], some[1])
+    assert not torch.equal(more[3], some[3])
+
+
+def detr_like(decoder_layers: int = 6) -> dict[str, Tensor]:
+    """DETR-R50's keys and shapes, made of the official HOICLIP ones it once started."""
+    state = {"query_embed.weight": torch.zeros(100, 256), "class_embed.weight": torch.zeros(92, 256)}
+    for key, shape in official_keys("hico").items():
+        value = torch.tensor(0.5).expand(shape)
+        if key.startswith(("backbone.", "transformer.encoder.", "input_proj.")):
+            state[key] = value
+        elif key.startswith("transformer.instance_decoder."):
+            name = key.replace("instance_decoder", "decoder")
+            state[name] = value
+            if ".layers.0." in name:
+                for layer in range(3, decoder_layers):
+                    state[name.replace(".layers.0.", f".layers.{layer}.")] = value
+        elif key.startswith("hum_bbox_embed."):
+            state[key.removeprefix("hum_")] = value
+    return state
+
+
+def test_detr_starts_backbone_encoder_decoder_and_both_box_heads(tmp_path: Path) -> None:
+    path = tmp_path / "detr.pth"
+    torch.save({"model": detr_like()}, path)
+    with torch.device("meta"):
+        wanted = {key: tuple(value.shape) for key, value in HOICLIP(ModelConfig()).state_dict().items()}
+    state = detr_start(path, wanted)
+    assert set(state) < set(wanted)
+    fresh = {key.split(".")[0] for key in set(wanted) - set(state)}
+    assert not fresh & {"backbone", "encoder", "input_projection"}
+    assert {"heads.human_box.layers.2.bias", "heads.object_box.layers.2.bias"} < set(state)
+    left = {key for key in set(wanted) - set(state) if key.startswith("instance_decoder.")}
+    assert left == {f"instance_decoder.{kind}_queries" for kind in ("human", "object", "pair")}
+
+
+def test_something_else_does_not_start_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "other.pth"
+    torch.save({"model": {"weight": torch.zeros(3)}}, path)
+    with pytest.raises(ModelError, match="Is it DETR"):
+        detr_start(path, {})
