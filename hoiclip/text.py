@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,21 +30,24 @@ _torchvision_schemas: torch.library.Library | None = None
 
 
 def open_clip_module() -> ModuleType:
-    """open_clip, also beside a CPU-only torch.
+    """open_clip, also beside a torchvision that was built for another torch.
 
     PyPI's torchvision is built for CUDA; next to a CPU torch its import fails because the schemas of two operators,
-    which open_clip never calls, were not registered. Registering just the schemas is enough.
+    which open_clip never calls, were not registered. Then registering just the schemas is enough. A torchvision that
+    works is left alone: its own registration would abort the process.
     """
     global _torchvision_schemas
     if importlib.util.find_spec("open_clip") is None:
         raise BackendMissing("text rows need open_clip, which is not installed; pip install open_clip_torch")
-    if not torch.cuda.is_available() and _torchvision_schemas is None:
-        _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            try:
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]  # half imported
+        if _torchvision_schemas is None:
+            _torchvision_schemas = torch.library.Library("torchvision", "FRAGMENT")
+            for name in ("nms", "qnms"):
                 _torchvision_schemas.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            except RuntimeError:  # a torchvision that works has defined it already
-                break
     return importlib.import_module("open_clip")
 
 
