@@ -64,6 +64,11 @@ class Vocabulary:
         """Whether a person can act without an object, as in V-COCO."""
         return self.num_object_classes > len(self.objects)
 
+    @property
+    def prompts_by_rows(self) -> dict[str, tuple[str, ...]]:
+        """The prompts behind each tensor of text rows, by the names these have in files and models."""
+        return {"hoi_rows": self.hoi_prompts, "object_rows": self.object_prompts, "verb_rows": self.verb_prompts}
+
     def object_name(self, index: int) -> str:
         """Readable name; the empty string for no object."""
         return self.objects[index].replace("_", " ") if 0 <= index < len(self.objects) else ""

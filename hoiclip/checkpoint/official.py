@@ -97,8 +97,7 @@ def clip_start(path: Path, vocabulary: Vocabulary) -> dict[str, Tensor]:
         if key.startswith("visual.") and (name := renamed(f"clip_model.{key}", RENAMED)) is not None
     }
     tower = tower_weights(whole)
-    prompts = (vocabulary.hoi_prompts, vocabulary.object_prompts, vocabulary.verb_prompts)
-    for name, texts in zip(("hoi_rows", "object_rows", "verb_rows"), prompts, strict=True):
+    for name, texts in vocabulary.prompts_by_rows.items():
         state[name] = torch.from_numpy(text_rows(texts, tower))
     return state
 
@@ -193,7 +192,7 @@ def import_checkpoint(path: Path, labels: str | None = None) -> Imported:
     names = {key: our_name(key, zero_shot) for key in checkpoint.state}
     with torch.device("meta"):
         wanted = {key: tuple(value.shape) for key, value in HOICLIP(config).state_dict().items()}
-    made_here = {"hoi_rows", "object_rows", "verb_rows"} | ({"heads.hoi_classifier.bias"} if zero_shot else set())
+    made_here = set(vocabulary.prompts_by_rows) | ({"heads.hoi_classifier.bias"} if zero_shot else set())
     found = {key: tuple(checkpoint.state[key].shape) for key, name in names.items() if name != ""}
     expected = {official_name(key, zero_shot): shape for key, shape in wanted.items() if key not in made_here}
     check_shapes(found, expected, str(path))
@@ -204,8 +203,7 @@ def import_checkpoint(path: Path, labels: str | None = None) -> Imported:
     if zero_shot:  # the evaluation classifier has no bias
         state["heads.hoi_classifier.bias"] = torch.zeros(config.num_hois)
     tower = tower_weights(checkpoint.state, "clip_model.")
-    prompts = (vocabulary.hoi_prompts, vocabulary.object_prompts, vocabulary.verb_prompts)
-    for name, texts in zip(("hoi_rows", "object_rows", "verb_rows"), prompts, strict=True):
+    for name, texts in vocabulary.prompts_by_rows.items():
         state[name] = torch.from_numpy(text_rows(texts, tower))
     dropped = tuple(key for key, name in names.items() if name == "")
     return Imported(state, config, vocabulary, dropped, zero_shot, checkpoint.epoch)

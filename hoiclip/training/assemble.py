@@ -147,7 +147,7 @@ def _drawn_pairs(recipe: Recipe) -> Iterator[tuple[Tensor, Tensor, Sequence[int]
         picture = world.picture(number)
         one = picture.annotation
         for (human, thing, _), hoi in zip(one.interactions.tolist(), annotated_hois(one), strict=True):
-            both = np.concatenate([one.boxes_xyxy[[human, thing]]])
+            both = one.boxes_xyxy[[human, thing]]
             union = (*both[:, :2].min(0), *both[:, 2:].max(0))
             crops = [_crop(picture.rgb, box, side) for box in (union, one.boxes_xyxy[thing])]
             if crops[0] is not None and crops[1] is not None:

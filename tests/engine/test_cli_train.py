@@ -42,6 +42,10 @@ def test_from_an_own_data_set_to_pairs_in_a_video(folder: Path, cli: Cli) -> Non
     )
     said = cli("train", RECIPES / "drawn.toml", "--out", run, "--workers", 0, *settings(*own))
     assert said.code == 0, said.err
+    written = (run / "recipe.json").read_bytes()
+    other = cli("train", RECIPES / "drawn.toml", "--out", run, "--workers", 0, *settings(*own, "seed=5"))
+    assert other.is_one_error(2)
+    assert (run / "recipe.json").read_bytes() == written
     model = load_model_file(run / "model.safetensors")
     assert model.provenance["kind"] == "trained"
     assert model.provenance["recipe"]["data"]["annotations"] == str(data / "annotations.json")

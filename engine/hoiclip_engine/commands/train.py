@@ -44,7 +44,6 @@ def train(recipe_file: Path, folder: Path, workers: int, settings: list[str]) ->
     recipe = read_recipe(recipe_file, **dict(_setting(text) for text in settings))
     folder.mkdir(parents=True, exist_ok=True)
     here = Surroundings.of_this_process(folder, workers)
-    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
     vocabulary = vocabulary_of(recipe)
     with progress() as bar:
         task = bar.add_task("steps", total=recipe.schedule.steps, rate="")
@@ -55,6 +54,8 @@ def train(recipe_file: Path, folder: Path, workers: int, settings: list[str]) ->
         run = _train_clip if recipe.task == "clip" else _train_hoi
         run(recipe, vocabulary, here, tell)
     if here.rank == 0:
+        # Only now: a folder that holds another recipe's run has refused by here, and keeps what it has.
+        (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
         names = {"train/total": "loss", "evaluation/mAP": "mAP", "evaluation/top1": "top-1", "train/things": "patches"}
         messages.print(f"Curves: {draw_curves(folder, names)}")
     return 0
@@ -70,11 +71,7 @@ def _train_clip(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, tell
     trainer = Trainer(recipe, task, samples, here, evaluate=evaluate, progress=tell)
     clip = _with(task.kept, trainer.train())
     if here.rank == 0:
-        rows = {
-            "hoi_rows": clip.rows(vocabulary.hoi_prompts),
-            "object_rows": clip.rows(vocabulary.object_prompts),
-            "verb_rows": clip.rows(vocabulary.verb_prompts),
-        }
+        rows = {name: clip.rows(texts) for name, texts in vocabulary.prompts_by_rows.items()}
         path = here.folder / "clip.safetensors"
         save_clip(path, clip.image.state_dict(), rows, {"recipe": recipe.to_dict(), "log": _last(here.folder)})
         messages.print(f"Wrote {path}")

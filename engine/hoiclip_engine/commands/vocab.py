@@ -66,11 +66,7 @@ def build(name: str, target: Path, clip: str, weights: str) -> int:
         raise UsageError(f"text rows would overwrite their own source {target}; choose another name")
     with working(f"Encoding {len(vocabulary.hoi_prompts)} prompts"):
         tower = load_tower(clip, weights)
-        rows = {
-            "hoi_rows": text_rows(vocabulary.hoi_prompts, tower),
-            "object_rows": text_rows(vocabulary.object_prompts, tower),
-            "verb_rows": text_rows(vocabulary.verb_prompts, tower),
-        }
+        rows = {name: text_rows(texts, tower) for name, texts in vocabulary.prompts_by_rows.items()}
     part = target.with_name(f".{target.name}.part")
     try:
         save_file(rows, part, metadata={"vocabulary": vocabulary.to_json(), "weights": Path(weights).name})
