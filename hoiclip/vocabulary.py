@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import resources
 from operator import index
+from pathlib import Path
 from typing import Any
 
 from hoiclip.errors import ModelError
@@ -119,7 +120,16 @@ VOCABULARIES = ("hico", "vcoco")
 
 
 def load_vocabulary(name: str) -> Vocabulary:
-    """One of the bundled vocabularies: "hico" or "vcoco"."""
+    """One of the bundled vocabularies, "hico" or "vcoco", or an own one by its file, NAME.json.
+
+    Raises:
+        ModelError: there is no such vocabulary, or the file is none.
+    """
+    if name.endswith(".json"):
+        try:
+            return Vocabulary.from_dict(json.loads(Path(name).read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ModelError(f"{name} is no vocabulary JSON ({error}); see hoiclip vocab show hico --json") from error
     if name not in VOCABULARIES:
         raise ModelError(f"unknown vocabulary {name!r}; there are {', '.join(VOCABULARIES)}")
     text = resources.files("hoiclip").joinpath(f"vocabularies/{name}.json").read_text(encoding="utf-8")

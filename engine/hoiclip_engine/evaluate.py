@@ -124,7 +124,11 @@ class EvaluateConfig:
     def postprocess(self) -> PostprocessConfig:
         """What the detector must be made with: everything, where rows are weighed or chosen afterwards."""
         wants_all = self.metric == "vcoco-official" or self.prior_vo is not None
-        return PostprocessConfig(top_k=EVERYTHING if wants_all else self.top_k, enhance_top_k=self.enhance_top_k)
+        return PostprocessConfig(
+            top_k=EVERYTHING if wants_all else self.top_k,
+            enhance_top_k=self.enhance_top_k,
+            enhance_cumulative=self.official,
+        )
 
 
 def evaluate_pictures(

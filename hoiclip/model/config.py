@@ -11,7 +11,7 @@ MAX_SIZE = 65_536
 MAX_LAYERS = 256
 """A config comes out of a file: sizes beyond these are damage or malice, and would take hours to build."""
 _TUPLES = ("backbone_depths", "backbone_widths", "clip_stem")
-_NO_SIZES = ("verb_weight", "backbone_block", "backbone_stem", "placed_tokens")
+_NO_SIZES = ("verb_weight", "backbone_block", "backbone_stem", "placed_tokens", "clip_memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,8 @@ class ModelConfig:
     interaction_feedforward: int = 2048
     verb_weight: float = 0.5
     """How much the verb branch adds to an HOI logit."""
+    clip_memory: bool = True
+    """Whether the interaction decoder looks at CLIP's tokens besides the detector's memory."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -71,8 +73,9 @@ class ModelConfig:
                 raise ModelError(f"{field.name} must be an integer from 1 to {MAX_SIZE}, got {value!r}")
         if not isinstance(self.verb_weight, (int, float)) or not 0 <= self.verb_weight <= MAX_SIZE:
             raise ModelError(f"verb_weight must be a number of at least 0, got {self.verb_weight!r}")
-        if not isinstance(self.placed_tokens, bool):
-            raise ModelError(f"placed_tokens must be true or false, got {self.placed_tokens!r}")
+        for name in ("placed_tokens", "clip_memory"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if sum(self.backbone_depths) + self.encoder_layers + self.clip_layers > MAX_LAYERS:
             raise ModelError(f"backbone, encoder and CLIP may have {MAX_LAYERS} layers together")
         if self.instance_layers + self.interaction_layers > MAX_LAYERS:

@@ -125,14 +125,20 @@ class HOICLIP(nn.Module):
         seen = self.look(images, padding, clip_images, mask_memory=mask_memory)
         return self.outputs(*self.decode(seen), seen.clip_tokens)
 
-    def look(self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool = True) -> Seen:
-        """What does not depend on queries: detector memory and CLIP tokens."""
-        valid = (~padding).to(images.dtype)[:, None] if mask_memory else None
+    def look(self, images: Tensor, padding: Tensor | None, clip_images: Tensor, *, mask_memory: bool = True) -> Seen:
+        """What does not depend on queries: detector memory and CLIP tokens.
+
+        Args:
+            padding: None where no picture is padded: the same result sooner.
+        """
+        valid = (~padding).to(images.dtype)[:, None] if mask_memory and padding is not None else None
         features, valid = self.backbone(images, valid)
         if valid is not None:
             cells = valid[:, 0] < 0.5
-        else:
+        elif padding is not None:
             cells = F.interpolate(padding[None].float(), size=features.shape[-2:])[0].bool()
+        else:
+            cells = features.new_zeros((len(features), *features.shape[-2:]), dtype=torch.bool)
         position = sine_encoding(cells, self.config.hidden).to(features.dtype)
         cells = cells.flatten(1)
         tokens = self.input_projection(features).flatten(2).transpose(1, 2)
@@ -158,7 +164,7 @@ class HOICLIP(nn.Module):
         humans, objects = instances[-1].chunk(2, dim=-2)
         interactions = self.interaction_decoder(
             self.query_norm(self.query_projection((humans + objects) / 2)),
-            seen.clip_tokens,
+            seen.clip_tokens if self.config.clip_memory else None,
             self.memory_norm(self.memory_projection(seen.memory)),
             seen.hidden_cells,
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hoiclip.model.attention import Attention, FeedForward, additive_mask, merge_heads
-from hoiclip_kernels.dual_attention import dual_attention
+from hoiclip_kernels.dual_attention import attend, dual_attention
 
 
 class InteractionDecoderLayer(nn.Module):
@@ -23,9 +23,12 @@ class InteractionDecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(0.0)
 
-    def forward(self, t: Tensor, clip_tokens: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, mask: Tensor | None) -> Tensor:
         t = self.norm1(t + self.dropout(self.self_attention(t, t, t)))
         cross = self.cross_attention
+        if clip_tokens is None:
+            only = attend(cross.project(t, 0), cross.project(memory, 1), cross.project(memory, 2), mask, cross.dropped)
+            return self._finish(self.norm2(t + self.dropout(cross.out(merge_heads(only)))))
         from_clip, from_memory = dual_attention(
             cross.project(t, 0),
             cross.project(clip_tokens, 1),
@@ -37,20 +40,22 @@ class InteractionDecoderLayer(nn.Module):
         )
         a = self.norm2(t + self.dropout(cross.out(merge_heads(from_clip))))
         b = self.norm2(t + self.dropout(cross.out(merge_heads(from_memory))))
-        t = a + b
+        return self._finish(a + b)
+
+    def _finish(self, t: Tensor) -> Tensor:
         output: Tensor = self.norm3(t + self.dropout(self.feedforward(t)))
         return output
 
 
 class InteractionDecoder(nn.Module):
-    """(B, Q, D), CLIP tokens (B, T, D), memory (B, N, D) to (L, B, Q, D)."""
+    """(B, Q, D), CLIP tokens (B, T, D) or None, memory (B, N, D) to (L, B, Q, D)."""
 
     def __init__(self, layers: int, width: int, heads: int, inner: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(InteractionDecoderLayer(width, heads, inner) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, t: Tensor, clip_tokens: Tensor, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
+    def forward(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
         mask = additive_mask(padding_bn, t.dtype)
         outputs = []
         for layer in self.layers:

@@ -32,7 +32,13 @@ from hoiclip.training.picture_samples import PictureSamples
 from hoiclip.training.recipe import Recipe
 from hoiclip.training.resume import seed_everything
 from hoiclip.training.small_clip import SmallClip
-from hoiclip.training.start_weights import load_clip, start_classifiers, start_from_scratch, verb_rows
+from hoiclip.training.start_weights import (
+    load_clip,
+    load_detector,
+    start_classifiers,
+    start_from_scratch,
+    verb_rows,
+)
 from hoiclip.vocabulary import Vocabulary, load_vocabulary
 
 VERB_ROW_PICTURES = 3000
@@ -107,7 +113,9 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
     if start.detr:
         wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         model.load_state_dict(detr_start(Path(start.detr), wanted), strict=False)
-    if recipe.aids.batch_norm:
+    if start.detector:
+        load_detector(model, Path(start.detector))
+    elif recipe.aids.batch_norm:
         start_from_scratch(model)
     if start.clip:
         load_clip(model, Path(start.clip), vocabulary)
@@ -136,7 +144,7 @@ def clip_task(recipe: Recipe, vocabulary: Vocabulary) -> tuple[ClipTask, Samples
     seed_everything(recipe.seed)
     clip = SmallClip(recipe.model, clip_texts(vocabulary))
     hidden = set(unseen_hois(recipe, vocabulary))
-    prompts = [prompt for k, prompt in enumerate(vocabulary.hoi_prompts) if k not in hidden]
+    prompts = {k: prompt for k, prompt in enumerate(vocabulary.hoi_prompts) if k not in hidden}
     return ClipTask(clip, prompts, recipe), DrawnClipSamples(world_of(recipe), recipe.model)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,23 +18,49 @@ from hoiclip.training.task import StepLosses, autocast_dtype
 class ClipBatch:
     images: Tensor
     """(B, 3, S, S)"""
-    captions: list[str]
+    samples: tuple[ClipSample, ...]
+    """Of these pictures; their captions stay where they are."""
     things: Tensor
     """(B, patches, patches)"""
 
     def to(self, device: torch.device) -> ClipBatch:
         return ClipBatch(
-            self.images.to(device, non_blocking=True), self.captions, self.things.to(device, non_blocking=True)
+            self.images.to(device, non_blocking=True), self.samples, self.things.to(device, non_blocking=True)
         )
+
+
+class Texts(NamedTuple):
+    """What the pictures of a batch are compared with; see SmallClip.losses."""
+
+    texts: list[str]
+    own: Tensor
+    also_true: Tensor
+
+
+def texts_of(samples: Sequence[ClipSample], prompts: Mapping[int, str]) -> Texts:
+    """One text for everything that is told: other words for the same must not be set against each other.
+
+    Args:
+        samples: their captions; the first of those that tell the same speaks for all.
+        prompts: HOI number to prompt, for what no caption tells.
+    """
+    wording = {frozenset((hoi,)): prompt for hoi, prompt in prompts.items()}
+    wording.update({sample.told: sample.caption for sample in reversed(samples)})
+    place = {told: i for i, told in enumerate(wording)}
+    own = torch.tensor([place[sample.told] for sample in samples])
+    also_true = torch.tensor([[told <= sample.true for told in wording] for sample in samples])
+    also_true[torch.arange(len(samples)), own] = False
+    return Texts(list(wording.values()), own, also_true)
 
 
 class ClipTask(nn.Module):
     """Tells every picture's caption from those of the others and from all prompts."""
 
-    def __init__(self, clip: SmallClip, prompts: Sequence[str], recipe: Recipe) -> None:
+    def __init__(self, clip: SmallClip, prompts: Mapping[int, str], recipe: Recipe) -> None:
+        """prompts: by HOI number, of those that training may know of."""
         super().__init__()
         self.clip = clip
-        self._prompts = tuple(prompts)
+        self._prompts = dict(prompts)
         self._dtype = autocast_dtype(recipe.optimizer.precision)
 
     @property
@@ -44,14 +71,15 @@ class ClipTask(nn.Module):
     def collate(samples: Sequence[ClipSample]) -> ClipBatch:
         return ClipBatch(
             torch.stack([s.image for s in samples]),
-            [s.caption for s in samples],
+            tuple(samples),
             torch.stack([s.things for s in samples]),
         )
 
     def forward(self, batch: ClipBatch) -> StepLosses:
-        device, dtype = batch.images.device.type, self._dtype
-        with torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            losses = self.clip.losses(batch.images, batch.captions, batch.things, self._prompts)
+        device, dtype = batch.images.device, self._dtype
+        texts, own, also_true = texts_of(batch.samples, self._prompts)
+        with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            losses = self.clip.losses(batch.images, texts, own.to(device), also_true.to(device), batch.things)
         numbers = {name: float(value.detach()) for name, value in losses.items()}
         culprit = next((name for name, value in losses.items() if not torch.isfinite(value)), None)
         return StepLosses(torch.stack(list(losses.values())).sum(), numbers, culprit)

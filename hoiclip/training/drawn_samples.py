@@ -9,7 +9,7 @@ from PIL import Image
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.dataset import Sample, SampleConfig, make_sample
-from hoiclip.data.drawn.captions import Captioned, pair_crops, scene_caption
+from hoiclip.data.drawn.captions import Captioned, annotated_hois, pair_crops, scene_caption
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
 from hoiclip.data.pictures import CLIP_TABLE, clip_crop, normalised
@@ -53,13 +53,21 @@ class DrawnClipSamples:
         rng = np.random.default_rng((self._seed, number, 1))
         if number % 2:
             shown = scene_caption(picture.annotation, rng)
+            true = frozenset(annotated_hois(picture.annotation))
         else:
             crops = pair_crops(picture.annotation, rng)
             shown = crops[int(rng.integers(len(crops)))]
-        return self.sample(picture.rgb, picture.annotation, shown)
+            true = frozenset(shown.hois)
+        return self.sample(picture.rgb, picture.annotation, shown, true)
 
-    def sample(self, rgb: NDArray[np.uint8], annotation: ImageAnnotation, shown: Captioned) -> ClipSample:
-        """A part of a picture as CLIP sees it."""
+    def sample(
+        self, rgb: NDArray[np.uint8], annotation: ImageAnnotation, shown: Captioned, true: frozenset[int]
+    ) -> ClipSample:
+        """A part of a picture as CLIP sees it.
+
+        Args:
+            true: all HOIs of that part, those told among them.
+        """
         left, top, right, bottom = square_around(shown.box_xyxy, annotation.width_px, annotation.height_px)
         cut = Image.fromarray(rgb[top:bottom, left:right])
         short, side = min(cut.size), self._clip_px
@@ -68,6 +76,8 @@ class DrawnClipSamples:
         return ClipSample(
             image=torch.from_numpy(normalised(np.asarray(clip_crop(cut, side)), CLIP_TABLE)),
             caption=shown.caption,
+            told=frozenset(shown.hois),
+            true=true,
             things=torch.from_numpy(self._things(annotation, x0, y0, short)),
         )
 

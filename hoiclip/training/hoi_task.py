@@ -53,7 +53,8 @@ class HoiTask(nn.Module):
         return collate(samples)
 
     def forward(self, batch: Batch) -> StepLosses:
-        out = self.network(batch.images, batch.padding, batch.clip_images, self._dtype)
+        padding = batch.padding if batch.padding.any() else None
+        out = self.network(batch.images, padding, batch.clip_images, self._dtype)
         layers, dense, targets = out.layers, out.dense, batch.targets
         if self._seen is not None:
             seen = self._seen.to(batch.images.device)
@@ -68,6 +69,8 @@ class HoiTask(nn.Module):
             rows, columns = (-(-side // config.stride_px) for side in batch.images.shape[-2:])
             wanted = dense_targets(targets, (rows, columns), PERSON, config.num_object_classes)
             losses = dense_losses(dense, wanted)
+            if not self._criterion.config.hoi:
+                del losses["dense_hois"]  # a detector, which hears of no HOI
             total = total + torch.stack(list(losses.values())).sum()
             numbers |= {name: float(value.detach()) for name, value in losses.items()}
         return StepLosses(total, numbers, culprit)

@@ -35,7 +35,7 @@ class DataRecipe:
     images: str = ""
     """pictures: folder of the image files."""
     vocabulary: str = "drawn"
-    """drawn, hico or vcoco."""
+    """drawn, hico, vcoco, or the file of an own one (hoiclip vocab show drawn --json shows the form)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,8 @@ class StartRecipe:
     """A model file whose image tower and text rows are taken; empty: random."""
     detr: str = ""
     """DETR-R50 weights for backbone, encoder and instance decoder."""
+    detector: str = ""
+    """A model trained here whose backbone, encoder, instance decoder and box heads are taken; its classes are not."""
     freeze_clip: bool = True
     freeze_backbone_start: bool = True
     text_rows: bool = True

@@ -27,6 +27,10 @@ class ClipSample(NamedTuple):
     image: Tensor
     """(3, S, S) float32, normalised."""
     caption: str
+    told: frozenset[int]
+    """HOI numbers that the caption tells."""
+    true: frozenset[int]
+    """HOI numbers that the picture shows; at least those told."""
     things: Tensor
     """(patches, patches) int64 object class under each patch; the last class is nothing."""
 
@@ -86,23 +90,22 @@ class SmallClip(nn.Module):
         self.things = nn.Linear(config.clip_width, config.num_object_classes + 1)
 
     def losses(
-        self, images: Tensor, captions: Sequence[str], things: Tensor, negatives: Sequence[str]
+        self, images: Tensor, texts: Sequence[str], own: Tensor, also_true: Tensor, things: Tensor
     ) -> dict[str, Tensor]:
         """Scalars by name.
 
         Args:
             images: (B, 3, S, S).
-            captions: B texts; equal ones are the same text.
+            texts: T different ones.
+            own: (B,) int64, which text is a picture's caption.
+            also_true: (B, T) bool, texts that are true of a picture and not its caption: neither right nor wrong.
             things: (B, patches, patches).
-            negatives: texts every picture is told apart from, besides the others' captions.
         """
-        texts = sorted({*captions, *negatives})
-        place = {text: i for i, text in enumerate(texts)}
-        own = torch.tensor([place[caption] for caption in captions], device=images.device)
         tokens = self.image(images)
         image = F.normalize(self.image.embed(tokens[:, 0]).float(), dim=-1)
         text = F.normalize(self.text(texts).float(), dim=-1)
         logits = self.log_scale.clamp(max=MAX_LOG_SCALE).exp() * image @ text.T
+        logits = logits.masked_fill(also_true, -1e4)  # finite: its product with a zero share below must be zero
         # Towards the pictures, every picture of a text counts alike.
         of_text = F.one_hot(own, len(texts)).float()
         shared = of_text / of_text.sum(0).clamp(min=1)

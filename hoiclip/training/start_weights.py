@@ -14,12 +14,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.errors import ModelError
 from hoiclip.model import HOICLIP
 from hoiclip.model.clip_image import ClipImageTower
 from hoiclip.vocabulary import Vocabulary
 
 CLIP_FORMAT = "hoiclip-clip/1"
+DETECTOR = (
+    "backbone.",
+    "input_projection.",
+    "position_projection.",
+    "encoder.",
+    "instance_decoder.",
+    "heads.human_box.",
+    "heads.object_box.",
+)
 ROWS = ("hoi_rows", "object_rows", "verb_rows")
 
 
@@ -30,6 +40,25 @@ def save_clip(path: Path, tower: Mapping[str, Tensor], rows: Mapping[str, Tensor
     part = path.with_name(f".{path.name}.part")
     save_file(tensors, part, metadata={"format": CLIP_FORMAT, "notes": json.dumps(dict(notes))})
     part.replace(path)
+
+
+def load_detector(model: HOICLIP, path: Path) -> None:
+    """Puts what finds humans and objects into a model, from a model file: no text row, nothing that knows an HOI class.
+
+    Raises:
+        ModelError: no model file, or its detector is of another size.
+    """
+    whole = load_model_file(path).build().state_dict()
+    found = {key: value for key, value in whole.items() if key.startswith(DETECTOR)}
+    wanted = {key: value.shape for key, value in model.state_dict().items() if key.startswith(DETECTOR)}
+    shapes = {key: value.shape for key, value in found.items()}
+    if shapes != wanted:
+        other = sorted(key for key in wanted.keys() | shapes.keys() if wanted.get(key) != shapes.get(key))
+        raise ModelError(
+            f"{path} holds a detector of another size than the model, first in {other[0]}; "
+            "train it with the same [model] section"
+        )
+    model.load_state_dict(found, strict=False)
 
 
 def load_clip(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:

@@ -36,7 +36,7 @@ class TrainingModel(nn.Module):
         self.dense_heads = DenseHeads(config) if dense_heads else None
 
     def forward(
-        self, images: Tensor, padding: Tensor, clip_images: Tensor, autocast: torch.dtype | None = None
+        self, images: Tensor, padding: Tensor | None, clip_images: Tensor, autocast: torch.dtype | None = None
     ) -> TrainingOutputs:
         """All predictions of a batch. Heads run in fp32: bf16 logits would be off by several hundredths.
 

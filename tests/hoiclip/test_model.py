@@ -19,6 +19,7 @@ ATOL = 2e-5  # fp32; other canvases sum in other orders
 CONFIGS = {
     "official": CONFIG,
     "light": replace(CONFIG, backbone_block="basic", backbone_stem="light", placed_tokens=True, clip_stem=(4, 8)),
+    "without CLIP memory": replace(CONFIG, clip_memory=False),
 }
 
 
@@ -98,6 +99,21 @@ def test_different_pictures_give_different_predictions(model: HOICLIP) -> None:
     one, other = (model(*pictures((65, 95), canvas_hw=(96, 96), seed=seed)) for seed in (0, 1))
     for name, x, y in zip(Prediction._fields, one, other, strict=True):
         assert (x - y).abs().max() > 20 * ATOL, name
+
+
+@torch.inference_mode()
+def test_a_picture_without_padding_needs_no_mask(model: HOICLIP) -> None:
+    images, padding, clips = pictures((96, 80), canvas_hw=(96, 80))
+    masked, plain = (model.look(images, mask, clips) for mask in (padding, None))
+    for name, x, y in zip(masked._fields, masked, plain, strict=True):
+        torch.testing.assert_close(x, y, atol=ATOL, rtol=ATOL, msg=partial("{}: {}".format, name))
+
+
+@torch.inference_mode()
+def test_clip_memory_decides_whether_clip_is_looked_at(model: HOICLIP) -> None:
+    images, padding, clips = pictures((65, 95), canvas_hw=(96, 96))
+    one, other = (model(images, padding, picture).hoi_logits for picture in (clips, clips.flip(-1)))
+    assert (one - other).abs().max() > 20 * ATOL if model.config.clip_memory else torch.equal(one, other)
 
 
 @torch.inference_mode()

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from hoiclip.checkpoint.model_file import save_model_file
 from hoiclip.checkpoint.official import detr_start
 from hoiclip.errors import ModelError
+from hoiclip.losses import LossConfig
+from hoiclip.matching import MatchCosts
 from hoiclip.model import HOICLIP, ModelConfig
+from hoiclip.training.hoi_task import HoiTask
 from hoiclip.training.small_clip import SmallClip
-from hoiclip.training.start_weights import ROWS, load_clip, save_clip, start_classifiers, verb_rows
+from hoiclip.training.start_weights import (
+    DETECTOR,
+    ROWS,
+    load_clip,
+    load_detector,
+    save_clip,
+    start_classifiers,
+    verb_rows,
+)
 from hoiclip.vocabulary import Vocabulary
 from tests.golden.rule import official_keys
 from tests.hoiclip.test_training_model import SMALL
+from tests.hoiclip.tiny_run import RECIPE, NoiseSamples
 
 WORDS = Vocabulary(
     name="tiny",
@@ -55,16 +69,6 @@ def test_the_small_text_tower_refuses_words_it_has_never_seen() -> None:
     clip = SmallClip(SMALL, WORDS.hoi_prompts)
     with pytest.raises(ValueError, match="never seen"):
         clip.rows(["a zebra"])
-
-
-def test_equal_captions_are_not_set_against_each_other() -> None:
-    torch.manual_seed(0)
-    clip = SmallClip(SMALL, WORDS.hoi_prompts)
-    image = torch.randn(1, 3, 32, 32)
-    things = torch.zeros(2, 2, 2, dtype=torch.int64)
-    twice = clip.losses(image.repeat(2, 1, 1, 1), ["a cup", "a cup"], things, ["a dog"])
-    once = clip.losses(image, ["a cup"], things[:1], ["a dog"])
-    torch.testing.assert_close(twice["to_texts"], once["to_texts"])
 
 
 def test_verb_rows_come_from_what_was_seen_and_nothing_else() -> None:
@@ -126,3 +130,36 @@ def test_something_else_does_not_start_a_model(tmp_path: Path) -> None:
     torch.save({"model": {"weight": torch.zeros(3)}}, path)
     with pytest.raises(ModelError, match="Is it DETR"):
         detr_start(path, {})
+
+
+def test_a_detector_brings_boxes_and_no_class(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trained = HOICLIP(SMALL)
+    path = tmp_path / "detector.safetensors"
+    save_model_file(path, trained.state_dict(), SMALL, WORDS, {"kind": "test"})
+    model = HOICLIP(SMALL)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    load_detector(model, path)
+    for key, value in model.state_dict().items():
+        source = trained.state_dict() if key.startswith(DETECTOR) else before
+        assert torch.equal(value, source[key]), key
+    assert not any("classifier" in key or "clip" in key or "rows" in key for key in before if key.startswith(DETECTOR))
+    with pytest.raises(ModelError, match="another size"):
+        load_detector(HOICLIP(replace(SMALL, hidden=24)), path)
+
+
+def test_a_detector_recipe_learns_from_no_hoi() -> None:
+    """Its HOI labels may be anything: gradients stay the same."""
+    recipe = replace(RECIPE, losses=LossConfig(hoi=0.0, match=MatchCosts(hoi=0.0)))
+
+    def gradients(shift: int) -> list[Tensor]:
+        torch.manual_seed(3)
+        task = HoiTask(HOICLIP(SMALL), recipe)
+        samples = [NoiseSamples()[number] for number in range(2)]
+        for sample in samples:
+            sample.targets.hoi_labels.copy_(sample.targets.hoi_labels.roll(shift, 1))
+        task(task.collate(samples)).total.backward()
+        return [p.grad for p in task.parameters() if p.grad is not None]
+
+    for one, other in zip(gradients(0), gradients(2), strict=True):
+        assert torch.equal(one, other)

@@ -87,7 +87,7 @@ def clip_retrieval(clip: SmallClip, recipe: Recipe, vocabulary: Vocabulary) -> d
         picture = world.picture(number)
         for crop in pair_crops(picture.annotation, np.random.default_rng(number)):
             if len(crop.hois) == 1:
-                images.append(cutter.sample(picture.rgb, picture.annotation, crop).image)
+                images.append(cutter.sample(picture.rgb, picture.annotation, crop, frozenset(crop.hois)).image)
                 own.append(crop.hois[0])
     rows = clip.rows(vocabulary.hoi_prompts)
     stacked, labels = torch.stack(images), torch.tensor(own)

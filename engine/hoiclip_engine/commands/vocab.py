@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from hoiclip.errors import ModelError, SinkError, UsageError
+from hoiclip.errors import SinkError, UsageError
 from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
 from hoiclip_engine.commands.console import messages, results, table, working
 
@@ -16,14 +15,8 @@ def find_vocabulary(name: str) -> Vocabulary:
     Raises:
         ModelError: none of these.
     """
-    if name in VOCABULARIES:
+    if name in VOCABULARIES or name.endswith(".json"):
         return load_vocabulary(name)
-    path = Path(name)
-    if path.suffix == ".json":
-        try:
-            return Vocabulary.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{path} is no vocabulary JSON ({error}); see hoiclip vocab show hico --json") from error
     from hoiclip.checkpoint.model_file import load_model_file
     from hoiclip_engine.models import find_model
 

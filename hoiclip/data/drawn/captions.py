@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary, hoi_index
@@ -72,12 +71,6 @@ def annotated_hois(annotation: ImageAnnotation) -> list[int]:
         numbers[vocabulary.verbs[verb], vocabulary.objects[annotation.labels[thing]]]
         for _, thing, verb in annotation.interactions.tolist()
     ]
-
-
-def told_once(captions: Sequence[Captioned]) -> NDArray[np.bool_]:
-    """(N, N) which captions of a batch tell the same: a contrastive loss must not set these against each other."""
-    told = [frozenset(one.hois) for one in captions]
-    return np.array([[a == b for b in told] for a in told], dtype=np.bool_).reshape(len(told), len(told))
 
 
 def _caption(hois: Sequence[int], rng: Rng) -> str:
