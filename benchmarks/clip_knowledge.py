@@ -22,26 +22,23 @@ import torch
 
 from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip.data.drawn.fixed_sets import fixed_set
-from hoiclip.data.drawn.world import DrawnWorld
-from hoiclip.evaluation.splits import bundled_splits
+from hoiclip.training.recipe import read_recipe
 from hoiclip_engine.commands.console import results, table
-from hoiclip_engine.commands.train import train
-from hoiclip_engine.evaluate import EvaluateConfig, MemoryPictures, evaluate_pictures, module_detector
+from hoiclip_engine.train import drawn_map, train_model
 
 NAME = "clip_knowledge"
 RECIPE = Path(__file__).with_suffix(".toml")
-ARMS: dict[str, tuple[str, ...]] = {
-    "full": (),
-    "without_clip": (
-        "model.clip_memory=false",
-        "start.clip=",
-        "start.freeze_clip=false",
-        "start.text_rows=false",
-        "start.verb_rows=false",
-    ),
-    "without_verb_branch": ("model.verb_weight=0.0",),
-    "full_clip_blind_to_unseen": ("start.clip=runs/clip_rf_uc/clip.safetensors",),
+ARMS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "without_clip": {
+        "model.clip_memory": False,
+        "start.clip": "",
+        "start.freeze_clip": False,
+        "start.text_rows": False,
+        "start.verb_rows": False,
+    },
+    "without_verb_branch": {"model.verb_weight": 0.0},
+    "full_clip_blind_to_unseen": {"start.clip": "runs/clip_rf_uc/clip.safetensors"},
 }
 """What each changes of the recipe. without_clip: no CLIP memory, classifiers that learn from random rows. The CLIP of
 the last one has never met the unseen combinations; that of the others has, in pictures with captions, as real CLIP."""
@@ -50,42 +47,26 @@ COLUMNS = ("full", "unseen", "seen", "rare", "non-rare")
 
 def run(arm: str, seed: int, split: str, fraction: int, steps: int, folder: Path) -> None:
     """One arm, trained and measured."""
-    settings = [f"seed={seed}", f"data.split={split}", f"data.fraction={fraction}", f"schedule.steps={steps}"]
+    settings = {"seed": seed, "data.split": split, "data.fraction": fraction, "schedule.steps": steps}
     out = folder / f"{arm}-{split}-{fraction}-{steps}-{seed}"
-    train(RECIPE, out, 1, [*settings, *ARMS[arm]])
+    made = train_model(read_recipe(RECIPE, **settings, **ARMS[arm]), out)
     append(
         NAME,
         {
             "benchmark": NAME, "arm": arm, "seed": seed, "split": split, "fraction": fraction, "steps": steps,
-            "pictures": steps * 16, "set": "drawn test", "metric": "hico", "mAP": _measured(out, split),
+            "pictures": steps * 16, "set": "drawn test", "metric": "hico", "mAP": _measured(made, split),
             "curve": _curve(out, split), "threads": torch.get_num_threads(), **provenance("torch"),
         },
     )  # fmt: skip
 
 
-def _measured(out: Path, split: str) -> dict[str, float]:
+def _measured(path: Path, split: str) -> dict[str, float]:
     """Percent by column of the table, on the whole test set."""
-    model = load_model_file(out / "model.safetensors")
-    splits = bundled_splits(model.vocabulary)
-    fixed = fixed_set("test")
-    world = DrawnWorld(fixed.world)
-    size_hw = fixed.world.height_px, fixed.world.width_px
-    chosen = tuple(splits[name] for name in dict.fromkeys(("rare", split)) if name in splits)
-    config = EvaluateConfig(metric="hico", splits=chosen)
-    found, _ = evaluate_pictures(
-        module_detector(model.build(), model.vocabulary, config.postprocess),
-        model.vocabulary,
-        fixed.annotations(),
-        MemoryPictures(size_hw, lambda index: world.picture(index).rgb, fixed.count),
-        config,
-    )
-    numbers: dict[str, float] = {}
-    for summary in found.summaries.values():
-        for name, value in summary.items():
-            column = name.removeprefix("mAP").strip().removesuffix("-obj") or "full"
-            if column in COLUMNS:
-                numbers[column] = round(100 * value, 2)
-    return numbers
+    model = load_model_file(path)
+    numbers = drawn_map(model.build(), model.vocabulary, chosen="test")
+    sides = {"unseen": split, "seen": split, "rare": "rare", "non-rare": "rare"}
+    parts = {side: numbers.get(f"{name}/mAP {side}") for side, name in sides.items()}
+    return {"full": numbers["mAP"], **{side: round(100 * one, 2) for side, one in parts.items() if one is not None}}
 
 
 def _curve(out: Path, split: str) -> list[dict[str, float]]:

@@ -7,18 +7,19 @@ for result in Engine.load("model.safetensors").stream("clip.mp4"):
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hoiclip_engine.engine import Engine, EngineConfig
+    from hoiclip_engine.train import train_model
 
-__all__ = ["Engine", "EngineConfig"]
+__all__ = ["Engine", "EngineConfig", "train_model"]
+_HOMES = {"Engine": "engine", "EngineConfig": "engine", "train_model": "train"}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the engine when it is asked for: `hoiclip_engine.track` alone needs neither av nor a backend."""
-    if name in __all__:
-        from hoiclip_engine import engine
-
-        return getattr(engine, name)
+    """Imports what is asked for: `hoiclip_engine.track` alone needs neither av nor a backend, running no training."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

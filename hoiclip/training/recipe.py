@@ -113,6 +113,8 @@ class Recipe:
         return asdict(self)
 
 
+BUNDLED = Path(__file__).resolve().parents[1] / "recipes"
+
 _SECTIONS: dict[str, type[Any]] = {
     "schedule": Schedule,
     "data": DataRecipe,
@@ -127,12 +129,13 @@ T = TypeVar("T")
 def read_recipe(path: Path, **overrides: Any) -> Recipe:
     """A recipe file, with top-level or "section.field" values replaced.
 
-    A recipe may say `extends = "other.toml"` (beside it): then it holds only what differs.
+    A recipe may say `extends = "other.toml"`: then it holds only what differs. A name without a folder that is
+    no file is looked up among the bundled recipes, that of `path` too.
 
     Raises:
         UsageError: no such file, no TOML, an unknown name, or a value that makes no sense.
     """
-    data = _read(path)
+    data = _read(_or_bundled(path, str(path)))
     for key, value in overrides.items():
         section, _, name = key.rpartition(".")
         (data.setdefault(section, {}) if section else data)[name] = value
@@ -140,11 +143,18 @@ def read_recipe(path: Path, **overrides: Any) -> Recipe:
     return recipe_from_dict(data, str(path))
 
 
+def _or_bundled(path: Path, name: str) -> Path:
+    """A mere name that is no file here may be that of a bundled recipe."""
+    bundled = BUNDLED / name
+    return bundled if Path(name).name == name and not path.exists() and bundled.is_file() else path
+
+
 def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"there is no recipe {path}: {error.strerror}") from error
+        names = ", ".join(sorted(one.name for one in BUNDLED.glob("*.toml")))
+        raise UsageError(f"there is no recipe {path} ({error.strerror}); bundled are {names}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no recipe in TOML: {error}") from error
     base = data.pop("extends", None)
@@ -152,7 +162,7 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
         return data
     if depth > 3 or not isinstance(base, str):
         raise UsageError(f"{path} extends {base!r}, expected the name of a recipe file that does not lead back here")
-    whole = _read(path.parent / base, depth + 1)
+    whole = _read(_or_bundled(path.parent / base, base), depth + 1)
     for key, value in data.items():
         whole[key] = {**whole[key], **value} if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
     return whole

@@ -1,8 +1,10 @@
-"""The whole road of an own data set: draw it, train a CLIP, train HOICLIP on its JSON, run the model on a clip."""
+"""The guide to training, word by word, and runs that cannot start."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +19,17 @@ RECIPES = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
 TINY = ["optimizer.batch_size=4", "schedule.steps=2", "schedule.warmup_steps=1", "optimizer.precision=fp32"]
 
 
-def settings(*values: str) -> list[str]:
-    return [word for value in (*TINY, *values) for word in ("--set", value)]
+OPTIMIZER = '[optimizer]\nbatch_size = 4\nprecision = "fp32"\n'
+
+
+def settings() -> list[str]:
+    return [word for value in TINY for word in ("--set", value)]
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced code of the guide."""
+    text = (RECIPES.parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +40,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
-def test_from_an_own_data_set_to_pairs_in_a_video(folder: Path, cli: Cli) -> None:
-    data, clip, run = folder / "data", folder / "clip", folder / "run"
-    assert cli("data", "draw", "--out", data, "--images", 6).code == 0
-    said = cli("train", RECIPES / "drawn_clip.toml", "--out", clip, "--workers", 0, *settings())
-    assert said.code == 0, said.err
-    own = (
-        "data.kind=pictures",
-        f"data.annotations={data / 'annotations.json'}",
-        f"data.images={data / 'images'}",
-        f"start.clip={clip / 'clip.safetensors'}",
-    )
-    said = cli("train", RECIPES / "drawn.toml", "--out", run, "--workers", 0, *settings(*own))
-    assert said.code == 0, said.err
-    written = (run / "recipe.json").read_bytes()
-    other = cli("train", RECIPES / "drawn.toml", "--out", run, "--workers", 0, *settings(*own, "seed=5"))
-    assert other.is_one_error(2)
-    assert (run / "recipe.json").read_bytes() == written
-    model = load_model_file(run / "model.safetensors")
-    assert model.provenance["kind"] == "trained"
-    assert model.provenance["recipe"]["data"]["annotations"] == str(data / "annotations.json")
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+def test_the_guide_leads_from_pictures_to_pairs_in_a_video(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block of docs/training.md as it stands, only smaller."""
+    monkeypatch.chdir(folder)
+    write_clip(folder / "clip.mp4", [0, 40, 80])
+    (recipe,) = blocks("toml")
+    (folder / "mine.toml").write_text(recipe.replace("steps = 3000", "steps = 2\nwarmup_steps = 1") + OPTIMIZER)
+    for command in "".join(blocks("sh")).splitlines():
+        program, *words = shlex.split(command.replace("--images 200", "--images 6"))
+        assert program == "hoiclip"
+        if words[0] == "train":
+            words += ["--workers", "0", *(settings() if "mine" not in words[1] else ())]
+        if words[0] in ("eval", "run"):
+            words += ["--backend", "torch"]
+        said = cli(*words)
+        assert said.code == 0, (command, said.err)
+    (script,) = blocks("python")
+    exec(script.replace('"schedule.steps": 3000', '"schedule.steps": 2'), {})
+    trained = [load_model_file(folder / "runs" / name / "model.safetensors") for name in ("mine", "python")]
+    assert [model.provenance["kind"] for model in trained] == ["trained"] * 2
+    assert [model.provenance["recipe"]["seed"] for model in trained] == [1, 7]
+    log = [json.loads(line) for line in (folder / "runs/mine/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if line["kind"] == "train"] == [1, 2]
-    video = write_clip(folder / "clip.mp4", [0, 40, 80])
-    pairs = folder / "pairs.jsonl"
-    assert cli("run", video, "--model", model.path, "--backend", "torch", "--jsonl", pairs).code == 0
-    header = json.loads(pairs.read_text().splitlines()[0])
-    assert header["vocabulary"]["name"] == "drawn"
+    assert json.loads(Path("pairs.jsonl").read_text().splitlines()[0])["vocabulary"]["name"] == "drawn"
+    assert Path("report/index.html").stat().st_size > 1000
+    # A folder that holds another recipe's run keeps what it has.
+    written = Path("runs/mine/recipe.json").read_bytes()
+    assert cli("train", "mine.toml", "--out", "runs/mine", "--workers", 0, "--set", "seed=5").is_one_error(2)
+    assert Path("runs/mine/recipe.json").read_bytes() == written
 
 
 @pytest.mark.parametrize(

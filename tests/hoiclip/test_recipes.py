@@ -60,6 +60,18 @@ def test_a_wrong_recipe_is_one_error(text: str, said: str, tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_a_bundled_recipe_is_found_by_its_name_and_own_files_come_first(tmp_path: Path) -> None:
+    assert read_recipe(Path("drawn.toml")) == read_recipe(FOLDER / "drawn.toml")
+    own = tmp_path / "mine.toml"
+    own.write_text('extends = "drawn.toml"\n[schedule]\nsteps = 700\n')
+    assert read_recipe(own).schedule.steps == 700
+    assert read_recipe(own).model == read_recipe(FOLDER / "drawn.toml").model
+    (tmp_path / "drawn.toml").write_text('extends = "drawn_clip.toml"\nseed = 77\n')
+    assert read_recipe(own).seed == 77
+    with pytest.raises(UsageError, match=r"bundled are drawn\.toml"):
+        read_recipe(tmp_path / "elsewhere" / "drawn.toml")
+
+
 def test_a_missing_recipe_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no recipe"):
         read_recipe(tmp_path / "none.toml")

@@ -1,154 +1,29 @@
-"""hoiclip train: a recipe into a folder with a model, a log, curves and evaluations."""
+"""hoiclip train: a recipe and what is set beside it to a training run."""
 
 from __future__ import annotations
 
-import copy
-import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from hoiclip import __version__
-from hoiclip.checkpoint.model_file import save_model_file
-from hoiclip.data.drawn.captions import pair_crops
-from hoiclip.data.drawn.fixed_sets import fixed_set
-from hoiclip.data.drawn.world import DrawnWorld
 from hoiclip.errors import UsageError
-from hoiclip.evaluation.splits import bundled_splits
-from hoiclip.model import HOICLIP
-from hoiclip.training.assemble import clip_task, hoi_samples, hoi_task, vocabulary_of
-from hoiclip.training.drawn_samples import DrawnClipSamples
-from hoiclip.training.hoi_task import HoiTask
-from hoiclip.training.log import draw_curves, read_log
-from hoiclip.training.loop import Surroundings, Trainer
-from hoiclip.training.recipe import Recipe, read_recipe
-from hoiclip.training.small_clip import SmallClip
-from hoiclip.training.start_weights import save_clip
-from hoiclip.vocabulary import Vocabulary
+from hoiclip.training.recipe import read_recipe
 from hoiclip_engine.commands.console import messages, progress
-from hoiclip_engine.evaluate import EvaluateConfig, MemoryPictures, evaluate_pictures, module_detector
-
-QUICK_PICTURES = 200
-"""Validation pictures of the evaluations on the way."""
-CLIP_PICTURES = 256
-DRAWN_NOTICE = "this model knows drawn scenes only; what it says of photographs means nothing"
+from hoiclip_engine.train import train_model
 
 
 def train(recipe_file: Path, folder: Path, workers: int, settings: list[str]) -> int:
     """Trains, or goes on where the folder's run was interrupted."""
     recipe = read_recipe(recipe_file, **dict(_setting(text) for text in settings))
-    folder.mkdir(parents=True, exist_ok=True)
-    here = Surroundings.of_this_process(folder, workers)
-    vocabulary = vocabulary_of(recipe)
     with progress() as bar:
         task = bar.add_task("steps", total=recipe.schedule.steps, rate="")
 
         def tell(step: int, numbers: Mapping[str, float]) -> None:
             bar.update(task, completed=step, rate=" ".join(f"{k} {numbers[k]:.2f}" for k in list(numbers)[:3]))
 
-        run = _train_clip if recipe.task == "clip" else _train_hoi
-        run(recipe, vocabulary, here, tell)
-    if here.rank == 0:
-        # Only now: a folder that holds another recipe's run has refused by here, and keeps what it has.
-        (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")
-        names = {"train/total": "loss", "evaluation/mAP": "mAP", "evaluation/top1": "top-1", "train/things": "patches"}
-        messages.print(f"Curves: {draw_curves(folder, names)}")
+        made = train_model(recipe, folder, workers=workers, progress=tell)
+    messages.print(f"Wrote {made}, with its log and curves beside it")
     return 0
-
-
-def _train_clip(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, tell: Any) -> None:
-    task, samples = clip_task(recipe, vocabulary)
-
-    def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:
-        clip = _with(task.kept, tensors)
-        return clip_retrieval(clip, recipe, vocabulary)
-
-    trainer = Trainer(recipe, task, samples, here, evaluate=evaluate, progress=tell)
-    clip = _with(task.kept, trainer.train())
-    if here.rank == 0:
-        rows = {name: clip.rows(texts) for name, texts in vocabulary.prompts_by_rows.items()}
-        path = here.folder / "clip.safetensors"
-        save_clip(path, clip.image.state_dict(), rows, {"recipe": recipe.to_dict(), "log": _last(here.folder)})
-        messages.print(f"Wrote {path}")
-
-
-def clip_retrieval(clip: SmallClip, recipe: Recipe, vocabulary: Vocabulary) -> dict[str, float]:
-    """How often a pair's own text is the nearest, or among the five nearest, of all HOI prompts."""
-    fixed = fixed_set("validation")
-    world = DrawnWorld(fixed.world)
-    cutter = DrawnClipSamples(fixed.world, recipe.model)
-    images, own = [], []
-    for number in range(CLIP_PICTURES):
-        picture = world.picture(number)
-        for crop in pair_crops(picture.annotation, np.random.default_rng(number)):
-            if len(crop.hois) == 1:
-                images.append(cutter.sample(picture.rgb, picture.annotation, crop, frozenset(crop.hois)).image)
-                own.append(crop.hois[0])
-    rows = clip.rows(vocabulary.hoi_prompts)
-    stacked, labels = torch.stack(images), torch.tensor(own)
-    return {
-        "top1": round(100 * clip.found_among(stacked, labels, rows, 1), 2),
-        "top5": round(100 * clip.found_among(stacked, labels, rows, 5), 2),
-    }
-
-
-def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, tell: Any) -> None:
-    task = hoi_task(recipe, vocabulary)
-
-    def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:
-        last = step == recipe.schedule.steps
-        return drawn_map(HoiTask.finished(task.kept, tensors), vocabulary, None if last else QUICK_PICTURES)
-
-    on_the_way = evaluate if recipe.data.kind == "drawn" else None
-    trainer = Trainer(recipe, task, hoi_samples(recipe, vocabulary), here, evaluate=on_the_way, progress=tell)
-    model = HoiTask.finished(task.kept, trainer.train())
-    if here.rank == 0:
-        path = here.folder / "model.safetensors"
-        state = {key: value.half() if recipe.half_file else value for key, value in model.state_dict().items()}
-        save_model_file(path, state, recipe.model, vocabulary, _provenance(recipe, here.folder))
-        messages.print(f"Wrote {path}")
-
-
-def drawn_map(model: HOICLIP, vocabulary: Vocabulary, pictures: int | None) -> dict[str, float]:
-    """HICO-rule mAP on drawn validation scenes, in percent, over all HOIs and over the split's sides."""
-    fixed = fixed_set("validation")
-    count = fixed.count if pictures is None else min(pictures, fixed.count)
-    world = DrawnWorld(fixed.world)
-    config = EvaluateConfig(metric="hico", splits=tuple(bundled_splits(vocabulary).values()))
-    drawn = MemoryPictures((fixed.world.height_px, fixed.world.width_px), lambda index: world.picture(index).rgb, count)
-    annotations = [world.annotation(index) for index in range(count)]
-    found, _ = evaluate_pictures(
-        module_detector(model, vocabulary, config.postprocess), vocabulary, annotations, drawn, config
-    )
-    numbers = {f"{split}/{key}": value for split, summary in found.summaries.items() for key, value in summary.items()}
-    first = next(iter(found.summaries.values()))
-    return {"mAP": round(100 * first["mAP"], 2), **{key: round(float(value), 4) for key, value in numbers.items()}}
-
-
-def _with(clip: SmallClip, tensors: Mapping[str, Tensor]) -> SmallClip:
-    """A copy that holds averaged tensors, in evaluation mode on the CPU."""
-    made = copy.deepcopy(clip).cpu()
-    made.load_state_dict(tensors)
-    return made.eval()
-
-
-def _provenance(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    notice = {"notice": DRAWN_NOTICE} if recipe.data.kind == "drawn" else {}
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {
-        "kind": "trained", **notice, "made": made, "hoiclip": __version__,
-        "recipe": recipe.to_dict(), "evaluation": _last(folder),
-    }  # fmt: skip
-
-
-def _last(folder: Path) -> dict[str, Any]:
-    """The last evaluation in the log."""
-    return next((line for line in reversed(read_log(folder)) if line["kind"] == "evaluation"), {})
 
 
 def _setting(text: str) -> tuple[str, Any]:
