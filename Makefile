@@ -32,8 +32,8 @@ test-slow: $(READY)
 
 # The bundled model from scratch: hours on two cores. Give the same command again after an interrupt.
 model: $(READY)
-	$(BIN)/hoiclip train hoiclip/recipes/drawn_clip.toml --out runs/clip
-	$(BIN)/hoiclip train hoiclip/recipes/drawn.toml --out runs/drawn
+	$(BIN)/hoiclip train drawn_clip.toml --out runs/clip
+	$(BIN)/hoiclip train drawn.toml --out runs/drawn
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

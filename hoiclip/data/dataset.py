@@ -10,12 +10,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig, augment, resize
@@ -74,44 +72,6 @@ class Batch:
         )
 
 
-class HoiDataset(Dataset[Sample]):
-    """Samples of annotations whose pictures lie in one folder. Safe to use from several loader workers."""
-
-    def __init__(
-        self,
-        annotations: Sequence[ImageAnnotation],
-        images_dir: Path,
-        vocabulary: Vocabulary,
-        config: SampleConfig,
-        seed: int = 0,
-    ) -> None:
-        self.annotations = annotations
-        self.images_dir = images_dir
-        self.vocabulary = vocabulary
-        self.config = config
-        self.seed = seed
-        # Shared memory, because persistent workers keep a copy of this object from the first epoch on.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def __len__(self) -> int:
-        return len(self.annotations)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Other variants of the pictures from now on; call it before the loader is iterated."""
-        self._epoch.fill_(epoch)
-
-    def __getitem__(self, index: int) -> Sample:
-        """
-        Raises:
-            DataError: the picture is missing or cannot be decoded.
-        """
-        if get_worker_info() is not None:
-            cv2.setNumThreads(0)  # a forked copy of OpenCV's thread pool has no threads and would wait for them
-        one = self.annotations[index]
-        rng = np.random.default_rng((self.seed, int(self._epoch), index))
-        return make_sample(read_picture(self.images_dir / one.file_name), one, self.vocabulary, self.config, rng)
-
-
 def read_picture(path: Path) -> Image.Image:
     """RGB, as stored: data sets annotate pictures without looking at their orientation tag.
 
@@ -158,7 +118,7 @@ def make_targets(one: ImageAnnotation, vocabulary: Vocabulary, max_pairs: int = 
     Args:
         one: with width and height.
     """
-    hois = _hois_of_pairs(one, vocabulary)
+    hois = hois_of_pairs(one, vocabulary)
     pairs = list(hois)[:max_pairs]
     hoi_labels = torch.zeros(len(pairs), len(vocabulary.hois))
     for row, pair in enumerate(pairs):
@@ -175,7 +135,7 @@ def make_targets(one: ImageAnnotation, vocabulary: Vocabulary, max_pairs: int = 
     )
 
 
-def _hois_of_pairs(one: ImageAnnotation, vocabulary: Vocabulary) -> dict[tuple[int, int], list[int]]:
+def hois_of_pairs(one: ImageAnnotation, vocabulary: Vocabulary) -> dict[tuple[int, int], list[int]]:
     """HOI indices by human row and object row, in order of first appearance."""
     hoi_of = {hoi: index for index, hoi in enumerate(vocabulary.hois)}
     pairs: dict[tuple[int, int], list[int]] = {}
@@ -221,7 +181,7 @@ def drop_unseen(
     unseen_hois = frozenset(unseen)
     kept = []
     for one in annotations:
-        dropped = {p for p, hois in _hois_of_pairs(one, vocabulary).items() if not unseen_hois.isdisjoint(hois)}
+        dropped = {p for p, hois in hois_of_pairs(one, vocabulary).items() if not unseen_hois.isdisjoint(hois)}
         stays = [tuple(pair) not in dropped for pair in one.interactions[:, :2].tolist()]
         if any(stays) or not len(one.interactions):
             kept.append(replace(one, interactions=one.interactions[stays]))

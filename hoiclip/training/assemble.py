@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from hoiclip.checkpoint.official import detr_start
+from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig
-from hoiclip.data.dataset import SampleConfig, drop_unseen, fraction
-from hoiclip.data.drawn.captions import TEMPLATES, annotated_hois
+from hoiclip.data.dataset import SampleConfig, drop_unseen, fraction, read_picture
+from hoiclip.data.drawn.captions import TEMPLATES
 from hoiclip.data.drawn.splits import SplitName, split_named
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
 from hoiclip.data.hoia import read_hoia
-from hoiclip.data.pictures import CLIP_TABLE, clip_crop, normalised
 from hoiclip.errors import UsageError
 from hoiclip.evaluation.splits import bundled_splits
 from hoiclip.model import HOICLIP
@@ -39,10 +37,11 @@ from hoiclip.training.start_weights import (
     start_from_scratch,
     verb_rows,
 )
+from hoiclip.training.verb_cuts import enough_of_each, verb_cuts
 from hoiclip.vocabulary import Vocabulary, load_vocabulary
 
 VERB_ROW_PICTURES = 3000
-"""Training pictures whose pairs make the verb rows."""
+"""Drawn scenes whose pairs make the verb rows."""
 
 
 def vocabulary_of(recipe: Recipe) -> Vocabulary:
@@ -91,18 +90,15 @@ def hoi_samples(recipe: Recipe, vocabulary: Vocabulary) -> Samples[Any]:
     model, data = recipe.model, recipe.data
     if data.kind == "drawn":
         return DrawnSamples(world_of(recipe), model)
-    annotations = drop_unseen(
-        read_hoia(Path(data.annotations), vocabulary), unseen_hois(recipe, vocabulary), vocabulary
-    )
     config = SampleConfig(
         short_side_px=model.short_side_px,
         max_side_px=model.max_side_px,
         clip_side_px=model.clip_image_px,
         max_pairs=model.queries,
-        augment=AugmentConfig(),
+        augment=AugmentConfig.for_size(model.short_side_px, model.max_side_px),
     )
-    part = fraction(annotations, data.fraction, recipe.seed)
-    return PictureSamples(part, Path(data.images), vocabulary, config, recipe.seed)
+    annotations = training_annotations(recipe, vocabulary)
+    return PictureSamples(annotations, Path(data.images), vocabulary, config, recipe.seed)
 
 
 def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
@@ -120,8 +116,9 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
     if start.clip:
         load_clip(model, Path(start.clip), vocabulary)
     start_classifiers(model, vocabulary, text_rows=bool(start.clip) and start.text_rows, bias=start.classifier_bias)
-    if start.verb_rows and start.clip and recipe.data.kind == "drawn":
-        rows = verb_rows(model.clip.eval(), _drawn_pairs(recipe), vocabulary, model.verb_rows)
+    if start.verb_rows and start.clip:
+        cuts = verb_cuts(_annotated(recipe, vocabulary), vocabulary, recipe.model.clip_image_px)
+        rows = verb_rows(model.clip.eval(), cuts, vocabulary, model.verb_rows)
         with torch.no_grad():
             model.heads.verb_classifier.weight.copy_(rows)
     freeze(model, clip=start.freeze_clip, backbone_start=start.freeze_backbone_start)
@@ -148,23 +145,20 @@ def clip_task(recipe: Recipe, vocabulary: Vocabulary) -> tuple[ClipTask, Samples
     return ClipTask(clip, prompts, recipe), DrawnClipSamples(world_of(recipe), recipe.model)
 
 
-def _drawn_pairs(recipe: Recipe) -> Iterator[tuple[Tensor, Tensor, Sequence[int], int]]:
-    """Pairs of the training scenes as verb_rows takes them."""
-    world, side = DrawnWorld(world_of(recipe)), recipe.model.clip_image_px
-    for number in range(VERB_ROW_PICTURES):
-        picture = world.picture(number)
-        one = picture.annotation
-        for (human, thing, _), hoi in zip(one.interactions.tolist(), annotated_hois(one), strict=True):
-            both = one.boxes_xyxy[[human, thing]]
-            union = (*both[:, :2].min(0), *both[:, 2:].max(0))
-            crops = [_crop(picture.rgb, box, side) for box in (union, one.boxes_xyxy[thing])]
-            if crops[0] is not None and crops[1] is not None:
-                yield crops[0], crops[1], [hoi], int(one.labels[thing])
+def training_annotations(recipe: Recipe, vocabulary: Vocabulary) -> list[ImageAnnotation]:
+    """What training may know of annotated pictures: without what the split hides, and only the recipe's part."""
+    data = recipe.data
+    seen = drop_unseen(read_hoia(Path(data.annotations), vocabulary), unseen_hois(recipe, vocabulary), vocabulary)
+    return fraction(seen, data.fraction, recipe.seed)
 
 
-def _crop(rgb: np.ndarray[Any, np.dtype[np.uint8]], box: Sequence[float], side: int) -> Tensor | None:
-    left, top, right, bottom = (round(float(v)) for v in box)
-    cut = rgb[max(0, top) : bottom, max(0, left) : right]
-    if min(cut.shape[:2]) < 2:
-        return None
-    return torch.from_numpy(normalised(np.asarray(clip_crop(Image.fromarray(cut), side)), CLIP_TABLE))
+def _annotated(recipe: Recipe, vocabulary: Vocabulary) -> Iterator[tuple[Image.Image, ImageAnnotation]]:
+    """Training pictures, enough for verb rows."""
+    if recipe.data.kind == "drawn":
+        world = DrawnWorld(world_of(recipe))
+        for number in range(VERB_ROW_PICTURES):
+            drawn = world.picture(number)
+            yield Image.fromarray(drawn.rgb), drawn.annotation
+    else:
+        for one in enough_of_each(training_annotations(recipe, vocabulary), vocabulary):
+            yield read_picture(Path(recipe.data.images) / one.file_name), one

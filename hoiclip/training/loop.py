@@ -76,9 +76,10 @@ class Trainer:
         self.recipe, self.here = recipe, surroundings
         self._evaluate, self._progress = evaluate, progress
         self._samples, self._task = samples, task
-        # Convolutions are a tenth faster with channels last, on the CPU too.
         self._module: nn.Module = cast(nn.Module, task).to(surroundings.device)
-        self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if channels_last_is_safe(self._module):
+            # Convolutions are a tenth faster with channels last, on the CPU too.
+            self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         seed_everything(recipe.seed + surroundings.rank)
         self._parallel: nn.Module = self._module
         if surroundings.ranks > 1:
@@ -197,3 +198,15 @@ class Trainer:
         self._running.tensors = {key: value.to(self.here.device) for key, value in state["running"].items()}
         self._running.updates = state["running_updates"]
         self.step = state["step"]
+
+
+def channels_last_is_safe(module: nn.Module) -> bool:
+    """Whether no 1x1 convolution with a stride has fewer than 16 inputs.
+
+    With channels last oneDNN writes the weight gradients of these beyond the end of its buffer and corrupts the heap
+    (github.com/uxlfoundation/oneDNN/issues/6035). Only very small models have such.
+    """
+    return not any(
+        isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.stride != (1, 1) and part.in_channels < 16
+        for part in module.modules()
+    )

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig
 from hoiclip.data.dataset import (
-    HoiDataset,
     Sample,
     SampleConfig,
     collate,
@@ -28,6 +26,7 @@ from hoiclip.data.dataset import (
 from hoiclip.data.rows import image_annotation
 from hoiclip.errors import DataError
 from hoiclip.targets import Targets
+from hoiclip.training.picture_samples import PictureSamples
 from hoiclip.vocabulary import load_vocabulary
 from hoiclip_engine.preprocess import PreprocessConfig, preprocess
 from tests.hoiclip.making_data import FRUIT, fruit, save_noise
@@ -36,11 +35,11 @@ PLAIN = SampleConfig(short_side_px=40, max_side_px=64, clip_side_px=32)
 AUGMENTED = replace(PLAIN, augment=AugmentConfig.for_size(40, 64))
 
 
-def dataset(folder: Path, config: SampleConfig, count: int = 4, seed: int = 0) -> HoiDataset:
+def dataset(folder: Path, config: SampleConfig, count: int = 4, seed: int = 0) -> PictureSamples:
     annotations = [fruit(f"{i}.png", 64 + 8 * i, 48) for i in range(count)]
     for i, one in enumerate(annotations):
         save_noise(folder / one.file_name, one.width_px, one.height_px, seed=i)
-    return HoiDataset(annotations, folder, FRUIT, config, seed)
+    return PictureSamples(annotations, folder, FRUIT, config, seed)
 
 
 def equal(a: Sample, b: Sample) -> bool:
@@ -52,7 +51,8 @@ def equal_targets(a: Sample, b: Sample) -> bool:
 
 
 def test_without_augmentation_a_sample_is_what_the_engine_sees(tmp_path: Path) -> None:
-    sample = dataset(tmp_path, PLAIN)[1]
+    save_noise(tmp_path / "1.png", 72, 48)
+    sample = make_sample(read_picture(tmp_path / "1.png"), fruit(), FRUIT, PLAIN, np.random.default_rng(0))
     rgb = np.asarray(Image.open(tmp_path / "1.png"))
     seen = preprocess(rgb, PreprocessConfig(short_side_px=40, max_side_px=64, clip_side_px=32))
     assert torch.equal(sample.detector_chw, torch.from_numpy(seen.detector_bchw[0]))
@@ -102,26 +102,24 @@ def test_boxes_and_pairs_beyond_the_slots_are_left_out() -> None:
     assert len(make_sample(picture, crowd, FRUIT, PLAIN, rng).targets) == 64
 
 
-def test_a_sample_depends_on_seed_epoch_and_index_alone(tmp_path: Path) -> None:
+def test_each_epoch_shows_every_picture_once_in_another_order(tmp_path: Path) -> None:
+    data = dataset(tmp_path, PLAIN)
+    widths = [[data[4 * epoch + place].detector_chw.shape[2] for place in range(4)] for epoch in range(6)]
+    assert all(sorted(one) == sorted(widths[0]) for one in widths)
+    assert len({tuple(one) for one in widths}) > 1
+
+
+def test_a_sample_depends_on_seed_and_number_alone(tmp_path: Path) -> None:
     data = dataset(tmp_path, AUGMENTED)
-    first = [data[i] for i in range(4)]
+    first = [data[i] for i in range(8)]
     assert equal(data[2], first[2])  # whatever was drawn before
-    data.set_epoch(1)
-    assert not equal(data[2], first[2])
-    data.set_epoch(0)
-    assert equal(data[2], first[2])
-    assert not equal(dataset(tmp_path, AUGMENTED, seed=1)[2], first[2])
+    assert not any(equal(first[2], later) for later in first[4:])  # augmented anew in the second epoch
+    assert not all(equal(dataset(tmp_path, AUGMENTED, seed=1)[i], first[i]) for i in range(4))
 
 
-def test_workers_see_the_same_and_follow_the_epoch(tmp_path: Path) -> None:
-    data = dataset(tmp_path, AUGMENTED)
-    loader = DataLoader(data, batch_size=2, collate_fn=collate, num_workers=1, persistent_workers=True)
-    for epoch in (0, 1):
-        data.set_epoch(epoch)
-        for batch, (a, b) in zip(loader, ((0, 1), (2, 3)), strict=True):
-            alone = collate([data[a], data[b]])
-            assert torch.equal(batch.images, alone.images)
-            assert torch.equal(batch.clip_images, alone.clip_images)
+def test_nothing_to_learn_from_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found none"):
+        dataset(tmp_path, PLAIN, count=0)
 
 
 @pytest.mark.parametrize(("multiple", "hw"), [(1, (40, 58)), (32, (64, 64))])

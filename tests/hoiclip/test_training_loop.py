@@ -18,7 +18,7 @@ import torch
 from hoiclip.errors import ModelError, UsageError
 from hoiclip.training.hoi_task import HoiTask
 from hoiclip.training.log import draw_curves, read_log
-from hoiclip.training.loop import Surroundings, Trainer, TrainingDiverged
+from hoiclip.training.loop import Surroundings, Trainer, TrainingDiverged, channels_last_is_safe
 from hoiclip.training.resume import FILE
 from tests.hoiclip.tiny_run import RECIPE, STEPS, NoiseSamples, run, task
 
@@ -124,3 +124,10 @@ def test_curves_are_drawn_from_the_log(tmp_path: Path) -> None:
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write(json.dumps({"step": 99, "kind": "train"})[:10])  # a line that a kill cut off
     assert last_step(tmp_path) == STEPS
+
+
+def test_channels_last_is_left_out_where_it_would_corrupt_the_heap() -> None:
+    convolution = torch.nn.Conv2d
+    assert channels_last_is_safe(torch.nn.Sequential(convolution(4, 8, 3, stride=2), convolution(4, 8, 1)))
+    assert channels_last_is_safe(convolution(16, 8, 1, stride=2))
+    assert not channels_last_is_safe(torch.nn.Sequential(convolution(12, 8, 1, stride=2)))

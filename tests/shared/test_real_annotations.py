@@ -12,10 +12,11 @@ from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig
 from hoiclip.data.check import check
 from hoiclip.data.coco import read_instances, read_pairs
-from hoiclip.data.dataset import HoiDataset, SampleConfig, collate
+from hoiclip.data.dataset import SampleConfig, collate
 from hoiclip.data.hico import read_hico_json
 from hoiclip.data.hoia import read_hoia, write_hoia
 from hoiclip.data.vcoco import read_vsrl
+from hoiclip.training.picture_samples import PictureSamples
 from hoiclip.vocabulary import load_vocabulary
 from tests.hoiclip.making_data import same
 
@@ -123,13 +124,13 @@ def test_thirty_photos_are_sound_and_become_batches(
     assert {problem.kind for problem in report.problems} == {"empty-image"}
 
     augmented = SampleConfig(short_side_px=96, max_side_px=160, augment=AugmentConfig.for_size(96, 160))
-    whole = HoiDataset(photos, folder, VCOCO, SampleConfig(short_side_px=96, max_side_px=160))
-    batch = collate([whole[i] for i in range(len(whole))], 32)
+    whole = PictureSamples(photos, folder, VCOCO, SampleConfig(short_side_px=96, max_side_px=160), seed=0)
+    batch = collate([whole[i] for i in range(len(photos))], 32)
     assert all(side % 32 == 0 for side in batch.images.shape[2:])
     labels = sum(int(one.hoi_labels.sum()) for one in batch.targets)
     assert labels == 85
-    varied = HoiDataset(photos, folder, VCOCO, augmented)
-    boxes = [varied[i].targets.human_boxes_cxcywh for i in range(len(varied))]
+    varied = PictureSamples(photos, folder, VCOCO, augmented, seed=0)
+    boxes = [varied[i].targets.human_boxes_cxcywh for i in range(len(photos))]
     assert sum(map(len, boxes)) > 20
     for one in boxes:
         assert bool(((one >= 0) & (one <= 1)).all())

@@ -1,0 +1,118 @@
+"""Real photos through the real loop: a run on the 30 V-COCO photos, what it learns, and what evaluation says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hoiclip
+from hoiclip.data.annotations import ImageAnnotation
+from hoiclip.data.coco import read_pairs
+from hoiclip.data.hoia import write_hoia
+from hoiclip.evaluation import evaluate
+from hoiclip.evaluation.predictions import PredictedPairs
+from hoiclip.model import HOICLIP
+from hoiclip.training.log import read_log
+from hoiclip.training.recipe import AidsRecipe, Recipe, StartRecipe, read_recipe
+from hoiclip.training.schedule import Schedule
+from hoiclip.vocabulary import load_vocabulary
+from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures, module_detector
+from hoiclip_engine.train import train_model
+from tests.hoiclip.test_recipes import FOLDER
+from tests.hoiclip.test_training_model import SMALL
+
+VCOCO = load_vocabulary("vcoco")
+STEPS = 60
+SIZES = replace(
+    SMALL, num_object_classes=81, num_verbs=29, num_hois=263, short_side_px=96, max_side_px=160, queries=8, hidden=32
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    recipe: Recipe
+    path: Path
+    annotations: list[ImageAnnotation]
+    images: Path
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The V-COCO recipe with all of its augmentation, for a model that fits a test."""
+    folder = tmp_path_factory.mktemp("vcoco")
+    published, images = shared / "data" / "annotations", shared / "data" / "images" / "vcoco"
+    annotations = read_pairs(
+        published / "vcoco" / "mini30_dev_vcoco_pairs.json",
+        VCOCO,
+        published / "coco" / "mini30_dev_coco_instances.json",
+    )
+    write_hoia(folder / "photos.json", annotations, VCOCO)
+    official = read_recipe(FOLDER / "vcoco.toml")
+    recipe = replace(
+        official,
+        model=SIZES,
+        data=replace(official.data, annotations=str(folder / "photos.json"), images=str(images)),
+        optimizer=replace(official.optimizer, lr=2e-3, backbone_lr=2e-3, clip_norm=1.0, batch_size=6, dropout=0.0),
+        schedule=Schedule(kind="cosine", steps=STEPS, warmup_steps=5),
+        start=StartRecipe(freeze_clip=False, freeze_backbone_start=False, text_rows=False, verb_rows=False),
+        aids=AidsRecipe(batch_norm=True),
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums depend on how they are split
+    path = train_model(recipe, folder / "run", workers=0)
+    torch.set_num_threads(threads)
+    return Trained(recipe, path, annotations, images)
+
+
+def test_training_on_photos_learns(trained: Trained) -> None:
+    losses = {
+        name: np.array([line[name] for line in read_log(trained.path.parent) if line["kind"] == "train"])
+        for name in ("total", "loss_hoi_labels", "loss_obj_ce", "loss_sub_bbox", "loss_sub_giou")
+    }
+    assert len(losses["total"]) == STEPS
+    for name, values in losses.items():
+        assert np.isfinite(values).all(), name
+        assert values[-10:].mean() < 0.9 * values[:10].mean(), name
+
+
+def test_every_part_that_learns_has_moved(trained: Trained) -> None:
+    torch.manual_seed(trained.recipe.seed)
+    fresh, model = HOICLIP(SIZES).state_dict(), hoiclip.load_model(trained.path)
+    moved = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, fresh[name])}
+    assert {"backbone", "encoder", "instance_decoder", "interaction_decoder", "heads"} <= moved
+
+
+@pytest.mark.parametrize("metric", ["vcoco", "vcoco-official"])
+def test_evaluation_on_photos_gives_numbers(metric: str, trained: Trained) -> None:
+    config = EvaluateConfig(metric=metric)  # type: ignore[arg-type]
+    detect = module_detector(hoiclip.load_model(trained.path), VCOCO, config.postprocess)
+    pictures = FolderPictures(trained.images, trained.annotations)
+    found, predictions = evaluate_pictures(detect, VCOCO, trained.annotations, pictures, config)
+    assert len(predictions) == len(trained.annotations) == 30
+    numbers = [value for summary in found.summaries.values() for value in summary.values()]
+    assert numbers
+    assert all(0 <= value <= 1 for value in numbers)
+    assert sum(one.num_gt for one in found.classes) == sum(len(one.interactions) for one in trained.annotations)
+
+
+def test_the_truth_of_the_photos_is_a_perfect_prediction(trained: Trained) -> None:
+    perfect = [as_predicted(one) for one in trained.annotations]
+    found = evaluate("vcoco", perfect, trained.annotations, VCOCO)
+    assert [one.ap for one in found.classes if one.num_gt] == pytest.approx([1.0] * 19)  # verbs in these photos
+
+
+def as_predicted(one: ImageAnnotation) -> PredictedPairs:
+    human, thing, verb = one.interactions.T
+    count = len(verb)
+    return PredictedPairs(
+        human_boxes_xyxy=one.boxes_xyxy[human],
+        object_boxes_xyxy=one.boxes_xyxy[thing],
+        label=one.labels[thing],
+        category=verb,
+        score=np.linspace(0.9, 0.8, count),
+        query=np.arange(count),
+    )
