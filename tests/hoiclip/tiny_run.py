@@ -53,12 +53,13 @@ class NoiseSamples:
         return Sample(detector_chw=image, clip_chw=torch.randn(3, 32, 32, generator=generator), targets=targets)
 
 
-def task() -> HoiTask:
+def task(recipe: Recipe = RECIPE) -> HoiTask:
     torch.manual_seed(3)
     model = HOICLIP(SMALL)
     freeze(model, clip=True, backbone_start=False)
-    thaw_batch_norm(model.backbone)
-    return HoiTask(model, RECIPE)
+    if recipe.aids.batch_norm:
+        thaw_batch_norm(model.backbone)
+    return HoiTask(model, recipe)
 
 
 def run(folder: Path, samples: NoiseSamples | None = None) -> dict[str, torch.Tensor]:
