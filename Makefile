@@ -33,6 +33,7 @@ test-slow: $(READY)
 # The bundled model from scratch: hours on two cores. Give the same command again after an interrupt.
 model: $(READY)
 	$(BIN)/hoiclip train drawn_clip.toml --out runs/clip
+	$(BIN)/hoiclip train drawn_detector.toml --out runs/detector
 	$(BIN)/hoiclip train drawn.toml --out runs/drawn
 
 clean:

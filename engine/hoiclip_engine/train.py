@@ -29,6 +29,7 @@ from hoiclip.training.hoi_task import HoiTask
 from hoiclip.training.log import draw_curves, read_log
 from hoiclip.training.loop import Progress, Surroundings, Trainer
 from hoiclip.training.recipe import Recipe
+from hoiclip.training.resume import FILE as CHECKPOINT
 from hoiclip.training.small_clip import SmallClip
 from hoiclip.training.start_weights import save_clip
 from hoiclip.vocabulary import Vocabulary
@@ -108,7 +109,7 @@ def clip_retrieval(clip: SmallClip, recipe: Recipe, vocabulary: Vocabulary) -> d
 
 
 def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, progress: Progress) -> Path:
-    task = hoi_task(recipe, vocabulary)
+    task = hoi_task(recipe, vocabulary, resumed=(here.folder / CHECKPOINT).is_file())
 
     def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:
         last = step == recipe.schedule.steps

@@ -18,6 +18,7 @@ from hoiclip.data.drawn.splits import SplitName, split_named
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
 from hoiclip.data.hoia import read_hoia
+from hoiclip.data.rows import person_label
 from hoiclip.errors import UsageError
 from hoiclip.evaluation.splits import bundled_splits
 from hoiclip.model import HOICLIP
@@ -101,8 +102,12 @@ def hoi_samples(recipe: Recipe, vocabulary: Vocabulary) -> Samples[Any]:
     return PictureSamples(annotations, Path(data.images), vocabulary, config, recipe.seed)
 
 
-def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
-    """HOICLIP with its start weights, ready for the loop."""
+def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -> HoiTask:
+    """HOICLIP with its start weights, ready for the loop.
+
+    Args:
+        resumed: its weights come from a checkpoint, so verb rows need not be made: that takes minutes.
+    """
     seed_everything(recipe.seed)
     start = recipe.start
     model = HOICLIP(recipe.model)
@@ -116,7 +121,7 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
     if start.clip:
         load_clip(model, Path(start.clip), vocabulary)
     start_classifiers(model, vocabulary, text_rows=bool(start.clip) and start.text_rows, bias=start.classifier_bias)
-    if start.verb_rows and start.clip:
+    if start.verb_rows and start.clip and not resumed:
         cuts = verb_cuts(_annotated(recipe, vocabulary), vocabulary, recipe.model.clip_image_px)
         rows = verb_rows(model.clip.eval(), cuts, vocabulary, model.verb_rows)
         with torch.no_grad():
@@ -126,7 +131,7 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary) -> HoiTask:
         thaw_batch_norm(model.backbone)
     hidden = set(unseen_hois(recipe, vocabulary))
     seen = [k for k in range(len(vocabulary.hois)) if k not in hidden]
-    return HoiTask(model, recipe, seen if hidden else None)
+    return HoiTask(model, recipe, seen if hidden else None, person_label(vocabulary))
 
 
 def clip_texts(vocabulary: Vocabulary) -> list[str]:

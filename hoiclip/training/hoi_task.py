@@ -17,21 +17,20 @@ from hoiclip.training.recipe import Recipe
 from hoiclip.training.task import StepLosses, autocast_dtype
 from hoiclip.training.training_model import TrainingModel
 
-PERSON = 0
-"""Object class of humans in every vocabulary here."""
-
 
 class HoiTask(nn.Module):
     """The model has its start weights, thawed and frozen as the recipe says."""
 
-    def __init__(self, model: HOICLIP, recipe: Recipe, seen: Sequence[int] | None = None) -> None:
+    def __init__(self, model: HOICLIP, recipe: Recipe, seen: Sequence[int] | None = None, person: int = 0) -> None:
         """
         Args:
             seen: HOI classes that training may know of; None: all. The others get no gradient, neither as right nor as
                 wrong: their rows stay what CLIP's texts made them.
+            person: object class of humans.
         """
         super().__init__()
         self._seen = None if seen is None else torch.tensor(seen)
+        self._person = person
         aids = recipe.aids
         self.network = TrainingModel(model, query_groups=aids.query_groups, dense_heads=aids.dense_heads)
         set_dropout(self.network, recipe.optimizer.dropout)
@@ -67,7 +66,7 @@ class HoiTask(nn.Module):
         if dense is not None:
             config = self.kept.config
             rows, columns = (-(-side // config.stride_px) for side in batch.images.shape[-2:])
-            wanted = dense_targets(targets, (rows, columns), PERSON, config.num_object_classes)
+            wanted = dense_targets(targets, (rows, columns), self._person, config.num_object_classes)
             losses = dense_losses(dense, wanted)
             if not self._criterion.config.hoi:
                 del losses["dense_hois"]  # a detector, which hears of no HOI

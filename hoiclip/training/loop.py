@@ -59,6 +59,11 @@ class Surroundings:
         return Surroundings(folder=folder, device=device, workers=workers, rank=rank, ranks=ranks)
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and speaks: the first that torchrun started, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 class Trainer:
     """A run of one recipe. `train` goes on where the folder's checkpoint stands."""
 
@@ -130,6 +135,10 @@ class Trainer:
         return self._running.tensors
 
     def _one_step(self, parts: list[Any]) -> dict[str, float]:
+        if self.here.ranks > 1:
+            # A checkpoint holds the first process's generators only; so the dropout of every process begins each step
+            # at a seed of its own.
+            torch.manual_seed(self.recipe.seed + self.here.ranks * self.step + self.here.rank)
         self._parallel.train()
         factor = self.recipe.schedule.factor(self.step)
         for group in self._optimizer.param_groups:

@@ -30,6 +30,8 @@ DETECTOR = (
     "heads.human_box.",
     "heads.object_box.",
 )
+_NOTHING_LEFT = 1e-4
+"""Difference of two unit vectors that are equal up to rounding."""
 ROWS = ("hoi_rows", "object_rows", "verb_rows")
 
 
@@ -132,7 +134,8 @@ def verb_rows(
         fallback: (V, E) rows for verbs of which nothing was seen.
 
     Returns:
-        (V, E) unit rows.
+        (V, E) unit rows. An HOI without an object is compared with everybody who does something without one; where
+        that is nobody else, nothing is left of it and it tells nothing.
 
     Source: SPEC.md §3, every instance counted.
     """
@@ -145,11 +148,11 @@ def verb_rows(
         for (both, alone), (_, _, hois, label) in zip(embedded, group, strict=True):
             hoi_sum[list(hois)] += both
             object_sum[label] += alone
-    seen = hoi_sum.abs().sum(1) > 0
     difference = F.normalize(hoi_sum, dim=-1) - F.normalize(object_sum, dim=-1)[[obj for _, obj in vocabulary.hois]]
+    tells = (hoi_sum.abs().sum(1) > 0) & (difference.norm(dim=1) > _NOTHING_LEFT)
     rows = F.normalize(fallback, dim=-1).clone()
     for verb in range(len(vocabulary.verbs)):
-        own = [k for k, (v, _) in enumerate(vocabulary.hois) if v == verb and seen[k]]
+        own = [k for k, (v, _) in enumerate(vocabulary.hois) if v == verb and tells[k]]
         if own:
             rows[verb] = F.normalize(difference[own].mean(0), dim=-1)
     return rows

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -54,16 +55,20 @@ def verb_cuts(
 
 
 def enough_of_each(annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary) -> Iterator[ImageAnnotation]:
-    """Annotations in their order, without those that only show HOIs met MOST_PER_HOI times before."""
+    """Annotations without those that only show HOIs of MOST_PER_HOI pictures before; always in the same random order.
+
+    Neighbours in a data set may be of one film, or of one HOI.
+    """
     met: Counter[int] = Counter()
-    for one in annotations:
-        hois = [hoi for several in hois_of_pairs(one, vocabulary).values() for hoi in several]
+    for index in np.random.default_rng(0).permutation(len(annotations)):
+        one = annotations[index]
+        hois = {hoi for several in hois_of_pairs(one, vocabulary).values() for hoi in several}
         if any(met[hoi] < MOST_PER_HOI for hoi in hois):
             met.update(hois)
             yield one
 
 
-def _cut(picture: Image.Image, box_xyxy: Sequence[float], side_px: int) -> Tensor | None:
+def _cut(picture: Image.Image, box_xyxy: NDArray[np.floating], side_px: int) -> Tensor | None:
     """None where nothing would be left to see."""
     left, top, right, bottom = (round(float(v)) for v in box_xyxy)
     cut = picture.crop((max(0, left), max(0, top), min(picture.width, right), min(picture.height, bottom)))
