@@ -113,6 +113,7 @@ def _eval(a: argparse.Namespace) -> int:
     request = EvalRequest(
         data=a.data,
         images=a.images,
+        films=a.films,
         metric=a.metric,
         official=a.official,
         enhance=a.enhance,
@@ -154,6 +155,7 @@ def _data(a: argparse.Namespace) -> int:
 
 
 def _draw(a: argparse.Namespace) -> int:
+    from hoiclip.data.drawn.fixed_sets import FILM_SEEDS
     from hoiclip.data.drawn.video import VideoConfig
     from hoiclip_engine.commands import draw
 
@@ -164,7 +166,7 @@ def _draw(a: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if a.video is not None:
-        return draw.draw_films(a.out, a.video, film, a.seed or 0)
+        return draw.draw_films(a.out, a.video, film, FILM_SEEDS[a.set] if a.seed is None else a.seed)
     return draw.draw_pictures(a.out, a.images, world, f".{a.format}")
 
 

@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands.add_parser("demo", parents=[common], help="draw a clip and run on it"))
     _add_models(commands.add_parser("models", help="list, look into, import and check models"), common)
     _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
-    _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures"))
+    _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures and films"))
     _add_data(commands.add_parser("data", help="check and convert data sets"), common)
     _add_train(commands.add_parser("train", parents=[common], help="train a model by a recipe, or go on with it"))
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed and what auto would take")
@@ -107,8 +107,9 @@ def _add_demo(p: argparse.ArgumentParser) -> None:
 
 def _add_eval(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
-    p.add_argument("--data", type=Path, required=True, metavar="FILE.json", help="annotations in HOI-A JSON")
-    p.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the pictures")
+    p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations in HOI-A JSON")
+    p.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures")
+    p.add_argument("--films", type=Path, metavar="DIR", help="films with their truth beside them, a.mp4 and a.jsonl")
     p.add_argument("--metric", default="auto", choices=("auto", "hico", "hico-ko", "vcoco", "vcoco-official"))
     p.add_argument("--official", action="store_true", help="count as the official code does, quirks included")
     p.add_argument("--enhance", type=int, metavar="K", help="training-free enhancement with the K nearest HOIs")

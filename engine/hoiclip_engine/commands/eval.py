@@ -24,6 +24,7 @@ from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.commands.console import messages, progress, results, table, working
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
+from hoiclip_engine.evaluate_films import FilmReport, evaluate_films, films_in
 
 MOST_CLASSES = 20
 """More classes than this are left to JSON and report; standard output shows the numbers that matter."""
@@ -33,8 +34,10 @@ MOST_CLASSES = 20
 class EvalRequest:
     """What was asked for on the command line."""
 
-    data: Path
-    images: Path
+    data: Path | None = None
+    images: Path | None = None
+    films: Path | None = None
+    """Folder of films with their truth beside them."""
     metric: str = "auto"
     official: bool = False
     enhance: int | None = None
@@ -46,6 +49,12 @@ class EvalRequest:
     export: Path | None = None
 
     def __post_init__(self) -> None:
+        if (self.data is None) != (self.images is None) or (self.data is None and self.films is None):
+            raise UsageError(
+                "pictures need --data FILE.json and --images DIR, films need --films DIR; name either or both"
+            )
+        if self.data is None and self.export is not None:
+            raise UsageError("--export writes detections on pictures; name them by --data and --images")
         for name in ("enhance", "max_images"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -60,30 +69,73 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
     """
     vocabulary = model.vocabulary
     config = _config(request, vocabulary)
-    annotations = read_hoia(request.data, vocabulary)[: request.max_images]
-    if not annotations:
-        raise UsageError(f"{request.data} has no annotated picture to evaluate on")
-    pictures = FolderPictures(request.images, annotations)
-    if model.notice:
-        messages.print(f"Note: {model.notice}", style="yellow")
-    with Engine(model, replace(engine_config, postprocess=config.postprocess)) as engine, progress() as bar:
-        task = bar.add_task("pictures", total=len(annotations), rate="")
-        found, predictions = evaluate_pictures(
-            engine.detect, vocabulary, annotations, pictures, config, lambda: bar.advance(task)
-        )
-    facts = {
+    facts: dict[str, Any] = {
         "model": model.name,
         "model_sha256": model.sha256(),
         "vocabulary": vocabulary.name,
-        "data": str(request.data),
+        "notice": model.notice,
+    }
+    measured = None
+    if request.data is not None and request.images is not None:
+        measured = _pictures(model, engine_config, request, config, request.data, request.images)
+        facts |= measured.facts
+    if request.films is not None:
+        films = _films(model, engine_config, request.films, config.splits)
+        facts |= films.counts
+        if measured is None:
+            frames = replace(films.frames, summaries={"films": films.summary, **films.frames.summaries})
+            measured = _Measured(frames, [], [], None, {})
+        else:
+            summaries = {**measured.found.summaries, "films": films.summary}
+            measured = replace(measured, found=replace(measured.found, summaries=summaries))
+    assert measured is not None  # EvalRequest asks for one of them
+    _write(request, measured, vocabulary, facts)
+    _show(request, measured.found, facts)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was found, on what."""
+
+    found: Evaluation
+    predictions: list[PredictedPairs]
+    annotations: list[ImageAnnotation]
+    pictures: FolderPictures | None
+    facts: dict[str, Any]
+
+
+def _pictures(
+    model: ModelFile,
+    engine_config: EngineConfig,
+    request: EvalRequest,
+    config: EvaluateConfig,
+    data: Path,
+    images: Path,
+) -> _Measured:
+    annotations = read_hoia(data, model.vocabulary)[: request.max_images]
+    if not annotations:
+        raise UsageError(f"{data} has no annotated picture to evaluate on")
+    pictures = FolderPictures(images, annotations)
+    with Engine(model, replace(engine_config, postprocess=config.postprocess)) as engine, progress() as bar:
+        task = bar.add_task("pictures", total=len(annotations), rate="")
+        found, predictions = evaluate_pictures(
+            engine.detect, model.vocabulary, annotations, pictures, config, lambda: bar.advance(task)
+        )
+    facts = {
+        "data": str(data),
         "pictures": len(annotations),
         "backend": engine.backend_name,
         "enhance_top_k": request.enhance,
-        "notice": model.notice,
     }
-    _write(request, found, predictions, annotations, vocabulary, facts, pictures)
-    _show(request, found, facts)
-    return 0
+    return _Measured(found, predictions, annotations, pictures, facts)
+
+
+def _films(model: ModelFile, engine_config: EngineConfig, folder: Path, splits: Sequence[Split]) -> FilmReport:
+    films = films_in(folder)
+    with Engine(model, engine_config) as engine, progress() as bar:
+        task = bar.add_task("films", total=len(films), rate="")
+        return evaluate_films(engine, films, splits, lambda: bar.advance(task))
 
 
 def _config(request: EvalRequest, vocabulary: Vocabulary) -> EvaluateConfig:
@@ -127,52 +179,40 @@ def _prior(path: Path | None) -> NDArray[np.floating[Any]] | None:
     return prior.astype(np.float64)
 
 
-def _write(
-    request: EvalRequest,
-    found: Evaluation,
-    predictions: list[PredictedPairs],
-    annotations: list[ImageAnnotation],
-    vocabulary: Vocabulary,
-    facts: dict[str, Any],
-    pictures: FolderPictures,
-) -> None:
+def _write(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, facts: dict[str, Any]) -> None:
+    found = measured.found
     text = json.dumps({**found.to_json(), **facts}, indent=1, allow_nan=False)
     if request.json and request.json != "-":
         _write_text(Path(request.json), text)
     if request.report:
         with working("Drawing the report"):
-            page = _page(request, found, predictions, annotations, vocabulary, facts, pictures)
+            page = _page(request, measured, vocabulary, facts)
             _write_text(request.report / "index.html", page)
             _write_text(request.report / "evaluation.json", text)
             _write_text(request.report / "precision_recall.svg", precision_recall_svg(found))
     if request.export:
         with working("Exporting detections"):
             if found.metric.startswith("vcoco"):
-                export_vcoco(request.export / "vcoco_detections.json", predictions, annotations, vocabulary)
+                path = request.export / "vcoco_detections.json"
+                export_vcoco(path, measured.predictions, measured.annotations, vocabulary)
             else:
-                export_hico(request.export, predictions, annotations, vocabulary)
+                export_hico(request.export, measured.predictions, measured.annotations, vocabulary)
 
 
-def _page(
-    request: EvalRequest,
-    found: Evaluation,
-    predictions: list[PredictedPairs],
-    annotations: list[ImageAnnotation],
-    vocabulary: Vocabulary,
-    facts: dict[str, Any],
-    pictures: FolderPictures,
-) -> str:
+def _page(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, facts: dict[str, Any]) -> str:
+    found, predictions, pictures = measured.found, measured.predictions, measured.pictures
     # People are matched by vcoco-official, not pairs; its mistakes are shown as the pair metric sees them.
     by_pairs = found
     if found.matches is None:
-        by_pairs = evaluate_vcoco(predictions, annotations, vocabulary, official=request.official)
+        by_pairs = evaluate_vcoco(predictions, measured.annotations, vocabulary, official=request.official)
+    names = [str(path.name) for path in (request.data, request.films) if path is not None]
     return html_report(
-        f"{facts['model']} on {request.data.name}: {_title(found)}",
+        f"{facts['model']} on {' and '.join(names)}: {_title(found)}",
         found,
         [(name, str(value)) for name, value in facts.items() if value not in (None, "")],
-        worst_mistakes(by_pairs, predictions),
-        pictures.rgb,
-        [one.file_name for one in annotations],
+        [] if pictures is None else worst_mistakes(by_pairs, predictions),
+        (lambda index: np.zeros((1, 1, 3), np.uint8)) if pictures is None else pictures.rgb,
+        [one.file_name for one in measured.annotations],
     )
 
 
@@ -181,14 +221,19 @@ def _title(found: Evaluation) -> str:
 
 
 def _show(request: EvalRequest, found: Evaluation, facts: dict[str, Any]) -> None:
-    for note in found.notes:
+    for note in filter(None, (facts["notice"], *found.notes)):
         messages.print(f"Note: {note}", style="yellow")
     if request.json == "-":
         print(json.dumps({**found.to_json(), **facts}, allow_nan=False))
         return
     for split, summary in found.summaries.items():
         rows = [(name, percent(value)) for name, value in summary.items()]
-        results.print(table(f"{_title(found)}, {facts['pictures']} pictures, {split}", ("number", "%"), rows))
+        on = (
+            f"{facts['films']} films"
+            if split == "films" or "pictures" not in facts
+            else f"{facts['pictures']} pictures"
+        )
+        results.print(table(f"{_title(found)}, {on}, {split}", ("number", "%"), rows))
     counted = [one for one in found.classes if one.num_gt]
     shown = sorted(counted, key=lambda one: -one.num_gt)[:MOST_CLASSES]
     rows_of_classes = [

@@ -16,6 +16,7 @@ from typing import Any
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.drawn.scene import Scene
+from hoiclip.data.drawn.video import VideoConfig, random_script
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
 
 PICTURED = 16
@@ -47,6 +48,20 @@ FIXED_SETS = {
     )
 }
 """All HOIs equally often, so that rare ones can be measured too; every split is evaluated on the same pictures."""
+
+
+FILM_SEEDS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
+"""Seed of the first film of each set; the others follow."""
+FIXED_FILMS = 8
+"""Films of the test set whose events are recorded."""
+FILM_CONFIG = VideoConfig(fps=12.5)
+
+
+def film_fingerprint() -> dict[str, Any]:
+    """What fixed_sets.json holds of the first test films."""
+    scripts = [random_script(FILM_CONFIG, FILM_SEEDS["test"] + number) for number in range(FIXED_FILMS)]
+    told = [{"pts_s": script.pts_s, "events": [asdict(event) for event in script.events]} for script in scripts]
+    return {"count": FIXED_FILMS, "events": sum(len(one["events"]) for one in told), "events_sha256": _sha256(told)}
 
 
 def fixed_set(name: str) -> FixedSet:
@@ -107,4 +122,8 @@ def _rounded(value: Any) -> Any:
 
 
 if __name__ == "__main__":  # python -m hoiclip.data.drawn.fixed_sets > hoiclip/data/drawn/fixed_sets.json
-    print(json.dumps({name: fingerprint(one) for name, one in FIXED_SETS.items()}, indent=1))
+    print(
+        json.dumps(
+            {**{name: fingerprint(one) for name, one in FIXED_SETS.items()}, "films": film_fingerprint()}, indent=1
+        )
+    )
