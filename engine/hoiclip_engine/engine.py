@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hoiclip.checkpoint.model_file import ModelFile, load_model_file
 from hoiclip.errors import UsageError
-from hoiclip.vocabulary import NO_INTERACTION, Vocabulary
+from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
 from hoiclip_engine.clock import StageTimes
 from hoiclip_engine.models import find_model
@@ -124,15 +124,9 @@ class Engine:
             raise
 
     def _tracker(self, video: VideoSource, config: StreamConfig) -> PairTracker:
-        words, track = self.vocabulary, self.config.track
-        if video.info.is_photo:  # one look is all there will be: nothing is gained by waiting for a second
-            track = replace(track, verb=replace(track.verb, min_duration_s=0.0))
-        return PairTracker(
-            track.for_looks_every(config.detect_every * nominal_step_s(video.info.average_rate)),
-            num_verbs=len(words.verbs),
-            person_label=words.objects.index("person") if "person" in words.objects else -1,
-            quiet_verbs=tuple(index for index, verb in enumerate(words.verbs) if verb == NO_INTERACTION),
-        )
+        track = self.config.track.for_photos() if video.info.is_photo else self.config.track
+        patient = track.for_looks_every(config.detect_every * nominal_step_s(video.info.average_rate))
+        return PairTracker.for_vocabulary(self.vocabulary, patient)
 
     def _header(self, video: VideoSource) -> RunHeader:
         return RunHeader(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hoiclip import __version__
@@ -34,9 +35,12 @@ from hoiclip.training.small_clip import SmallClip
 from hoiclip.training.start_weights import save_clip
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.evaluate import EvaluateConfig, MemoryPictures, evaluate_pictures, module_detector
+from hoiclip_engine.postprocess import PostprocessConfig
+from hoiclip_engine.sheet import prediction_sheet
 
 QUICK_PICTURES = 200
 """Validation pictures of the evaluations on the way."""
+SHEET_PICTURES = 12
 CLIP_PICTURES = 256
 DRAWN_NOTICE = "this model knows drawn scenes only; what it says of photographs means nothing"
 
@@ -112,8 +116,10 @@ def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, progr
     task = hoi_task(recipe, vocabulary, resumed=(here.folder / CHECKPOINT).is_file())
 
     def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:
+        model = HoiTask.finished(task.kept, tensors)
+        draw_sheet(here.folder / f"sheet_{step:06}.png", model, vocabulary)
         last = step == recipe.schedule.steps
-        return drawn_map(HoiTask.finished(task.kept, tensors), vocabulary, None if last else QUICK_PICTURES)
+        return drawn_map(model, vocabulary, None if last else QUICK_PICTURES)
 
     on_the_way = evaluate if recipe.data.kind == "drawn" else None
     trainer = Trainer(recipe, task, hoi_samples(recipe, vocabulary), here, evaluate=on_the_way, progress=progress)
@@ -123,6 +129,15 @@ def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, progr
         state = {key: value.half() if recipe.half_file else value for key, value in model.state_dict().items()}
         save_model_file(path, state, recipe.model, vocabulary, _provenance(recipe, here.folder))
     return path
+
+
+def draw_sheet(path: Path, model: HOICLIP, vocabulary: Vocabulary) -> None:
+    """What the model shows on the first validation scenes, above what is true."""
+    world = DrawnWorld(fixed_set("validation").world)
+    pictures = [world.picture(number) for number in range(SHEET_PICTURES)]
+    detect = module_detector(model, vocabulary, PostprocessConfig())
+    sheet = prediction_sheet(detect, vocabulary, [(one.rgb, one.annotation) for one in pictures])
+    Image.fromarray(sheet).save(path)
 
 
 def drawn_map(

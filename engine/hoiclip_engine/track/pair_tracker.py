@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hoiclip.vocabulary import NO_OBJECT
+from hoiclip.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
 from hoiclip_engine.pairs import I64, Bool, Event, Pairs, TrackedPairs
 from hoiclip_engine.track.consolidate import Scene, consolidate
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
@@ -50,6 +50,10 @@ class TrackConfig:
         """Patient enough for a cadence: a pair missed by one look must live to be found by the next."""
         return replace(self, lost_after_s=max(self.lost_after_s, 2.5 * interval_s))
 
+    def for_photos(self) -> TrackConfig:
+        """One look is all there will be: nothing is gained by waiting for a second."""
+        return replace(self, verb=replace(self.verb, min_duration_s=0.0))
+
     def for_entities(self) -> EntityConfig:
         """`entity`, widened so that no pair worth showing fails for want of a box with an identity."""
         return replace(
@@ -88,6 +92,16 @@ class PairTracker:
         self._seen_s = np.empty(0)
         self._looked_s = self._now_s = -np.inf
         self._last_pair = 0
+
+    @staticmethod
+    def for_vocabulary(vocabulary: Vocabulary, config: TrackConfig) -> PairTracker:
+        """The tracker of a model that speaks these words."""
+        return PairTracker(
+            config,
+            num_verbs=len(vocabulary.verbs),
+            person_label=vocabulary.objects.index("person") if "person" in vocabulary.objects else -1,
+            quiet_verbs=tuple(index for index, verb in enumerate(vocabulary.verbs) if verb == NO_INTERACTION),
+        )
 
     @property
     def pair_count(self) -> int:

@@ -1,0 +1,68 @@
+"""A sheet of pictures as a person would look at them: what a model shows, and below it what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from hoiclip.data.annotations import ImageAnnotation
+from hoiclip.vocabulary import NO_INTERACTION, Vocabulary
+from hoiclip_engine.evaluate import RGB, Detector
+from hoiclip_engine.frame import Frame
+from hoiclip_engine.pairs import TrackedPairs
+from hoiclip_engine.sinks.annotate import Annotator
+from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
+
+COLUMNS = 4
+ENLARGED = 2
+"""Drawn scenes are small; labels need room."""
+_GAP_PX = 8
+
+
+def prediction_sheet(detect: Detector, vocabulary: Vocabulary, pictures: Iterable[tuple[RGB, ImageAnnotation]]) -> RGB:
+    """Rows of four pictures of one size, predictions above truth; thresholds are those of a run on a photo."""
+    annotator = Annotator(vocabulary)
+    cells = []
+    for rgb, annotation in pictures:
+        large = cv2.resize(rgb, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        frame = Frame(np.asarray(large, np.uint8), 0.0, 0)
+        tracker = PairTracker.for_vocabulary(vocabulary, TrackConfig().for_photos())
+        found, _ = tracker.update(detect(frame.rgb), 0.0)
+        true = true_pairs(annotation, vocabulary, ENLARGED)
+        above, below = (annotator.draw(frame, pairs) for pairs in (found, true))
+        cells.append(_framed(np.concatenate((above, np.full_like(above[:2], 255), below))))
+    blank = np.full_like(cells[0], 255)
+    cells += [blank] * (-len(cells) % COLUMNS)
+    rows = [np.concatenate(cells[start : start + COLUMNS], axis=1) for start in range(0, len(cells), COLUMNS)]
+    return np.concatenate(rows)
+
+
+def true_pairs(one: ImageAnnotation, vocabulary: Vocabulary, scale: float = 1.0) -> TrackedPairs:
+    """An annotation as if it had been tracked: everything is certain. Pairs that do nothing are left out."""
+    verbs_of: dict[tuple[int, int], list[int]] = {}
+    for human, thing, verb in one.interactions.tolist():
+        if vocabulary.verbs[verb] != NO_INTERACTION:
+            verbs_of.setdefault((human, thing), []).append(verb)
+    pairs = np.array(list(verbs_of), np.int64).reshape(-1, 2)
+    human, thing = pairs.T
+    scores = np.zeros((len(pairs), len(vocabulary.verbs)), np.float32)
+    for row, verbs in enumerate(verbs_of.values()):
+        scores[row, verbs] = 1
+    boxes = one.boxes_xyxy * np.float32(scale)
+    return TrackedPairs(
+        pair=np.arange(1, len(pairs) + 1),
+        human=human,
+        object=thing,
+        human_boxes_xyxy=boxes[human],
+        object_boxes_xyxy=np.where((thing >= 0)[:, None], boxes[thing], boxes[human]),
+        label=np.where(thing >= 0, one.labels[thing], -1),
+        score=np.ones(len(pairs), np.float32),
+        verb_scores=scores,
+        verb_active=scores > 0,
+    )
+
+
+def _framed(rgb: RGB) -> RGB:
+    return np.pad(rgb, ((_GAP_PX, _GAP_PX), (_GAP_PX, _GAP_PX), (0, 0)), constant_values=255)
