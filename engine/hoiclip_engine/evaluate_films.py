@@ -143,8 +143,7 @@ def predicted_triplets(pairs: TrackedPairs, vocabulary: Vocabulary, *, by_verb: 
     """
     column = np.where(pairs.label == NO_OBJECT, len(vocabulary.objects), pairs.label)
     hoi_of = np.full((len(vocabulary.verbs), len(vocabulary.objects) + 1), -1, np.int64)
-    for hoi, (verb, label) in enumerate(vocabulary.hois):
-        hoi_of[verb, label] = hoi
+    hoi_of[tuple(np.array(vocabulary.hois).T)] = np.arange(len(vocabulary.hois))
     hoi_pv = hoi_of[:, column].T
     row, verb = np.nonzero((hoi_pv >= 0) & (pairs.verb_scores > 0))
     score = pairs.verb_scores[row, verb].astype(np.float64)

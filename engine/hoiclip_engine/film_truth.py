@@ -37,7 +37,7 @@ def read_film_truth(path: Path, vocabulary: Vocabulary) -> list[TrueFrame]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path} ({error}); expected JSON lines of schema hoiclip/1") from error
     names = _Names(vocabulary)
-    frames = []
+    frames: list[TrueFrame] = []
     for number, text in enumerate(lines, 1):
         try:
             line = untrusted.fields(json.loads(text), "a line")

@@ -19,7 +19,6 @@ from hoiclip.training.recipe import AidsRecipe, Recipe, StartRecipe, read_recipe
 from hoiclip.training.schedule import Schedule
 from hoiclip.vocabulary import load_vocabulary
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures, module_detector
-from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.train import train_model
 from tests.hoiclip.test_recipes import FOLDER
 from tests.hoiclip.test_training_model import SMALL
@@ -100,28 +99,3 @@ def test_evaluation_on_photos_gives_numbers(metric: str, trained: Trained) -> No
     numbers = [value for summary in found.summaries.values() for value in summary.values()]
     assert numbers
     assert all(0 <= value <= 1 for value in numbers)
-
-
-def test_the_truth_of_the_photos_is_a_perfect_prediction(trained: Trained) -> None:
-    pictures = FolderPictures(trained.images, trained.annotations)
-    truth = {pictures.rgb(index).tobytes(): one for index, one in enumerate(trained.annotations)}
-    found, _ = evaluate_pictures(
-        lambda rgb: as_pairs(truth[rgb.tobytes()]), VCOCO, trained.annotations, pictures, EvaluateConfig(metric="vcoco")
-    )
-    assert [one.ap for one in found.classes if one.num_gt] == pytest.approx([1.0] * 19)  # verbs in these photos
-    assert sum(one.num_gt for one in found.classes) == sum(one.num_hits for one in found.classes) == 85
-
-
-def as_pairs(one: ImageAnnotation) -> Pairs:
-    human, thing, verb = one.interactions.T
-    score = np.linspace(0.9, 0.8, len(verb))
-    return Pairs(
-        query=np.arange(len(verb)),
-        human_boxes_xyxy=one.boxes_xyxy[human],
-        object_boxes_xyxy=one.boxes_xyxy[thing],
-        label=one.labels[thing],
-        verb=verb,
-        hoi=np.full(len(verb), -1),
-        score=score,
-        verb_score=score,
-    )
