@@ -1,0 +1,87 @@
+"""The bundled model on the fixed drawn test pictures and films, with how it was trained.
+
+    python -m benchmarks.drawn_model [--model drawn] [--runs runs]
+
+Appends a line to results/drawn_model.jsonl and renews results/drawn_model/: the evaluation report and, where
+`make model` left its runs, their recipes, logs (every fiftieth step and all evaluations), curves and last sheet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import RESULTS, append, provenance
+from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS, FIXED_FILMS, fixed_set
+from hoiclip.training.log import read_log
+from hoiclip_engine.commands.draw import ANNOTATIONS, PICTURES, draw_films, draw_pictures
+from hoiclip_engine.commands.eval import EvalRequest, evaluate_model
+from hoiclip_engine.engine import EngineConfig
+from hoiclip_engine.models import find_model
+
+NAME = "drawn_model"
+RUNS = ("clip", "detector", "drawn")
+EVERY = 50
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure the bundled model on the fixed drawn test sets.")
+    parser.add_argument("--model", default="drawn")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    asked = parser.parse_args()
+    model, report = load_model_file(find_model(asked.model)), RESULTS / NAME
+    test = fixed_set("test")
+    with tempfile.TemporaryDirectory() as folder:
+        pictures, films = Path(folder) / "pictures", Path(folder) / "films"
+        draw_pictures(pictures, test.count, test.world, ".jpg")
+        draw_films(films, FIXED_FILMS, FILM_CONFIG, FILM_SEEDS["test"])
+        data, images = pictures / ANNOTATIONS, pictures / PICTURES
+        evaluate_model(model, EngineConfig(), EvalRequest(data=data, images=images, films=films, report=report))
+    found = json.loads((report / "evaluation.json").read_text(encoding="utf-8"))
+    kept = ("summaries", "pictures", "films", "film_frames", "film_entities", "identity_switches", "backend")
+    runs = {
+        name: _run(asked.runs / name, report / name) for name in RUNS if (asked.runs / name / "log.jsonl").is_file()
+    }
+    append(
+        NAME,
+        {
+            "benchmark": NAME, "metric": "hico", "model_sha256": model.sha256(), **{key: found[key] for key in kept},
+            "training": runs, **provenance("torch", "openvino"),
+        },
+    )  # fmt: skip
+    return 0
+
+
+def _run(folder: Path, target: Path) -> dict[str, Any]:
+    """Copies what tells of a run, and sums it up."""
+    target.mkdir(parents=True, exist_ok=True)
+    lines = read_log(folder)
+    thin = [line for line in lines if line["kind"] != "train" or line["step"] % EVERY == 0]
+    (target / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thin), encoding="utf-8")
+    for name in ("recipe.json", "curves.png"):
+        shutil.copy(folder / name, target / name)
+    for sheet in sorted(folder.glob("sheet_*.png"))[-1:]:
+        shutil.copy(sheet, target / "sheet.png")
+    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    steps = [line for line in lines if line["kind"] == "train"]
+    pictures = recipe["optimizer"]["batch_size"] * recipe["optimizer"]["accumulate"]
+    return {
+        "steps": len(steps),
+        "pictures": pictures * len(steps),
+        "step_minutes": round(sum(pictures / line["pictures_per_s"] for line in steps) / 60, 1),
+        "evaluations": [
+            {key: line[key] for key in ("step", "mAP", "top1", "top5") if key in line}
+            for line in lines
+            if line["kind"] == "evaluation"
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
