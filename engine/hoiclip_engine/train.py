@@ -22,9 +22,10 @@ from hoiclip.checkpoint.model_file import save_model_file
 from hoiclip.data.drawn.captions import pair_crops
 from hoiclip.data.drawn.fixed_sets import fixed_set
 from hoiclip.data.drawn.world import DrawnWorld
+from hoiclip.errors import SinkError
 from hoiclip.evaluation.splits import bundled_splits
 from hoiclip.model import HOICLIP
-from hoiclip.training.assemble import clip_task, hoi_samples, hoi_task, vocabulary_of
+from hoiclip.training.assemble import check_data, clip_task, hoi_samples, hoi_task, vocabulary_of
 from hoiclip.training.drawn_samples import DrawnClipSamples
 from hoiclip.training.hoi_task import HoiTask
 from hoiclip.training.log import draw_curves, read_log
@@ -64,10 +65,15 @@ def train_model(
         HoiclipError: recipe, data or start weights are not as expected, the folder holds a run of another recipe, or a
             loss is not finite.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = vocabulary_of(recipe)
+    check_data(recipe, vocabulary)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot make the folder {folder}: {error.strerror}; choose another for the run") from error
     here = Surroundings.of_this_process(folder, workers)
     run = _train_clip if recipe.task == "clip" else _train_hoi
-    made = run(recipe, vocabulary_of(recipe), here, progress)
+    made = run(recipe, vocabulary, here, progress)
     if here.rank == 0:
         # Only now: a folder that holds another recipe's run has refused by here, and keeps what it has.
         (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", encoding="utf-8")

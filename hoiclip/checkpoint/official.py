@@ -109,7 +109,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ModelError: no such file, not a checkpoint, or it holds objects of another kind.
     """
     if not path.is_file():
-        raise ModelError(f"there is no checkpoint {path}")
+        raise ModelError(f"there is no checkpoint {path}; name the file of one")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols; what matters is an error

@@ -75,6 +75,22 @@ def unseen_hois(recipe: Recipe, vocabulary: Vocabulary) -> tuple[int, ...]:
     return tuple(sorted(splits[name].inside))
 
 
+def check_data(recipe: Recipe, vocabulary: Vocabulary) -> None:
+    """Whether there is such a split and such a part of the data, before anything is read or trained.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        unseen_hois(recipe, vocabulary)
+        if recipe.data.kind == "drawn":
+            world_of(recipe)
+        elif not 1 <= recipe.data.fraction <= 100:
+            raise ValueError(f"fraction must be from 1 to 100 percent, got {recipe.data.fraction}")
+    except ValueError as error:
+        raise UsageError(f"recipe {recipe.name}: {error}") from error
+
+
 def world_of(recipe: Recipe) -> WorldConfig:
     """The drawn world's training scenes of a recipe."""
     return WorldConfig(

@@ -50,7 +50,13 @@ class Surroundings:
 
     @staticmethod
     def of_this_process(folder: Path, workers: int = 1) -> Surroundings:
-        """Under torchrun one process per GPU, otherwise this one alone."""
+        """Under torchrun one process per GPU, otherwise this one alone.
+
+        Raises:
+            UsageError: a number of workers below 0.
+        """
+        if workers < 0:
+            raise UsageError(f"expected 0 or more workers, got {workers}")
         ranks = int(os.environ.get("WORLD_SIZE", "1"))
         rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
         device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")

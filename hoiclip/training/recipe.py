@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from hoiclip.errors import UsageError
 from hoiclip.losses import LossConfig
@@ -56,6 +56,14 @@ class OptimizerRecipe:
     """Decay of the running model that is evaluated and saved; 0: the latest weights."""
     dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.accumulate) < 1:
+            raise ValueError(f"batch_size and accumulate must be at least 1, got {self.batch_size}, {self.accumulate}")
+        if min(self.lr, self.backbone_lr, self.weight_decay, self.clip_norm) < 0:
+            raise ValueError("lr, backbone_lr, weight_decay and clip_norm must be at least 0")
+        if not (0 <= self.ema < 1 and 0 <= self.dropout < 1):
+            raise ValueError(f"ema and dropout must be in [0, 1), got {self.ema} and {self.dropout}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AidsRecipe:
@@ -65,6 +73,10 @@ class AidsRecipe:
     dense_heads: bool = False
     batch_norm: bool = False
     """Learn batch norm: for a backbone from scratch."""
+
+    def __post_init__(self) -> None:
+        if self.query_groups < 1:
+            raise ValueError(f"query_groups must be at least 1, got {self.query_groups}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +120,14 @@ class Recipe:
     """Optimiser steps between checkpoints."""
     half_file: bool = False
     """Write the finished model in fp16: half the size; it is read as fp32 again."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.evaluate_every < 0 or self.save_every < 1:
+            raise ValueError("seed and evaluate_every must be at least 0, save_every at least 1")
+        if self.task == "clip" and self.data.kind != "drawn":
+            raise ValueError(
+                "the small CLIP learns from drawn scenes only; for pictures name a CLIP's weights as start.clip"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -185,13 +205,22 @@ def _section(kind: type[T], values: dict[str, Any], name: str) -> T:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ValueError(f"{name} has no {', '.join(unknown)}; there are {', '.join(known)}")
-    made = kind(**values)
-    choices = {
-        "kind": get_args(Literal["drawn", "pictures"]),
-        "precision": get_args(Precision),
-        "task": ("hoi", "clip"),
-    }
-    for key, allowed in choices.items():
-        if kind in (DataRecipe, OptimizerRecipe, Recipe) and key in known and getattr(made, key) not in allowed:
-            raise ValueError(f"{name}.{key} must be one of {', '.join(allowed)}, got {getattr(made, key)!r}")
-    return made
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        _check_type(f"{name}.{key}", value, hints[key])
+    return kind(**values)
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """Raises ValueError for a value of another type than the field has; sections are checked by themselves."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(hint))}, got {value!r}")
+    elif hint in _ACCEPTED and (
+        isinstance(value, bool) is not (hint is bool) or not isinstance(value, _ACCEPTED[hint])
+    ):
+        raise ValueError(f"{name} must be {_TYPE_NAMES[hint]}, got {value!r}")
+
+
+_ACCEPTED: dict[Any, tuple[type[Any], ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

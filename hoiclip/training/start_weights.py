@@ -50,17 +50,13 @@ def load_detector(model: HOICLIP, path: Path) -> None:
     Raises:
         ModelError: no model file, or its detector is of another size.
     """
+    if not path.is_file():
+        raise ModelError(
+            f"expected a detector, there is no file {path}; train it first: hoiclip train drawn_detector.toml"
+        )
     whole = load_model_file(path).build().state_dict()
     found = {key: value for key, value in whole.items() if key.startswith(DETECTOR)}
-    wanted = {key: value.shape for key, value in model.state_dict().items() if key.startswith(DETECTOR)}
-    shapes = {key: value.shape for key, value in found.items()}
-    if shapes != wanted:
-        other = sorted(key for key in wanted.keys() | shapes.keys() if wanted.get(key) != shapes.get(key))
-        raise ModelError(
-            f"{path} holds a detector of another size than the model, first in {other[0]}; "
-            "train it with the same [model] section"
-        )
-    model.load_state_dict(found, strict=False)
+    _replace(model, DETECTOR, found, f"{path} holds a detector of another size")
 
 
 def load_clip(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:
@@ -77,15 +73,16 @@ def load_clip(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:
         from hoiclip.checkpoint.official import clip_start
 
         state = clip_start(path, vocabulary)
-    own = model.state_dict()
-    wanted = {key: value.shape for key, value in own.items() if key.startswith("clip.") or key in ROWS}
+    _replace(model, ("clip.", *ROWS), state, f"{path} is a CLIP of another size or vocabulary")
+
+
+def _replace(model: HOICLIP, prefixes: tuple[str, ...], state: Mapping[str, Tensor], otherwise: str) -> None:
+    """All tensors with these prefixes, or a ModelError that begins with `otherwise`."""
+    wanted = {key: value.shape for key, value in model.state_dict().items() if key.startswith(prefixes)}
     found = {key: value.shape for key, value in state.items()}
     if found != wanted:
         other = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-        raise ModelError(
-            f"{path} is a CLIP of another size or vocabulary than the model, first in {other[0]}; "
-            "train it with the same [model] section"
-        )
+        raise ModelError(f"{otherwise} than the model, first in {other[0]}; train it with the same [model] section")
     model.load_state_dict(state, strict=False)
 
 

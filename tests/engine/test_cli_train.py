@@ -79,6 +79,11 @@ def test_the_guide_leads_from_pictures_to_pairs_in_a_video(
         (["RECIPE", "--out", "OUT", "--set", "optimizer.speed=3"], 2),
         (["RECIPE", "--out", "OUT", "--set", "start.clip=none.safetensors"], 4),
         (["none.toml", "--out", "OUT"], 2),
+        (["RECIPE", "--out", "OUT", "--set", "data.split=foo"], 2),
+        (["RECIPE", "--out", "OUT", "--set", "data.fraction=7"], 2),
+        (["RECIPE", "--out", "OUT", "--set", "start.detector=none.safetensors"], 4),
+        (["RECIPE", "--out", "OUT", "--workers", "-1"], 2),
+        (["RECIPE", "--out", "/proc/none"], 7),
     ],
 )
 def test_a_run_that_cannot_start_is_one_line(words: list[str], code: int, tmp_path: Path, cli: Cli) -> None:
