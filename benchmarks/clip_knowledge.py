@@ -49,7 +49,7 @@ def run(arm: str, seed: int, split: str, fraction: int, steps: int, folder: Path
     """One arm, trained and measured."""
     settings = {"seed": seed, "data.split": split, "data.fraction": fraction, "schedule.steps": steps}
     out = folder / f"{arm}-{split}-{fraction}-{steps}-{seed}"
-    made = train_model(read_recipe(RECIPE, **settings, **ARMS[arm]), out)
+    made = train_model(read_recipe(RECIPE, **settings, **ARMS[arm]), out, workers=1)
     append(
         NAME,
         {

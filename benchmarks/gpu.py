@@ -6,16 +6,30 @@ Needs torch with CUDA, and neither av nor open_clip. Not run yet: no GPU has bee
 from __future__ import annotations
 
 import argparse
+import os
+import statistics
 import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from benchmarks.harness import append, provenance, side_by_side, statistics
+from benchmarks import harness
+from benchmarks.harness import append, provenance, side_by_side
 from hoiclip.model import HOICLIP, ModelConfig
+from hoiclip.training.assemble import hoi_samples, hoi_task, vocabulary_of
+from hoiclip.training.hoi_task import HoiTask
+from hoiclip.training.log import read_log
+from hoiclip.training.loop import Surroundings, Trainer
+from hoiclip.training.recipe import read_recipe
 
 SIZES = ((480, 640), (800, 1088))
 TOLERANCE = 5e-4
 """fp32 on two devices, through 35 layers with random weights."""
+LOSS_TOLERANCE = 1e-3
+"""Relative; batch norm and focal loss sum in another order on the GPU."""
+RECIPE = Path("drawn_detector.toml")
 
 
 def inputs(height_px: int, width_px: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -60,7 +74,7 @@ def model_on_gpu(rounds: int) -> bool:
                     "device": torch.cuda.get_device_name(),
                     "input": f"{height_px}x{width_px}",
                     "precision": name,
-                    **statistics(samples),
+                    **harness.statistics(samples),
                     "fp32_max_abs_logit_difference_to_cpu": error,
                     "within_tolerance": error < TOLERANCE,
                     **provenance("torch"),
@@ -69,14 +83,55 @@ def model_on_gpu(rounds: int) -> bool:
     return good
 
 
+def training_on_gpu(steps: int, folder: Path) -> bool:
+    """The drawn detector's recipe: the first loss against the CPU's, then bf16 steps as `hoiclip train` makes them."""
+    recipe = read_recipe(RECIPE, **{"schedule.steps": steps, "schedule.warmup_steps": 10})
+    vocabulary = vocabulary_of(recipe)
+    samples = hoi_samples(recipe, vocabulary)
+    exact = replace(recipe, optimizer=replace(recipe.optimizer, precision="fp32"))
+    batch = HoiTask.collate([samples[number] for number in range(recipe.optimizer.batch_size)])
+    losses = {
+        device: float(hoi_task(exact, vocabulary).to(device).train()(batch.to(device)).total.detach())
+        for device in ("cpu", "cuda")
+    }
+    error = abs(losses["cuda"] - losses["cpu"]) / losses["cpu"]
+    here = Surroundings(folder=folder, device=torch.device("cuda"), workers=max(1, (os.cpu_count() or 2) - 1))
+    Trainer(recipe, hoi_task(recipe, vocabulary), samples, here).train()
+    lines = [line for line in read_log(folder) if line["kind"] == "train"]
+    tenth = max(1, steps // 10)
+    first, last = (statistics.mean(line["total"] for line in part) for part in (lines[:tenth], lines[-tenth:]))
+    good = error < LOSS_TOLERANCE and last < first
+    append(
+        "gpu",
+        {
+            "benchmark": "training_on_gpu",
+            "device": torch.cuda.get_device_name(),
+            "recipe": recipe.name,
+            "precision": recipe.optimizer.precision,
+            "batch": recipe.optimizer.batch_size,
+            "steps": steps,
+            "median_pictures_per_s": statistics.median(line["pictures_per_s"] for line in lines),
+            "first_loss_relative_difference_to_cpu": error,
+            "loss_of_first_tenth": first,
+            "loss_of_last_tenth": last,
+            "good": good,
+            **provenance("torch"),
+        },
+    )
+    return good
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=200, help="of training")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("benchmarks.gpu: expected an NVIDIA GPU, torch sees none; install a CUDA build of torch", file=sys.stderr)
         return 5
-    return 0 if model_on_gpu(arguments.rounds) else 6
+    with tempfile.TemporaryDirectory() as folder:
+        good = [model_on_gpu(arguments.rounds), training_on_gpu(arguments.steps, Path(folder))]
+    return 0 if all(good) else 6
 
 
 if __name__ == "__main__":

@@ -47,14 +47,15 @@ DRAWN_NOTICE = "this model knows drawn scenes only; what it says of photographs 
 
 
 def train_model(
-    recipe: Recipe, folder: Path, *, workers: int = 1, progress: Progress = lambda step, numbers: None
+    recipe: Recipe, folder: Path, *, workers: int = 0, progress: Progress = lambda step, numbers: None
 ) -> Path:
     """Trains, or goes on where the folder's run was interrupted.
 
     Args:
         recipe: see hoiclip.training.recipe.read_recipe.
         folder: made where it is missing; gets log, curves, evaluations, checkpoints and the result.
-        workers: processes that make samples; 0 makes them here.
+        workers: processes that make samples; 0 makes them here. They import the calling script again, which must then
+            keep what it does under `if __name__ == "__main__":`.
         progress: called after each step with its number and losses.
 
     Returns:

@@ -35,7 +35,7 @@ Cli = Callable[..., Said]
 PYTHONPATH = os.pathsep.join(str(ROOT / folder) for folder in ("", "engine", "kernels"))
 
 
-def python(*argv: object, stdout: int = subprocess.PIPE) -> Said:
+def python(*argv: object, stdout: int = subprocess.PIPE, timeout_s: float = 60) -> Said:
     """Python in a process of its own, as a user's shell would start it."""
     done = subprocess.run(
         [sys.executable, *map(str, argv)],
@@ -43,6 +43,6 @@ def python(*argv: object, stdout: int = subprocess.PIPE) -> Said:
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
     )
     return Said(done.returncode, done.stdout or "", done.stderr)

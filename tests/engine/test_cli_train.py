@@ -13,7 +13,7 @@ import torch
 
 from hoiclip.checkpoint.model_file import load_model_file
 from tests.engine.making_videos import write_clip
-from tests.engine.saying import Cli
+from tests.engine.saying import Cli, python
 
 RECIPES = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
 TINY = ["optimizer.batch_size=4", "schedule.steps=2", "schedule.warmup_steps=1", "optimizer.precision=fp32"]
@@ -58,7 +58,9 @@ def test_the_guide_leads_from_pictures_to_pairs_in_a_video(
         said = cli(*words)
         assert said.code == 0, (command, said.err)
     (script,) = blocks("python")
-    exec(script.replace('"schedule.steps": 3000', '"schedule.steps": 2'), {})
+    (folder / "script.py").write_text(script.replace('"schedule.steps": 3000', '"schedule.steps": 2'))
+    said = python("script.py", timeout_s=300)
+    assert said.code == 0, said.err
     trained = [load_model_file(folder / "runs" / name / "model.safetensors") for name in ("mine", "python")]
     assert [model.provenance["kind"] for model in trained] == ["trained"] * 2
     assert [model.provenance["recipe"]["seed"] for model in trained] == [1, 7]
