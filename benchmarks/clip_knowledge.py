@@ -24,7 +24,8 @@ from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.training.recipe import read_recipe
 from hoiclip_engine.commands.console import results, table
-from hoiclip_engine.train import drawn_map, train_model
+from hoiclip_engine.measured_set import drawn_set, measure
+from hoiclip_engine.train import train_model
 
 NAME = "clip_knowledge"
 RECIPE = Path(__file__).with_suffix(".toml")
@@ -63,7 +64,7 @@ def run(arm: str, seed: int, split: str, fraction: int, steps: int, folder: Path
 def _measured(path: Path, split: str) -> dict[str, float]:
     """Percent by column of the table, on the whole test set."""
     model = load_model_file(path)
-    numbers = drawn_map(model.build(), model.vocabulary, chosen="test")
+    numbers = measure(model.build(), model.vocabulary, drawn_set("test"))
     sides = {"unseen": split, "seen": split, "rare": "default", "non-rare": "default"}
     parts = {side: numbers.get(f"{name}/mAP {side}") for side, name in sides.items()}
     return {"full": numbers["mAP"], **{side: round(100 * one, 2) for side, one in parts.items() if one is not None}}

@@ -145,7 +145,7 @@ def evaluate_pictures(
         detect: made with `config.postprocess`.
         on_picture: called after each picture, for progress.
     """
-    predictions = predict(detect, pictures, vocabulary, config, on_picture)
+    predictions = predict(detect, pictures, vocabulary, config, on_picture, most=len(annotations))
     found = evaluate(
         config.metric, predictions, annotations, vocabulary, splits=config.splits, official=config.official
     )
@@ -158,13 +158,15 @@ def predict(
     vocabulary: Vocabulary,
     config: EvaluateConfig,
     on_picture: Callable[[], None] = lambda: None,
+    *,
+    most: int | None = None,
 ) -> list[PredictedPairs]:
-    """Predictions in the order of the pictures.
+    """Predictions in the order of the pictures, or of the first ones.
 
     Pictures are looked at by aspect ratio, because an engine is compiled for one canvas at a time: pictures of one
     canvas follow each other.
     """
-    sizes = [pictures.hw(index) for index in range(len(pictures))]
+    sizes = [pictures.hw(index) for index in range(len(pictures))[:most]]
     found: list[PredictedPairs | None] = [None] * len(sizes)
     for index in sorted(range(len(sizes)), key=lambda index: (sizes[index][0] / sizes[index][1], sizes[index])):
         pairs = detect(pictures.rgb(index))

@@ -16,25 +16,28 @@ from hoiclip_engine.sinks.annotate import Annotator
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 
 COLUMNS = 4
-ENLARGED = 2
-"""Drawn scenes are small; labels need room."""
+HEIGHT_PX = 384
+"""Of a picture; labels need room."""
 _GAP_PX = 8
 
 
 def prediction_sheet(detect: Detector, vocabulary: Vocabulary, pictures: Iterable[tuple[RGB, ImageAnnotation]]) -> RGB:
-    """Rows of four pictures of one size, predictions above truth; thresholds are those of a run on a photo."""
+    """Rows of four pictures, all of one height, predictions above truth; thresholds are those of a run on a photo."""
     annotator = Annotator(vocabulary)
     cells = []
     for rgb, annotation in pictures:
-        large = cv2.resize(rgb, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        scale = HEIGHT_PX / rgb.shape[0]
+        size = max(1, round(scale * rgb.shape[1])), HEIGHT_PX
+        large = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         frame = Frame(np.asarray(large, np.uint8), 0.0, 0)
         tracker = PairTracker.for_vocabulary(vocabulary, TrackConfig().for_photos())
         found, _ = tracker.update(detect(frame.rgb), 0.0)
-        true = true_pairs(annotation, vocabulary, ENLARGED)
+        true = true_pairs(annotation, vocabulary, scale)
         above, below = (annotator.draw(frame, pairs) for pairs in (found, true))
         cells.append(_framed(np.concatenate((above, np.full_like(above[:2], 255), below))))
-    blank = np.full_like(cells[0], 255)
-    cells += [blank] * (-len(cells) % COLUMNS)
+    widest = max(cell.shape[1] for cell in cells)
+    cells = [np.pad(cell, ((0, 0), (0, widest - cell.shape[1]), (0, 0)), constant_values=255) for cell in cells]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % COLUMNS)
     rows = [np.concatenate(cells[start : start + COLUMNS], axis=1) for start in range(0, len(cells), COLUMNS)]
     return np.concatenate(rows)
 

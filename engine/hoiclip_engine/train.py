@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from hoiclip import __version__
@@ -23,8 +22,6 @@ from hoiclip.data.drawn.captions import pair_crops
 from hoiclip.data.drawn.fixed_sets import fixed_set
 from hoiclip.data.drawn.world import DrawnWorld
 from hoiclip.errors import SinkError
-from hoiclip.evaluation.splits import bundled_splits
-from hoiclip.model import HOICLIP
 from hoiclip.training.assemble import check_data, clip_task, hoi_samples, hoi_task, vocabulary_of
 from hoiclip.training.drawn_samples import DrawnClipSamples
 from hoiclip.training.hoi_task import HoiTask
@@ -35,13 +32,10 @@ from hoiclip.training.resume import FILE as CHECKPOINT
 from hoiclip.training.small_clip import SmallClip
 from hoiclip.training.start_weights import save_clip
 from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.evaluate import EvaluateConfig, MemoryPictures, evaluate_pictures, module_detector
-from hoiclip_engine.postprocess import PostprocessConfig
-from hoiclip_engine.sheet import prediction_sheet
+from hoiclip_engine.measured_set import draw_sheet, measure, set_of_recipe
 
 QUICK_PICTURES = 200
-"""Validation pictures of the evaluations on the way."""
-SHEET_PICTURES = 12
+"""Of the evaluations on the way; the last one takes all."""
 CLIP_PICTURES = 256
 DRAWN_NOTICE = "this model knows drawn scenes only; what it says of photographs means nothing"
 
@@ -120,15 +114,17 @@ def clip_retrieval(clip: SmallClip, recipe: Recipe, vocabulary: Vocabulary) -> d
 
 
 def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, progress: Progress) -> Path:
+    measured = set_of_recipe(recipe.data, vocabulary)
     task = hoi_task(recipe, vocabulary, resumed=(here.folder / CHECKPOINT).is_file())
 
     def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:
+        assert measured is not None
         model = HoiTask.finished(task.kept, tensors)
-        draw_sheet(here.folder / f"sheet_{step:06}.png", model, vocabulary)
+        draw_sheet(here.folder / f"sheet_{step:06}.png", model, vocabulary, measured)
         last = step == recipe.schedule.steps
-        return drawn_map(model, vocabulary, None if last else QUICK_PICTURES)
+        return measure(model, vocabulary, measured, None if last else QUICK_PICTURES)
 
-    on_the_way = evaluate if recipe.data.kind == "drawn" else None
+    on_the_way = None if measured is None else evaluate
     trainer = Trainer(recipe, task, hoi_samples(recipe, vocabulary), here, evaluate=on_the_way, progress=progress)
     model = HoiTask.finished(task.kept, trainer.train())
     path = here.folder / "model.safetensors"
@@ -136,38 +132,6 @@ def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, progr
         state = {key: value.half() if recipe.half_file else value for key, value in model.state_dict().items()}
         save_model_file(path, state, recipe.model, vocabulary, _provenance(recipe, here.folder))
     return path
-
-
-def draw_sheet(path: Path, model: HOICLIP, vocabulary: Vocabulary) -> None:
-    """What the model shows on the first validation scenes, above what is true."""
-    world = DrawnWorld(fixed_set("validation").world)
-    pictures = [world.picture(number) for number in range(SHEET_PICTURES)]
-    detect = module_detector(model, vocabulary, PostprocessConfig())
-    sheet = prediction_sheet(detect, vocabulary, [(one.rgb, one.annotation) for one in pictures])
-    Image.fromarray(sheet).save(path)
-
-
-def drawn_map(
-    model: HOICLIP, vocabulary: Vocabulary, pictures: int | None = None, chosen: str = "validation"
-) -> dict[str, float]:
-    """HICO-rule mAP on a fixed set of drawn scenes, in percent, and its parts over the sides of each split.
-
-    Args:
-        pictures: only the first ones; None: all.
-        chosen: name of the set.
-    """
-    fixed = fixed_set(chosen)
-    count = fixed.count if pictures is None else min(pictures, fixed.count)
-    world = DrawnWorld(fixed.world)
-    config = EvaluateConfig(metric="hico", splits=tuple(bundled_splits(vocabulary).values()))
-    drawn = MemoryPictures((fixed.world.height_px, fixed.world.width_px), lambda index: world.picture(index).rgb, count)
-    annotations = [world.annotation(index) for index in range(count)]
-    found, _ = evaluate_pictures(
-        module_detector(model, vocabulary, config.postprocess), vocabulary, annotations, drawn, config
-    )
-    numbers = {f"{split}/{key}": value for split, summary in found.summaries.items() for key, value in summary.items()}
-    first = next(iter(found.summaries.values()))
-    return {"mAP": round(100 * first["mAP"], 2), **{key: round(float(value), 4) for key, value in numbers.items()}}
 
 
 def _with(clip: SmallClip, tensors: Mapping[str, Tensor]) -> SmallClip:

@@ -34,6 +34,9 @@ class DataRecipe:
     """pictures: HOI-A JSON."""
     images: str = ""
     """pictures: folder of the image files."""
+    test_annotations: str = ""
+    """pictures: HOI-A JSON of what the model is measured on along the way; empty: nothing."""
+    test_images: str = ""
     vocabulary: str = "drawn"
     """drawn, hico, vcoco, or the file of an own one (hoiclip vocab show drawn --json shows the form)."""
 

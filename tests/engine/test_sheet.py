@@ -14,10 +14,10 @@ from hoiclip.data.drawn.world import DrawnWorld
 from hoiclip.data.rows import image_annotation
 from hoiclip.vocabulary import NO_INTERACTION
 from hoiclip_engine.evaluate import module_detector
+from hoiclip_engine.measured_set import draw_sheet, drawn_set
 from hoiclip_engine.models import find_model
 from hoiclip_engine.postprocess import PostprocessConfig
-from hoiclip_engine.sheet import ENLARGED, prediction_sheet, true_pairs
-from hoiclip_engine.train import draw_sheet
+from hoiclip_engine.sheet import HEIGHT_PX, prediction_sheet, true_pairs
 
 WORDS = drawn_vocabulary()
 
@@ -35,16 +35,15 @@ def test_truth_is_shown_without_what_is_no_interaction() -> None:
 
 def test_a_sheet_of_a_model_can_be_looked_at(tmp_path: Path) -> None:
     model = hoiclip.load_model(find_model("drawn"))
-    draw_sheet(tmp_path / "sheet.png", model, WORDS)
+    draw_sheet(tmp_path / "sheet.png", model, WORDS, drawn_set("validation"))
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert min(sheet.size) > 1000
         drawn = np.asarray(sheet)
-    draw_sheet(tmp_path / "again.png", model, WORDS)
+    draw_sheet(tmp_path / "again.png", model, WORDS, drawn_set("validation"))
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "sheet.png").read_bytes()
     world = DrawnWorld(fixed_set("validation").world)
     picture = world.picture(0)
     detect = module_detector(model, WORDS, PostprocessConfig())
     one = prediction_sheet(detect, WORDS, [(picture.rgb, picture.annotation)])
-    height = ENLARGED * picture.rgb.shape[0]
-    assert one.shape[0] == 2 * height + 18  # predictions, a line, truth, and a frame round both
+    assert one.shape[0] == 2 * HEIGHT_PX + 18  # predictions, a line, truth, and a frame round both
     assert np.array_equal(drawn[: one.shape[0], : one.shape[1] // 4], one[:, : one.shape[1] // 4])
