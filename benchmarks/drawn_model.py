@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS, FIXED_FILMS, fixed_set
@@ -67,7 +69,8 @@ def _run(folder: Path, target: Path) -> dict[str, Any]:
     for name in ("recipe.json", "curves.png"):
         shutil.copy(folder / name, target / name)
     for sheet in sorted(folder.glob("sheet_*.png"))[-1:]:
-        shutil.copy(sheet, target / "sheet.png")
+        with Image.open(sheet) as picture:
+            picture.reduce(2).save(target / "sheet.jpg", quality=85)
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     steps = [line for line in lines if line["kind"] == "train"]
     pictures = recipe["optimizer"]["batch_size"] * recipe["optimizer"]["accumulate"]
