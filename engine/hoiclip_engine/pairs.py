@@ -5,7 +5,7 @@ Struct of arrays in numpy; nothing here needs torch. Boxes are x1, y1, x2, y2 in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -70,6 +70,10 @@ class TrackedPairs:
 
     def __len__(self) -> int:
         return int(self.pair.shape[0])
+
+    def rows(self, chosen: Bool) -> TrackedPairs:
+        """Some of the pairs."""
+        return TrackedPairs(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from hoiclip_engine.frame import Frame
-from hoiclip_engine.sinks.annotate import Annotator, label_ink, pair_color
+from hoiclip_engine.sinks.annotate import MIN_SHOWN, Annotator, label_ink, pair_color
 from hoiclip_engine.sinks.label_layout import LabelLayout, Rect
 from tests.engine.making_results import VOCABULARY, Row, tracked
 
@@ -70,6 +70,12 @@ def test_a_pair_that_does_nothing_is_thin_and_has_no_text() -> None:
     quiet_pixels = where(annotator.draw(black(), tracked(quiet)), pair_color(1)).sum()
     assert quiet_pixels == 2 * (80 + 140) + 2 * (120 + 140)
     assert busy_pixels > 2 * quiet_pixels
+
+
+def test_a_pair_of_which_no_verb_is_believed_is_left_out() -> None:
+    drawn = annotator.draw(black(), tracked(Row(verbs={0: MIN_SHOWN - 0.01}, active=())))
+    assert not drawn.any()
+    assert annotator.draw(black(), tracked(Row(verbs={0: MIN_SHOWN - 0.01}))).any()  # it goes on, by hysteresis
 
 
 @pytest.mark.parametrize(

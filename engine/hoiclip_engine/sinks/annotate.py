@@ -25,6 +25,8 @@ Color = tuple[int, int, int]
 MAX_VERBS = 3
 """More verbs than this are told as "+2"; a label is read at a glance or not at all."""
 MIN_FONT_PX = 12
+MIN_SHOWN = 0.3
+"""Of its best verb, for a pair that does nothing. A model proposes dozens of pairs of the same few things."""
 NOTICE_COLOR = (255, 220, 60)
 _GOLDEN_RATIO = 0.6180339887498949
 
@@ -42,8 +44,10 @@ class Annotator:
     def draw(self, frame: Frame, pairs: TrackedPairs) -> RGB:
         """A picture of the frame's size with the pairs drawn in; the frame stays as it is.
 
-        Pairs without an active verb keep thin boxes, so that a viewer sees whom the tracker follows.
+        Pairs without an active verb keep thin boxes, so that a viewer sees whom the tracker follows; those of which
+        hardly any verb is believed, "no interaction" included, are left out.
         """
+        pairs = pairs.rows(pairs.verb_active.any(axis=1) | (pairs.verb_scores.max(axis=1, initial=0) >= MIN_SHOWN))
         rgb = np.array(frame.rgb, order="C")
         short_px = min(frame.width_px, frame.height_px)
         thick_px = max(2, round(short_px / 270))
