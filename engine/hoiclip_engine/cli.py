@@ -156,12 +156,10 @@ def _data(a: argparse.Namespace) -> int:
 
 def _draw(a: argparse.Namespace) -> int:
     from hoiclip.data.drawn.fixed_sets import FILM_SEEDS
-    from hoiclip.data.drawn.video import VideoConfig
     from hoiclip_engine.commands import draw
 
-    width_px, height_px = a.size
     try:
-        film = VideoConfig(width_px=width_px, height_px=height_px, fps=a.fps, duration_s=a.duration, uneven=a.uneven)
+        film = draw.film_config(a.set, a.size, a.fps, a.duration, a.uneven)
         world = draw.world_config(a.set, a.seed, a.split, a.fraction, a.size, a.frequencies)
     except ValueError as error:
         raise UsageError(str(error)) from error

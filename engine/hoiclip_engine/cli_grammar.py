@@ -187,6 +187,6 @@ def _add_draw(p: argparse.ArgumentParser) -> None:
     p.add_argument("--fraction", type=int, metavar="P", help="first 5, 15, 25, 50 or 100 percent of the training set")
     p.add_argument("--frequencies", choices=("long_tail", "equal"), help="default: that of the set")
     p.add_argument("--format", default="jpg", choices=("jpg", "png"))
-    p.add_argument("--fps", type=float, default=25.0, metavar="F", help="frames a second of a film")
+    p.add_argument("--fps", type=float, metavar="F", help="frames a second of a film (default: 25; test set: 12.5)")
     p.add_argument("--duration", type=float, default=10.0, metavar="S", help="length of a film")
     p.add_argument("--uneven", action="store_true", help="frames of a film at irregular times")

@@ -54,9 +54,13 @@ class _Names:
     """Labels and verbs by name."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        self._objects = vocabulary.objects
         self._labels = {name: i for i, name in enumerate(vocabulary.objects)}
         self._verbs = {name: i for i, name in enumerate(vocabulary.verbs)}
         self.person = self._labels.get("person", 0)
+
+    def of(self, label: int) -> str:
+        return self._objects[label]
 
     def label(self, value: object) -> int:
         return _known(value, self._labels, "label")
@@ -85,6 +89,11 @@ def _frame(line: dict[str, Any], expected: int, names: _Names) -> TrueFrame:
             rows[identity] = len(boxes)
             boxes.append(untrusted.box(box, "box"))
             labels.append(label)
+        elif (known := labels[rows[identity]]) != label:
+            raise ValueError(
+                f"{untrusted.shown(identity)} is a {names.of(known)} and a {names.of(label)}; humans and objects of a "
+                "film share one range of numbers"
+            )
         return rows[identity]
 
     for item in untrusted.items(line.get("pairs"), "pairs"):

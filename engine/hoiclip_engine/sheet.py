@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.vocabulary import NO_INTERACTION, Vocabulary
 from hoiclip_engine.evaluate import RGB, Detector
 from hoiclip_engine.frame import Frame
-from hoiclip_engine.pairs import TrackedPairs
+from hoiclip_engine.pairs import Pairs, TrackedPairs
 from hoiclip_engine.sinks.annotate import Annotator
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 
@@ -31,7 +32,8 @@ def prediction_sheet(detect: Detector, vocabulary: Vocabulary, pictures: Iterabl
         large = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         frame = Frame(np.asarray(large, np.uint8), 0.0, 0)
         tracker = PairTracker.for_vocabulary(vocabulary, TrackConfig().for_photos())
-        found, _ = tracker.update(detect(frame.rgb), 0.0)
+        # The picture as it is evaluated, not the enlarged one: an enlarged one gets other scores.
+        found, _ = tracker.update(_scaled(detect(rgb), scale), 0.0)
         true = true_pairs(annotation, vocabulary, scale)
         above, below = (annotator.draw(frame, pairs) for pairs in (found, true))
         cells.append(_framed(np.concatenate((above, np.full_like(above[:2], 255), below))))
@@ -64,6 +66,16 @@ def true_pairs(one: ImageAnnotation, vocabulary: Vocabulary, scale: float = 1.0)
         score=np.ones(len(pairs), np.float32),
         verb_scores=scores,
         verb_active=scores > 0,
+    )
+
+
+def _scaled(pairs: Pairs, scale: float) -> Pairs:
+    """Boxes in pixels of a picture `scale` times as large."""
+    factor = np.float32(scale)
+    return replace(
+        pairs,
+        human_boxes_xyxy=pairs.human_boxes_xyxy * factor,
+        object_boxes_xyxy=pairs.object_boxes_xyxy * factor,
     )
 
 

@@ -114,7 +114,8 @@ def clip_retrieval(clip: SmallClip, recipe: Recipe, vocabulary: Vocabulary) -> d
 
 
 def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, progress: Progress) -> Path:
-    measured = set_of_recipe(recipe.data, vocabulary)
+    # A detector, which hears of no HOI, has none to be measured by.
+    measured = set_of_recipe(recipe.data, vocabulary) if recipe.losses.hoi else None
     task = hoi_task(recipe, vocabulary, resumed=(here.folder / CHECKPOINT).is_file())
 
     def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:

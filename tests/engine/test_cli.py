@@ -193,6 +193,7 @@ def test_doctor_reports_packages_and_what_auto_takes(cli: Cli) -> None:
     assert facts["torch"].startswith(torch.__version__.split("+")[0])
     assert facts["backend torch"] == "ready"
     assert "not part of this version" in facts["backend tensorrt"]
+    assert facts["tensorboard"][0].isdigit() or "hoiclip[tensorboard]" in facts["tensorboard"]
     assert facts["auto takes"].split(",")[0] in ("torch", "openvino", "onnxruntime")
     table = cli("doctor")
     assert table.code == 0

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.data.drawn.fixed_sets import FILM_SEEDS, committed_fingerprints, film_fingerprint
+from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS, committed_fingerprints, film_fingerprint
+from hoiclip.data.drawn.video import VideoConfig
 from hoiclip.data.rows import image_annotation
 from hoiclip.errors import DataError
 from hoiclip.evaluation import evaluate
@@ -104,6 +105,7 @@ PAIR = {"human": 1, "human_box_xyxy": HUMAN, "object": 2, "object_box_xyxy": BIC
         ({"type": "frame", "index": 0, "pairs": [{**PAIR, "label": "tank"}]}, "label 'tank'"),
         ({"type": "frame", "index": 0, "pairs": [{**PAIR, "human_box_xyxy": [1, 2]}]}, "four pixel"),
         ({"type": "frame", "index": 0, "pairs": [{**PAIR, "verbs": [{"verb": "fly", "active": True}]}]}, "verb 'fly'"),
+        ({"type": "frame", "index": 0, "pairs": [{**PAIR, "object": 1}]}, "1 is a person and a bicycle"),
         ({"type": "header"}, "no frame lines"),
     ],
 )
@@ -159,6 +161,10 @@ def test_films_and_pictures_are_in_one_report(cli: Cli, tmp_path: Path) -> None:
     alone = cli("eval", "--films", films, "--backend", "torch", "--json", "-")
     assert alone.code == 0, alone.err
     assert json.loads(alone.out)["summaries"]["films"] == numbers["summaries"]["films"]
+    assert json.loads(alone.out)["backend"] == "torch"
+    shown = cli("eval", *pictures, "--films", films, "--backend", "torch", "--metric", "hico-ko").out
+    assert "films, 12 frames" in shown
+    assert "hico-ko, 3 pictures" in shown
 
     truth = next(films.glob("*.jsonl"))
     lines = truth.read_text().splitlines()
@@ -166,7 +172,35 @@ def test_films_and_pictures_are_in_one_report(cli: Cli, tmp_path: Path) -> None:
     assert cli("eval", "--films", films, "--backend", "torch").is_one_error(3)
 
 
-@pytest.mark.parametrize("words", [(), ("--data", "a.json"), ("--images", "."), ("--films", ".", "--export", "out")])
+def test_test_films_are_drawn_as_they_are_measured(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("hoiclip_engine.commands.draw.draw_films", lambda *words: asked.append(words[1:]) or 0)
+    for words in (("--set", "test"), ("--set", "test", "--fps", 5), ()):
+        assert cli("data", "draw", "--out", "films", "--video", 8, *words).code == 0
+    assert asked == [
+        (8, FILM_CONFIG, FILM_SEEDS["test"]),
+        (8, replace(FILM_CONFIG, fps=5), FILM_SEEDS["test"]),
+        (8, VideoConfig(fps=25), FILM_SEEDS["train"]),
+    ]
+
+
+FILMS = ("--films", ".")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--data", "a.json"),
+        ("--images", "."),
+        (*FILMS, "--export", "out"),
+        (*FILMS, "--official"),
+        (*FILMS, "--metric", "hico-ko"),
+        (*FILMS, "--enhance", 3),
+        (*FILMS, "--prior", "a.npy"),
+        (*FILMS, "--max-images", 3),
+    ],
+)
 def test_what_to_measure_on_must_be_said(words: tuple[str, ...], cli: Cli) -> None:
     assert cli("eval", *words).is_one_error(2)
 

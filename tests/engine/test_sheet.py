@@ -13,9 +13,10 @@ from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld
 from hoiclip.data.rows import image_annotation
 from hoiclip.vocabulary import NO_INTERACTION
-from hoiclip_engine.evaluate import module_detector
+from hoiclip_engine.evaluate import RGB, module_detector
 from hoiclip_engine.measured_set import draw_sheet, drawn_set
 from hoiclip_engine.models import find_model
+from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.postprocess import PostprocessConfig
 from hoiclip_engine.sheet import HEIGHT_PX, prediction_sheet, true_pairs
 
@@ -31,6 +32,33 @@ def test_truth_is_shown_without_what_is_no_interaction() -> None:
     assert np.flatnonzero(pairs.verb_active[0]).tolist() == [does]
     assert pairs.object_boxes_xyxy.tolist() == [[10, 10, 40, 40]]
     assert len(true_pairs(image_annotation("a", boxes, [0, 1], [], 64, 48), WORDS)) == 0
+
+
+def test_a_model_sees_the_picture_as_it_is_evaluated_and_its_boxes_are_drawn_where_truth_is() -> None:
+    picture = DrawnWorld(fixed_set("validation").world).picture(0)
+    true = true_pairs(picture.annotation, WORDS)
+    assert len(true)
+    seen: list[RGB] = []
+
+    def detect(rgb: RGB) -> Pairs:
+        seen.append(rgb)
+        pair, verb = np.nonzero(true.verb_active)
+        one = np.ones(len(pair))
+        return Pairs(
+            query=pair,
+            human_boxes_xyxy=true.human_boxes_xyxy[pair],
+            object_boxes_xyxy=true.object_boxes_xyxy[pair],
+            label=true.label[pair],
+            verb=verb,
+            hoi=np.array([WORDS.hois.index((v, o)) for v, o in zip(verb, true.label[pair], strict=True)]),
+            score=one,
+            verb_score=one,
+        )
+
+    sheet = prediction_sheet(detect, WORDS, [(picture.rgb, picture.annotation)])
+    assert np.array_equal(seen[0], picture.rgb)
+    above, below = sheet[8 : 8 + HEIGHT_PX], sheet[10 + HEIGHT_PX : -8]
+    assert np.array_equal(above, below)
 
 
 def test_a_sheet_of_a_model_can_be_looked_at(tmp_path: Path) -> None:

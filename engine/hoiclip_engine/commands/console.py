@@ -30,6 +30,10 @@ def working(what: str) -> Status:
     return messages.status(Text(what))
 
 
+SPEED_OVER_S = 600.0
+"""Seconds from which the remaining time is told: a step or a film may take minutes, and evaluations stand between."""
+
+
 def progress() -> Progress:
     """A bar with frame rate and remaining time; shown only where a person can see it."""
     return Progress(
@@ -39,6 +43,7 @@ def progress() -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=messages,
+        speed_estimate_period=SPEED_OVER_S,
         disable=not messages.is_terminal,
         transient=True,
     )

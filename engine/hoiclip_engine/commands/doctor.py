@@ -28,6 +28,8 @@ PACKAGES = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
 }
+EXTRAS = {"tensorboard": "tensorboard"}
+"""Packages that nothing misses, to the extra that brings them."""
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16")
 
 
@@ -80,6 +82,11 @@ def _packages() -> dict[str, str]:
             found[name] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             found[name] = f"missing; pip install {distribution}"
+    for name, extra in EXTRAS.items():
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = f"not installed, not needed; pip install 'hoiclip[{extra}]' brings it"
     found["h264 encoder"] = _encoder()
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.drawn.draw import DrawnFrame
-from hoiclip.data.drawn.fixed_sets import FIXED_SETS
+from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FIXED_SETS
 from hoiclip.data.drawn.video import VideoConfig, VideoScript, random_script
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
@@ -177,6 +177,19 @@ def world_config(
     if frequencies is not None:
         wanted["frequencies"] = frequencies
     return replace(base, **wanted)  # type: ignore[arg-type]  # checked by WorldConfig
+
+
+def film_config(
+    chosen: str, size_px: tuple[int, int], fps: float | None, duration_s: float, uneven: bool
+) -> VideoConfig:
+    """What `--set`, `--fps` and so on mean for films.
+
+    Raises:
+        ValueError: there is no such film.
+    """
+    base = FILM_CONFIG if chosen == "test" else VideoConfig()
+    rate = base.fps if fps is None else fps
+    return replace(base, width_px=size_px[0], height_px=size_px[1], fps=rate, duration_s=duration_s, uneven=uneven)
 
 
 def _header(path: Path, config: VideoConfig, time_base: Fraction) -> RunHeader:

@@ -21,6 +21,7 @@ from hoiclip.evaluation.mistakes import worst_mistakes
 from hoiclip.evaluation.report import html_report, percent, precision_recall_svg
 from hoiclip.evaluation.splits import RARE, read_splits
 from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.backends import BackendName
 from hoiclip_engine.commands.console import messages, progress, results, table, working
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
@@ -53,12 +54,26 @@ class EvalRequest:
             raise UsageError(
                 "pictures need --data FILE.json and --images DIR, films need --films DIR; name either or both"
             )
-        if self.data is None and self.export is not None:
-            raise UsageError("--export writes detections on pictures; name them by --data and --images")
+        if self.data is None and (unused := self._for_pictures()):
+            raise UsageError(
+                f"{', '.join(unused)} would change nothing on films; leave out, or name pictures by --data and --images"
+            )
         for name in ("enhance", "max_images"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+
+    def _for_pictures(self) -> list[str]:
+        """Options that change nothing on films."""
+        given = {
+            "--metric": self.metric != "auto",
+            "--official": self.official,
+            "--enhance": self.enhance is not None,
+            "--prior": self.prior is not None,
+            "--max-images": self.max_images is not None,
+            "--export": self.export is not None,
+        }
+        return [option for option, is_given in given.items() if is_given]
 
 
 def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalRequest) -> int:
@@ -80,8 +95,8 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
         measured = _pictures(model, engine_config, request, config, request.data, request.images)
         facts |= measured.facts
     if request.films is not None:
-        films = _films(model, engine_config, request.films, config.splits)
-        facts |= films.counts
+        films, backend = _films(model, engine_config, request.films, config.splits)
+        facts |= {**films.counts, "backend": backend}
         if measured is None:
             frames = replace(films.frames, summaries={"films": films.summary, **films.frames.summaries})
             measured = _Measured(frames, [], [], None, {})
@@ -131,11 +146,14 @@ def _pictures(
     return _Measured(found, predictions, annotations, pictures, facts)
 
 
-def _films(model: ModelFile, engine_config: EngineConfig, folder: Path, splits: Sequence[Split]) -> FilmReport:
+def _films(
+    model: ModelFile, engine_config: EngineConfig, folder: Path, splits: Sequence[Split]
+) -> tuple[FilmReport, BackendName]:
+    """The report, and what ran."""
     films = films_in(folder)
     with Engine(model, engine_config) as engine, progress() as bar:
         task = bar.add_task("films", total=len(films), rate="")
-        return evaluate_films(engine, films, splits, lambda: bar.advance(task))
+        return evaluate_films(engine, films, splits, lambda: bar.advance(task)), engine.backend_name
 
 
 def _config(request: EvalRequest, vocabulary: Vocabulary) -> EvaluateConfig:
@@ -228,12 +246,7 @@ def _show(request: EvalRequest, found: Evaluation, facts: dict[str, Any]) -> Non
         return
     for split, summary in found.summaries.items():
         rows = [(name, percent(value)) for name, value in summary.items()]
-        on = (
-            f"{facts['films']} films"
-            if split == "films" or "pictures" not in facts
-            else f"{facts['pictures']} pictures"
-        )
-        results.print(table(f"{_title(found)}, {on}, {split}", ("number", "%"), rows))
+        results.print(table(_on(split, found, facts), ("number", "%"), rows))
     counted = [one for one in found.classes if one.num_gt]
     shown = sorted(counted, key=lambda one: -one.num_gt)[:MOST_CLASSES]
     rows_of_classes = [
@@ -241,6 +254,14 @@ def _show(request: EvalRequest, found: Evaluation, facts: dict[str, Any]) -> Non
     ]
     title = f"The {len(shown)} most frequent of {len(counted)} classes"
     results.print(table(title, ("class", "AP %", "recall %", "true", "predicted"), rows_of_classes))
+
+
+def _on(split: str, found: Evaluation, facts: dict[str, Any]) -> str:
+    """What the numbers of a summary are about. Frames are counted by the usual metric whatever pictures are."""
+    if split == "films":
+        return f"films, {facts['film_frames']} frames"
+    looked_at = f"{facts['pictures']} pictures" if "pictures" in facts else f"{facts['film_frames']} frames of films"
+    return f"{_title(found)}, {looked_at}, {split}"
 
 
 def _write_text(path: Path, text: str) -> None:
