@@ -26,7 +26,7 @@ class RunLog:
         self._file = self._path.open("w", encoding="utf-8")
         for line in kept:
             self._put(line)
-        self._board = _tensorboard(folder)
+        self._board = _tensorboard(folder, resumed_step)
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """kind: "train", "evaluation" or "note"."""
@@ -60,12 +60,12 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, resumed_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1)
 
 
 def draw_curves(folder: Path, names: Mapping[str, str]) -> Path:
