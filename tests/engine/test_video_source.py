@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import string
 import struct
 import zlib
 from fractions import Fraction
@@ -20,9 +19,7 @@ from PIL import Image, ImageOps
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.color import square_size_px
 from hoiclip_engine.video.orient import Orientation, orientation_from_matrix
-from hoiclip_engine.video.redact import redact
 from hoiclip_engine.video.source import SourceConfig, open_video
-from hoiclip_engine.video.timestamps import PresentationClock, nominal_step_s, seconds
 from tests.engine.making_videos import RED, index_of, picture, write_clip
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -343,80 +340,3 @@ def test_names_are_paths_and_never_protocols(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     shutil.copy(clip, "concat:a.mp4")
     assert read(Path("concat:a.mp4"))[1] == [0]
-
-
-# Times
-
-
-@few
-@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(0, 200)), max_size=40))
-def test_time_always_goes_forward(stamps: list[int | None]) -> None:
-    clock = PresentationClock(0.04)
-    times = [clock.next(pts, Fraction(1, 1000)) for pts in stamps]
-    assert all(b > a for a, b in pairwise(times))
-    assert clock.missing == sum(seconds(pts, Fraction(1, 1000)) is None for pts in stamps)
-
-
-@few
-@given(st.sets(st.integers(-1000, 10**9), min_size=1, max_size=40), st.integers(1, 100_000))
-def test_good_times_are_not_touched(stamps: set[int], ticks_per_s: int) -> None:
-    clock = PresentationClock(0.04)
-    good = sorted(stamps)
-    assert [clock.next(pts, Fraction(1, ticks_per_s)) for pts in good] == [pts / ticks_per_s for pts in good]
-    assert clock.missing == clock.repaired == 0
-
-
-def test_a_duplicate_moves_only_itself() -> None:
-    clock = PresentationClock(0.04)
-    times = [clock.next(pts, Fraction(1, 1000)) for pts in (0, 40, 40, 80)]
-    assert times == [0.0, 0.04, pytest.approx(0.041), 0.08]
-    assert clock.repaired == 1
-
-
-def test_a_clock_that_starts_anew_keeps_its_intervals() -> None:
-    clock = PresentationClock(0.04)
-    times = [clock.next(pts, Fraction(1, 1000)) for pts in (9000, 9040, 0, 33, 66)]
-    assert times == pytest.approx([9.0, 9.04, 9.08, 9.113, 9.146])
-    assert clock.repaired == 1
-
-
-def test_absurd_rates_are_not_believed() -> None:
-    assert nominal_step_s(Fraction(1000), None) == 0.04
-    assert nominal_step_s(Fraction(1000), Fraction(60)) == pytest.approx(1 / 60)
-    assert nominal_step_s(None, Fraction(0)) == 0.04
-    assert nominal_step_s(Fraction(30000, 1001)) == pytest.approx(0.0333667)
-
-
-# Names
-
-secrets = st.text(string.ascii_letters + string.digits + "@:/?#&=%!$ü ", min_size=1, max_size=12)
-
-
-@few
-@given(user=secrets, password=secrets)
-def test_a_password_is_never_printed(user: str, password: str) -> None:
-    shown = redact(f"rtsp://{user}:{password}Zq7Zq@camera.local:554/stream1")
-    assert "Zq7Zq" not in shown
-    assert shown.endswith("camera.local:554/stream1")
-
-
-@few
-@given(key=st.text(string.ascii_lowercase, min_size=1, max_size=8), value=secrets)
-def test_query_values_are_not_printed(key: str, value: str) -> None:
-    shown = redact(f"https://host/clip.mp4?a=b&{key}=Zq7Zq{value.replace('&', '')}")
-    assert "Zq7Zq" not in shown
-
-
-@few
-@given(st.text(max_size=60))
-def test_a_name_is_one_printable_line(text: str) -> None:
-    assert redact(text).isprintable()
-
-
-def test_names_stay_readable() -> None:
-    assert redact("clips/a@b:c.mp4") == "clips/a@b:c.mp4"
-    assert redact("rtsp://host:554/live/1") == "rtsp://host:554/live/1"
-    assert redact("rtsp://u:p@host/x?channel=1&token=abc") == "rtsp://host/x?channel=1&token=***"
-    assert redact("rtsp:/u:p@host/x") == "rtsp:/host/x"
-    assert redact("rtsp://h/user=admin&password=abc&channel=1") == "rtsp://h/user=***&password=***&channel=1"
-    assert redact("https://token@host/x#key") == "https://host/x#***"
