@@ -18,6 +18,8 @@ from hoiclip.errors import ModelError
 NO_OBJECT = -1
 """Object index of a person acting without an object (V-COCO)."""
 
+PERSON = "person"
+
 NO_INTERACTION = "no_interaction"
 """HICO's verb for a person and an object that have nothing to do with each other."""
 
@@ -64,6 +66,11 @@ class Vocabulary:
     def has_no_object_class(self) -> bool:
         """Whether a person can act without an object, as in V-COCO."""
         return self.num_object_classes > len(self.objects)
+
+    @property
+    def person(self) -> int:
+        """Object index of humans; -1 where the vocabulary has no person."""
+        return self.objects.index(PERSON) if PERSON in self.objects else -1
 
     @property
     def prompts_by_rows(self) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,6 @@ def evaluate_films(
     """
     vocabulary = engine.vocabulary
     metric = choose_metric("auto", vocabulary)
-    person = vocabulary.objects.index("person") if "person" in vocabulary.objects else 0
     entities = EntityCount()
     predictions: list[PredictedPairs] = []
     annotations: list[ImageAnnotation] = []
@@ -123,7 +123,7 @@ def evaluate_films(
         count = 0
         for count, result in enumerate(engine.stream(film), 1):
             if count <= len(truth):
-                entities.add(truth[count - 1], result.pairs, person)
+                entities.add(truth[count - 1], result.pairs, vocabulary.person)
                 predictions.append(predicted_triplets(result.pairs, vocabulary, by_verb=metric == "vcoco"))
         if count != len(truth):
             raise DataError(
@@ -142,9 +142,7 @@ def predicted_triplets(pairs: TrackedPairs, vocabulary: Vocabulary, *, by_verb: 
         by_verb: categories are verbs, as V-COCO counts, rather than HOIs.
     """
     column = np.where(pairs.label == NO_OBJECT, len(vocabulary.objects), pairs.label)
-    hoi_of = np.full((len(vocabulary.verbs), len(vocabulary.objects) + 1), -1, np.int64)
-    hoi_of[tuple(np.array(vocabulary.hois).T)] = np.arange(len(vocabulary.hois))
-    hoi_pv = hoi_of[:, column].T
+    hoi_pv = _hoi_table(vocabulary)[:, column].T
     row, verb = np.nonzero((hoi_pv >= 0) & (pairs.verb_scores > 0))
     score = pairs.verb_scores[row, verb].astype(np.float64)
     best = np.argsort(-score, kind="stable")[:TRIPLETS]
@@ -157,6 +155,14 @@ def predicted_triplets(pairs: TrackedPairs, vocabulary: Vocabulary, *, by_verb: 
         score=score,
         query=row.astype(np.int64),
     )
+
+
+@lru_cache(maxsize=2)
+def _hoi_table(vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """(V, O + 1) HOI of each verb and object, the last column for no object; -1 where there is none."""
+    table = np.full((len(vocabulary.verbs), len(vocabulary.objects) + 1), -1, np.int64)
+    table[tuple(np.array(vocabulary.hois).T)] = np.arange(len(vocabulary.hois))
+    return table
 
 
 def _tracked_entities(

@@ -57,7 +57,7 @@ class _Names:
         self._objects = vocabulary.objects
         self._labels = {name: i for i, name in enumerate(vocabulary.objects)}
         self._verbs = {name: i for i, name in enumerate(vocabulary.verbs)}
-        self.person = self._labels.get("person", 0)
+        self.person = vocabulary.person
 
     def of(self, label: int) -> str:
         return self._objects[label]

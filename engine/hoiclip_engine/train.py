@@ -21,7 +21,6 @@ from hoiclip.checkpoint.model_file import save_model_file
 from hoiclip.data.drawn.captions import pair_crops
 from hoiclip.data.drawn.fixed_sets import fixed_set
 from hoiclip.data.drawn.world import DrawnWorld
-from hoiclip.errors import SinkError
 from hoiclip.training.assemble import check_data, clip_task, hoi_samples, hoi_task, vocabulary_of
 from hoiclip.training.drawn_samples import DrawnClipSamples
 from hoiclip.training.hoi_task import HoiTask
@@ -32,6 +31,7 @@ from hoiclip.training.resume import FILE as CHECKPOINT
 from hoiclip.training.small_clip import SmallClip
 from hoiclip.training.start_weights import save_clip
 from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.folder import make_folder
 from hoiclip_engine.measured_set import draw_sheet, measure, set_of_recipe
 
 QUICK_PICTURES = 200
@@ -62,10 +62,7 @@ def train_model(
     """
     vocabulary = vocabulary_of(recipe)
     check_data(recipe, vocabulary)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"cannot make the folder {folder}: {error.strerror}; choose another for the run") from error
+    make_folder(folder)
     here = Surroundings.of_this_process(folder, workers)
     run = _train_clip if recipe.task == "clip" else _train_hoi
     made = run(recipe, vocabulary, here, progress)
@@ -115,7 +112,7 @@ def clip_retrieval(clip: SmallClip, recipe: Recipe, vocabulary: Vocabulary) -> d
 
 def _train_hoi(recipe: Recipe, vocabulary: Vocabulary, here: Surroundings, progress: Progress) -> Path:
     # A detector, which hears of no HOI, has none to be measured by.
-    measured = set_of_recipe(recipe.data, vocabulary) if recipe.losses.hoi else None
+    measured = set_of_recipe(recipe.data, vocabulary) if recipe.losses.hoi and here.rank == 0 else None
     task = hoi_task(recipe, vocabulary, resumed=(here.folder / CHECKPOINT).is_file())
 
     def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.untrusted import Box
 from hoiclip.errors import DataError
-from hoiclip.vocabulary import NO_OBJECT, Vocabulary
-
-_PERSON = "person"
+from hoiclip.vocabulary import NO_OBJECT, PERSON, Vocabulary
 
 
 def person_label(vocabulary: Vocabulary) -> int:
@@ -21,9 +19,9 @@ def person_label(vocabulary: Vocabulary) -> int:
     Raises:
         DataError: the vocabulary has no person.
     """
-    if _PERSON not in vocabulary.objects:
-        raise DataError(f"the vocabulary {vocabulary.name} needs an object {_PERSON!r}, found none")
-    return vocabulary.objects.index(_PERSON)
+    if vocabulary.person < 0:
+        raise DataError(f"the vocabulary {vocabulary.name} needs an object {PERSON!r}, found none")
+    return vocabulary.person
 
 
 class Rows:

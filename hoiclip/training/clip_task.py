@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hoiclip.training.recipe import Recipe
-from hoiclip.training.small_clip import ClipSample, SmallClip
+from hoiclip.training.small_clip import Caption, ClipSample, SmallClip
 from hoiclip.training.task import StepLosses, autocast_dtype
 
 
@@ -18,14 +18,13 @@ from hoiclip.training.task import StepLosses, autocast_dtype
 class ClipBatch:
     images: Tensor
     """(B, 3, S, S)"""
-    samples: tuple[ClipSample, ...]
-    """Of these pictures; their captions stay where they are."""
+    captions: tuple[Caption, ...]
     things: Tensor
     """(B, patches, patches)"""
 
     def to(self, device: torch.device) -> ClipBatch:
         return ClipBatch(
-            self.images.to(device, non_blocking=True), self.samples, self.things.to(device, non_blocking=True)
+            self.images.to(device, non_blocking=True), self.captions, self.things.to(device, non_blocking=True)
         )
 
 
@@ -37,19 +36,19 @@ class Texts(NamedTuple):
     also_true: Tensor
 
 
-def texts_of(samples: Sequence[ClipSample], prompts: Mapping[int, str]) -> Texts:
+def texts_of(captions: Sequence[Caption], prompts: Mapping[int, str]) -> Texts:
     """One text for everything that is told: other words for the same must not be set against each other.
 
     Args:
-        samples: their captions; the first of those that tell the same speaks for all.
+        captions: of a batch; the first of those that tell the same speaks for all.
         prompts: HOI number to prompt, for what no caption tells.
     """
     wording = {frozenset((hoi,)): prompt for hoi, prompt in prompts.items()}
-    wording.update({sample.told: sample.caption for sample in reversed(samples)})
+    wording.update({caption.told: caption.text for caption in reversed(captions)})
     place = {told: i for i, told in enumerate(wording)}
-    own = torch.tensor([place[sample.told] for sample in samples])
-    also_true = torch.tensor([[told <= sample.true for told in wording] for sample in samples])
-    also_true[torch.arange(len(samples)), own] = False
+    own = torch.tensor([place[caption.told] for caption in captions])
+    also_true = torch.tensor([[told <= caption.true for told in wording] for caption in captions])
+    also_true[torch.arange(len(captions)), own] = False
     return Texts(list(wording.values()), own, also_true)
 
 
@@ -71,13 +70,13 @@ class ClipTask(nn.Module):
     def collate(samples: Sequence[ClipSample]) -> ClipBatch:
         return ClipBatch(
             torch.stack([s.image for s in samples]),
-            tuple(samples),
+            tuple(s.caption for s in samples),
             torch.stack([s.things for s in samples]),
         )
 
     def forward(self, batch: ClipBatch) -> StepLosses:
         device, dtype = batch.images.device, self._dtype
-        texts, own, also_true = texts_of(batch.samples, self._prompts)
+        texts, own, also_true = texts_of(batch.captions, self._prompts)
         with torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
             losses = self.clip.losses(batch.images, texts, own.to(device), also_true.to(device), batch.things)
         numbers = {name: float(value.detach()) for name, value in losses.items()}

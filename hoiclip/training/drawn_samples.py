@@ -14,7 +14,7 @@ from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
 from hoiclip.data.pictures import CLIP_TABLE, clip_crop, normalised
 from hoiclip.model.config import ModelConfig
-from hoiclip.training.small_clip import ClipSample
+from hoiclip.training.small_clip import Caption, ClipSample
 
 
 class DrawnSamples:
@@ -75,9 +75,7 @@ class DrawnClipSamples:
         x0, y0 = left + (cut.width - short) / 2, top + (cut.height - short) / 2
         return ClipSample(
             image=torch.from_numpy(normalised(np.asarray(clip_crop(cut, side)), CLIP_TABLE)),
-            caption=shown.caption,
-            told=frozenset(shown.hois),
-            true=true,
+            caption=Caption(shown.caption, frozenset(shown.hois), true),
             things=torch.from_numpy(self._things(annotation, x0, y0, short)),
         )
 

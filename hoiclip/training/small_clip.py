@@ -21,16 +21,22 @@ from hoiclip.text import open_clip_module, tokenize
 MAX_LOG_SCALE = math.log(100)
 
 
+class Caption(NamedTuple):
+    """What is said of a picture, and what could be."""
+
+    text: str
+    told: frozenset[int]
+    """HOI numbers that the text tells."""
+    true: frozenset[int]
+    """HOI numbers that the picture shows; at least those told."""
+
+
 class ClipSample(NamedTuple):
     """A crop or a whole scene with its caption."""
 
     image: Tensor
     """(3, S, S) float32, normalised."""
-    caption: str
-    told: frozenset[int]
-    """HOI numbers that the caption tells."""
-    true: frozenset[int]
-    """HOI numbers that the picture shows; at least those told."""
+    caption: Caption
     things: Tensor
     """(patches, patches) int64 object class under each patch; the last class is nothing."""
 

@@ -9,7 +9,7 @@ from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.training.clip_task import ClipTask, texts_of
 from hoiclip.training.drawn_samples import DrawnClipSamples
 from hoiclip.training.recipe import read_recipe
-from hoiclip.training.small_clip import ClipSample, SmallClip
+from hoiclip.training.small_clip import Caption, ClipSample, SmallClip
 from tests.hoiclip.test_recipes import FOLDER
 from tests.hoiclip.test_start_weights import SMALL, WORDS
 
@@ -20,21 +20,25 @@ def sample(told: set[int], true: set[int] | None = None, words: str = "{}", seed
     generator = torch.Generator().manual_seed(seed)
     return ClipSample(
         image=torch.randn(3, 32, 32, generator=generator),
-        caption=words.format(" and ".join(WORDS.hoi_prompts[hoi] for hoi in sorted(told))),
-        told=frozenset(told),
-        true=frozenset(told if true is None else true),
+        caption=Caption(
+            words.format(" and ".join(WORDS.hoi_prompts[hoi] for hoi in sorted(told))),
+            frozenset(told),
+            frozenset(told if true is None else true),
+        ),
         things=torch.zeros(2, 2, dtype=torch.int64),
     )
 
 
 def losses(clip: SmallClip, samples: list[ClipSample], prompts: dict[int, str]) -> dict[str, torch.Tensor]:
-    texts, own, also_true = texts_of(samples, prompts)
+    texts, own, also_true = texts_of([one.caption for one in samples], prompts)
     things = torch.stack([one.things for one in samples])
     return clip.losses(torch.stack([one.image for one in samples]), texts, own, also_true, things)
 
 
 def test_other_words_for_the_same_are_one_text() -> None:
-    texts, own, also_true = texts_of([sample({1}), sample({1}, words="we see {}"), sample({2})], PROMPTS)
+    texts, own, also_true = texts_of(
+        [sample({1}).caption, sample({1}, words="we see {}").caption, sample({2}).caption], PROMPTS
+    )
     assert own[0] == own[1] != own[2]
     assert texts[own[0]] == WORDS.hoi_prompts[1]
     assert len(texts) == len(PROMPTS)
@@ -42,8 +46,8 @@ def test_other_words_for_the_same_are_one_text() -> None:
 
 
 def test_a_text_that_is_true_of_a_picture_is_not_set_against_it() -> None:
-    samples = [sample({0, 1}, true={0, 1, 3}), sample({2})]
-    texts, own, also_true = texts_of(samples, PROMPTS)
+    captions = [sample({0, 1}, true={0, 1, 3}).caption, sample({2}).caption]
+    texts, own, also_true = texts_of(captions, PROMPTS)
     true_of_first = {text for text, true in zip(texts, also_true[0].tolist(), strict=True) if true}
     assert true_of_first == {WORDS.hoi_prompts[hoi] for hoi in (0, 1, 3)}
     assert not also_true[1].any()
@@ -80,10 +84,10 @@ def test_drawn_samples_say_what_is_true_of_cuts_and_scenes() -> None:
     recipe = read_recipe(FOLDER / "drawn_clip.toml")
     samples = DrawnClipSamples(fixed_set("validation").world, recipe.model)
     for number in range(12):
-        one = samples[number]
+        one = samples[number].caption
         assert one.told <= one.true
         prompts = drawn_vocabulary().hoi_prompts
-        assert all(prompts[hoi].removeprefix("a photo of ") in one.caption for hoi in one.told)
+        assert all(prompts[hoi].removeprefix("a photo of ") in one.text for hoi in one.told)
 
 
 def test_a_step_of_the_task_knows_hidden_prompts_neither_as_right_nor_as_wrong() -> None:

@@ -10,6 +10,7 @@ from hoiclip.errors import SinkError
 from hoiclip_engine.commands.console import messages, working
 from hoiclip_engine.commands.run import Outputs, run
 from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.folder import make_folder
 from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.sinks.encode import VideoEncoder
 from hoiclip_engine.video.source import SourceConfig
@@ -21,10 +22,7 @@ TICKS_PER_S = 12_800
 
 def demo(folder: Path, backend: str) -> int:
     """Writes clip.mp4 (as drawn), demo.mp4 (annotated) and demo.jsonl into a folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"cannot make the folder {folder}: {error.strerror}; choose another with --out") from error
+    make_folder(folder)
     clip = folder / "clip.mp4"
     with working("Drawing a clip"):
         draw(clip)

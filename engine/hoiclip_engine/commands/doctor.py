@@ -76,19 +76,20 @@ def _cuda() -> str:
 
 
 def _packages() -> dict[str, str]:
-    found = {}
-    for name, distribution in PACKAGES.items():
-        try:
-            found[name] = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = f"missing; pip install {distribution}"
+    found = {
+        name: _version(distribution, f"missing; pip install {distribution}") for name, distribution in PACKAGES.items()
+    }
     for name, extra in EXTRAS.items():
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = f"not installed, not needed; pip install 'hoiclip[{extra}]' brings it"
+        found[name] = _version(name, f"not installed, not needed; pip install 'hoiclip[{extra}]' brings it")
     found["h264 encoder"] = _encoder()
     return found
+
+
+def _version(distribution: str, otherwise: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return otherwise
 
 
 def _encoder() -> str:

@@ -21,6 +21,7 @@ from hoiclip.data.hoia import write_hoia
 from hoiclip.errors import SinkError
 from hoiclip_engine.commands.console import messages, progress
 from hoiclip_engine.commands.data import OWN_VOCABULARY
+from hoiclip_engine.folder import make_folder
 from hoiclip_engine.frame import Frame
 from hoiclip_engine.pairs import Event, TrackedPairs
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
@@ -35,7 +36,7 @@ _JPEG_QUALITY = 95
 def draw_pictures(out: Path, count: int, config: WorldConfig, suffix: str) -> int:
     """DIR/images, DIR/annotations.json in HOI-A form, and the vocabulary that its numbers refer to."""
     pictures = out / PICTURES
-    _folder(pictures)
+    make_folder(pictures)
     world, annotations = DrawnWorld(config), list[ImageAnnotation]()
     with progress() as bar:
         task = bar.add_task("pictures", total=count, rate="")
@@ -54,7 +55,7 @@ def draw_pictures(out: Path, count: int, config: WorldConfig, suffix: str) -> in
 
 def draw_films(out: Path, count: int, config: VideoConfig, seed: int) -> int:
     """DIR/film_0000.mp4 and so on, each with its truth in film_0000.jsonl, schema hoiclip/1."""
-    _folder(out)
+    make_folder(out)
     with progress() as bar:
         task = bar.add_task("films", total=count, rate="")
         for row in range(count):
@@ -204,13 +205,6 @@ def _header(path: Path, config: VideoConfig, time_base: Fraction) -> RunHeader:
         height_px=config.height_px,
         time_base=time_base,
     )
-
-
-def _folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"cannot make the folder {path}: {error.strerror}; choose another with --out") from error
 
 
 def _write_picture(path: Path, rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:

@@ -99,7 +99,7 @@ class PairTracker:
         return PairTracker(
             config,
             num_verbs=len(vocabulary.verbs),
-            person_label=vocabulary.objects.index("person") if "person" in vocabulary.objects else -1,
+            person_label=vocabulary.person,
             quiet_verbs=tuple(index for index, verb in enumerate(vocabulary.verbs) if verb == NO_INTERACTION),
         )
 

@@ -7,9 +7,8 @@ from functools import cache
 
 from hoiclip.data.drawn.objects import ICON_NAMES
 from hoiclip.data.drawn.repertoire import ACTS, NO_INTERACTION
-from hoiclip.vocabulary import Vocabulary, load_vocabulary
+from hoiclip.vocabulary import PERSON, Vocabulary, load_vocabulary
 
-PERSON = "person"
 Triplet = tuple[str, str]
 """(verb, object) in the names of the vocabulary; the person is understood."""
 

@@ -21,7 +21,8 @@ from hoiclip.data.drawn.draw import Placed, Truth
 from hoiclip.data.drawn.frequencies import FREQUENCIES, Frequencies, FrequencyName
 from hoiclip.data.drawn.scene import Scene
 from hoiclip.data.drawn.splits import FRACTIONS, Split, SplitName, split_named
-from hoiclip.data.drawn.vocabulary import PERSON, Triplet, drawn_vocabulary
+from hoiclip.data.drawn.vocabulary import Triplet, drawn_vocabulary
+from hoiclip.vocabulary import PERSON
 
 StreamName = Literal["train", "validation", "test"]
 STREAMS: tuple[StreamName, ...] = ("train", "validation", "test")
