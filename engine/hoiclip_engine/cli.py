@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from hoiclip.errors import HoiclipError, UsageError
 from hoiclip_engine.cli_grammar import build_parser
+from hoiclip_kernels.dispatch import KernelError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except HoiclipError as error:
         return _fail(arguments, error, str(error), error.exit_code)
+    except KernelError as error:
+        return _fail(arguments, error, str(error), UsageError.exit_code)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

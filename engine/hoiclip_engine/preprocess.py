@@ -1,7 +1,7 @@
 """Turns a picture into the model's two inputs, bit for bit like the official evaluation.
 
-How the two pictures are made is in hoiclip/data/pictures.py, which training shares; here they become a batch on the
-engine's canvas. Nothing here needs torch or keeps buffers: call it from any thread.
+How the two pictures are made is the operator `preprocess` of hoiclip_kernels, whose reference training shares; here
+they get their sizes and become a batch. Nothing here needs torch or keeps buffers: call it from any thread.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from hoiclip.data.pictures import CLIP_TABLE, DETECTOR_TABLE, F32, U8, Size, clip_crop, normalised, resized_hw
+import hoiclip_kernels.preprocess as kernel
+from hoiclip_kernels.preprocess.plan import Size, fitted, resized_hw
+from hoiclip_kernels.preprocess.reference import F32, U8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +78,12 @@ def preprocess(rgb: U8, config: PreprocessConfig) -> ModelInput:
     original_hw = (int(rgb.shape[0]), int(rgb.shape[1]))
     image_hw = resized_hw(*original_hw, config.short_side_px, config.max_side_px)
     canvas_hw = config.canvas_hw or image_hw
-    image_hw = _fitted(image_hw, canvas_hw)
-    picture = Image.fromarray(rgb).resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR)
-    clip_picture = clip_crop(picture, config.clip_side_px)
-
-    mask_bhw = np.ones((1, *canvas_hw), np.bool_)
-    mask_bhw[0, : image_hw[0], : image_hw[1]] = False
+    image_hw = fitted(image_hw, canvas_hw)
+    made = kernel.preprocess(rgb, kernel.Plan(original_hw, image_hw, canvas_hw, config.clip_side_px))
     return ModelInput(
-        detector_bchw=normalised(np.asarray(picture), DETECTOR_TABLE, canvas_hw)[None],
-        mask_bhw=mask_bhw,
-        clip_bchw=normalised(np.asarray(clip_picture), CLIP_TABLE)[None],
+        detector_bchw=made.detector_chw[None],
+        mask_bhw=made.mask_hw[None],
+        clip_bchw=made.clip_chw[None],
         image_hw=(image_hw,),
         original_hw=(original_hw,),
     )
@@ -123,13 +120,3 @@ def stack(inputs: Sequence[ModelInput]) -> ModelInput:
         image_hw=tuple(size for one in inputs for size in one.image_hw),
         original_hw=tuple(size for one in inputs for size in one.original_hw),
     )
-
-
-def _fitted(image_hw: Size, canvas_hw: Size) -> Size:
-    """`image_hw` if it fits into the canvas, else the largest size of that aspect ratio that does."""
-    (h, w), (canvas_h, canvas_w) = image_hw, canvas_hw
-    if h <= canvas_h and w <= canvas_w:
-        return image_hw
-    if h * canvas_w >= w * canvas_h:  # the height is what does not fit
-        return canvas_h, max(1, w * canvas_h // h)
-    return max(1, h * canvas_w // w), canvas_w

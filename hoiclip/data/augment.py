@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.pictures import resized_hw
 from hoiclip.data.rows import inside
+from hoiclip_kernels.preprocess.plan import resized_hw
 
 _OFFICIAL_SHORT_SIDE_PX = 800
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig, augment, resize
-from hoiclip.data.pictures import CLIP_TABLE, DETECTOR_TABLE, clip_crop, normalised
 from hoiclip.data.rows import inside, keep_rows
 from hoiclip.errors import DataError
 from hoiclip.targets import Targets
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
+from hoiclip_kernels.preprocess.reference import CLIP_TABLE, DETECTOR_TABLE, clip_crop, normalised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from hoiclip.data.dataset import Sample, SampleConfig, make_sample
 from hoiclip.data.drawn.captions import Captioned, annotated_hois, pair_crops, scene_caption
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
-from hoiclip.data.pictures import CLIP_TABLE, clip_crop, normalised
 from hoiclip.model.config import ModelConfig
 from hoiclip.training.small_clip import Caption, ClipSample
+from hoiclip_kernels.preprocess.reference import CLIP_TABLE, clip_crop, normalised
 
 
 class DrawnSamples:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.dataset import hois_of_pairs
-from hoiclip.data.pictures import CLIP_TABLE, clip_crop, normalised
 from hoiclip.data.rows import inside
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
+from hoiclip_kernels.preprocess.reference import CLIP_TABLE, clip_crop, normalised
 
 MOST_PER_HOI = 64
 """Pictures beyond this many of each HOI would hardly move its mean."""

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hoiclip.data.pictures import CLIP_MEAN, CLIP_STD, DETECTOR_MEAN, DETECTOR_STD, resized_hw
 from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess, stack
+from hoiclip_kernels.preprocess.plan import resized_hw
+from hoiclip_kernels.preprocess.reference import CLIP_MEAN, CLIP_STD, DETECTOR_MEAN, DETECTOR_STD
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

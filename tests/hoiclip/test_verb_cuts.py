@@ -14,7 +14,6 @@ from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.drawn.splits import split_named
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.hoia import write_hoia
-from hoiclip.data.pictures import CLIP_TABLE, clip_crop, normalised
 from hoiclip.data.rows import image_annotation
 from hoiclip.errors import DataError
 from hoiclip.model import HOICLIP
@@ -24,6 +23,7 @@ from hoiclip.training.schedule import Schedule
 from hoiclip.training.start_weights import save_clip, verb_rows
 from hoiclip.training.verb_cuts import MOST_PER_HOI, enough_of_each, verb_cuts
 from hoiclip.vocabulary import load_vocabulary
+from hoiclip_kernels.preprocess.reference import CLIP_TABLE, clip_crop, normalised
 from tests.hoiclip.making_data import FRUIT, fruit, save_noise
 from tests.hoiclip.test_training_model import SMALL
 

@@ -18,8 +18,8 @@ OFFICIAL = (0.7, 1.0, 0.5)  # threshold, human power, object power
 @pytest.mark.parametrize("powers", [(1.0, 0.5), (0.5, 2.0)])
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize("n", [0, 1, 2, 100])
-def test_agrees_with_the_reference(n: int, threshold: float, powers: tuple[float, float]) -> None:
-    inputs = example_inputs(n)
+def test_agrees_with_the_reference(n: int, threshold: float, powers: tuple[float, float], seed: int) -> None:
+    inputs = example_inputs(n, seed=seed)
     expected = reference.pair_nms(*inputs, threshold, *powers)
     if n == 100 and threshold == 0.3:
         assert 10 < len(expected) < 90

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hoiclip.data.pictures import DETECTOR_MEAN, DETECTOR_STD
 from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
+from hoiclip_kernels.preprocess.reference import DETECTOR_MEAN, DETECTOR_STD
 from tests.parity.golden import golden_photo, salt
 
 Photo = tuple[int, NDArray[np.uint8], ModelInput]

@@ -14,6 +14,7 @@ from hoiclip.errors import BackendMissing
 from hoiclip_engine.backends import BACKENDS, PLANNED, choose
 from hoiclip_engine.commands.console import results, table
 from hoiclip_engine.models import known_models
+from hoiclip_kernels.dispatch import implementations, named
 
 PACKAGES = {
     "numpy": "numpy",
@@ -111,4 +112,6 @@ def _choices() -> dict[str, str]:
     except BackendMissing as error:
         report["auto takes"] = str(error)
     report["models"] = ", ".join(known_models())
+    for operator, known in implementations().items():
+        report[f"kernel {operator}"] = f"{named(operator, None, 'its own choice')} of {', '.join(known)}"
     return report

@@ -102,22 +102,10 @@ def pair_decode(
     weight_qc: F64 | None,
     top_k: int,
 ) -> Decoded:
-    """See reference.pair_decode.
-
-    Raises:
-        ValueError: shapes that do not belong together, or an object or class out of range (compiled code reads
-            memory without looking).
-    """
-    num_queries, num_hois = hoi_prob_qk.shape
+    """See reference.pair_decode."""
+    num_queries = len(hoi_prob_qk)
     if weight_qc is None:
         weight_qc = np.ones((num_queries, num_classes))
-    if object_prob_qo.shape[0] != num_queries or weight_qc.shape != (num_queries, num_classes):
-        raise ValueError(
-            f"expected {num_queries} queries and {num_classes} classes, got objects {object_prob_qo.shape} and "
-            f"weights {weight_qc.shape}"
-        )
-    _require_indices("object_of_hoi_k", object_of_hoi_k, num_hois, object_prob_qo.shape[1])
-    _require_indices("class_of_hoi_k", class_of_hoi_k, num_hois, num_classes)
     room = max(0, min(top_k, num_queries * num_classes))
     score_n, flat_n, hoi_n = np.empty(room), np.empty(room, np.int64), np.empty(room, np.int64)
     if room == 0:
@@ -135,8 +123,3 @@ def pair_decode(
     order = np.lexsort((flat_n[:size], -score_n[:size]))
     query_n, class_n = np.divmod(flat_n[order], num_classes)
     return Decoded(query_n, class_n, hoi_n[order], score_n[order])
-
-
-def _require_indices(name: str, index_k: I64, length: int, stop: int) -> None:
-    if index_k.shape != (length,) or (length and not (index_k.min() >= 0 and index_k.max() < stop)):
-        raise ValueError(f"{name} must hold {length} indices in 0..{stop - 1}, got shape {index_k.shape}")

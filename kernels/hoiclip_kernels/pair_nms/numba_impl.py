@@ -54,18 +54,8 @@ def pair_nms(
     human_power: float,
     object_power: float,
 ) -> I64:
-    """See reference.pair_nms.
-
-    Raises:
-        ValueError: the arrays are not of one length.
-    """
-    n = score_n.shape[0]
-    if human_boxes_xyxy.shape != (n, 4) or object_boxes_xyxy.shape != (n, 4) or class_n.shape != (n,):
-        raise ValueError(
-            f"expected boxes ({n}, 4) and classes ({n},) for {n} scores, got {human_boxes_xyxy.shape}, "
-            f"{object_boxes_xyxy.shape} and {class_n.shape}"
-        )
-    if n == 0:
+    """See reference.pair_nms."""
+    if len(score_n) == 0:
         return np.empty(0, np.int64)
     _, first, inverse = np.unique(class_n, return_index=True, return_inverse=True)
     group_n = np.ascontiguousarray(first[inverse], np.int64)  # a class is named by the row where it first appears

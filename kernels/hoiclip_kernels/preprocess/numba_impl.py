@@ -1,0 +1,225 @@
+"""preprocess in numba: both resizes, normalising and padding without a picture in between. Meaning: reference.py.
+
+Across, sixteen rows are turned on their side first, so that one weight multiplies 48 neighbours in memory: shuffling
+bytes is cheaper than a weight per byte. Bit for bit the reference, because the same integers are added up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from hoiclip_kernels.preprocess import filters, nv12
+from hoiclip_kernels.preprocess.filters import Taps
+from hoiclip_kernels.preprocess.nv12 import Nv12
+from hoiclip_kernels.preprocess.plan import Plan
+from hoiclip_kernels.preprocess.reference import CLIP_TABLE, DETECTOR_TABLE, F32, U8, Inputs
+
+_ROWS = 16
+"""Rows of a tile; with three channels, 48 lanes."""
+_LANES = 3 * _ROWS
+_HALF = 1 << (filters.SHIFT - 1)
+_MOST_THREADS = 4
+"""A frame is a millisecond of work; more threads wait for each other longer than they work."""
+_WORTH_A_THREAD = 150_000
+"""Pixels read, per thread: below, starting a thread costs more than it saves."""
+
+
+# Indices are unsigned: of a signed one the compiler tests whether it counts from the end, and makes no vectors. Whole
+# arrays come with their range of rows: a slice of one has lost its stride of one.
+_u = np.uint64
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _byte(total: Any) -> Any:
+    return min(max(total >> filters.SHIFT, 0), 255)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _load_rgb(tile: Any, rgb: Any, top: Any, rows: int, left: int, right: int) -> None:
+    """Rows of (H, W · 3) to (columns, 48)."""
+    for x in range(right - left):
+        for c in range(3):
+            column = _u(3 * (left + x) + c)
+            for r in range(rows):
+                tile[x, c * _ROWS + r] = rgb[top + _u(r), column]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _load_planes(tile: Any, picture: Any, top: Any, rows: int, left: int, right: int) -> None:
+    """Rows of (3, H, W) to (columns, 48)."""
+    for c in range(3):
+        for r in range(rows):
+            for x in range(right - left):
+                tile[x, c * _ROWS + r] = picture[c, top + _u(r), _u(left + x)]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _load_nv12(tile: Any, luma: Any, uv: Any, factors: Any, top: Any, rows: int, left: int, right: int) -> None:
+    """Rows of (H, W) and their colours (H / 2, W) to (columns, 48)."""
+    offset, y_all = np.int32(factors[0]), np.int32(factors[1])
+    v_red, u_green = np.int32(factors[2]), np.int32(factors[3])
+    v_green, u_blue = np.int32(factors[4]), np.int32(factors[5])
+    half = np.int32(1 << (nv12.SHIFT - 1))
+    columns = right - left
+    light_x, u_x, v_x = np.empty((3, columns), np.int32)
+    red_x, green_x, blue_x = np.empty((3, columns), np.uint8)
+    for r in range(rows):
+        row = top + _u(r)
+        for x in range(columns):
+            column = _u(left + x)
+            light_x[x] = y_all * (np.int32(luma[row, column]) - offset) + half
+            u_x[x] = np.int32(uv[row >> _u(1), column & ~_u(1)]) - np.int32(128)
+            v_x[x] = np.int32(uv[row >> _u(1), column | _u(1)]) - np.int32(128)
+        for x in range(columns):
+            red_x[x] = min(max((light_x[x] + v_red * v_x[x]) >> nv12.SHIFT, 0), 255)
+            green_x[x] = min(max((light_x[x] + u_green * u_x[x] + v_green * v_x[x]) >> nv12.SHIFT, 0), 255)
+            blue_x[x] = min(max((light_x[x] + u_blue * u_x[x]) >> nv12.SHIFT, 0), 255)
+        for x in range(columns):
+            tile[x, r] = red_x[x]
+            tile[x, _ROWS + r] = green_x[x]
+            tile[x, 2 * _ROWS + r] = blue_x[x]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _filter_tile(tile: Any, first: Any, count: Any, weight: Any, left: int, rows: int, out: Any, top: Any) -> None:
+    """A tile (columns, 48) to rows of `out` (3, H, N)."""
+    total, value = np.empty(_LANES, np.int32), np.empty(_LANES, np.uint8)
+    for n in range(first.shape[0]):
+        total[:] = _HALF
+        start = _u(first[n] - left)
+        for k in range(count[n]):
+            w = weight[n, k]
+            lanes = tile[start + _u(k)]
+            for i in range(_LANES):
+                total[i] += w * np.int32(lanes[i])
+        for i in range(_LANES):
+            value[i] = _byte(total[i])
+        for c in range(3):
+            for r in range(rows):
+                out[c, top + _u(r), n] = value[c * _ROWS + r]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _across_rgb(rgb: Any, above: int, first: Any, count: Any, weight: Any, out: Any) -> None:
+    """Rows of (H, W · 3) from row `above` on to all of `out` (3, rows, N)."""
+    left, right = first[0], first[-1] + count[-1]
+    tile = np.zeros((right - left, _LANES), np.uint8)
+    for y in range(0, out.shape[1], _ROWS):
+        rows = min(_ROWS, out.shape[1] - y)
+        _load_rgb(tile, rgb, _u(above + y), rows, left, right)
+        _filter_tile(tile, first, count, weight, left, rows, out, _u(y))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _across_nv12(luma: Any, uv: Any, factors: Any, above: int, first: Any, count: Any, weight: Any, out: Any) -> None:
+    """Rows of (H, W) and their colours (H / 2, W) likewise."""
+    left, right = first[0], first[-1] + count[-1]
+    tile = np.zeros((right - left, _LANES), np.uint8)
+    for y in range(0, out.shape[1], _ROWS):
+        rows = min(_ROWS, out.shape[1] - y)
+        _load_nv12(tile, luma, uv, factors, _u(above + y), rows, left, right)
+        _filter_tile(tile, first, count, weight, left, rows, out, _u(y))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _across_planes(picture: Any, above: int, first: Any, count: Any, weight: Any, out: Any) -> None:
+    """Rows of (3, H, W) likewise."""
+    left, right = first[0], first[-1] + count[-1]
+    tile = np.zeros((right - left, _LANES), np.uint8)
+    for y in range(0, out.shape[1], _ROWS):
+        rows = min(_ROWS, out.shape[1] - y)
+        _load_planes(tile, picture, _u(above + y), rows, left, right)
+        _filter_tile(tile, first, count, weight, left, rows, out, _u(y))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _down(
+    lines: Any, above: int, first: Any, count: Any, weight: Any, table: Any, picture: Any, out: Any, start: int
+) -> None:
+    """(3, rows, W), row 0 being row `above`, to rows `start`.. of `picture` and, normalised, of the left of `out`."""
+    width = lines.shape[2]
+    total = np.empty(width, np.int32)
+    for c in range(3):
+        for y in range(first.shape[0]):
+            n = _u(start + y)
+            total[:] = _HALF
+            top = _u(first[y] - above)
+            for k in range(count[y]):
+                w = weight[y, k]
+                for x in range(width):
+                    total[x] += w * np.int32(lines[c, top + _u(k), x])
+            for x in range(width):
+                picture[c, n, x] = _byte(total[x])
+            for x in range(width):
+                out[c, n, x] = table[c, picture[c, n, x]]
+            for x in range(width, out.shape[2]):
+                out[c, n, x] = 0.0
+
+
+def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs) -> None:
+    """See reference.preprocess."""
+    (source_h, source_w), (height, width) = plan.source_hw, plan.image_hw
+    threads = max(1, min(_most_threads(), source_h * source_w // _WORTH_A_THREAD))
+    columns = filters.taps(source_w, 0, source_w, width, "bilinear")
+    rows = filters.taps(source_h, 0, source_h, height, "bilinear")
+    picture = np.empty((3, height, width), np.uint8)
+    _resize(_across_frame(frame), columns, rows, DETECTOR_TABLE, picture, out.detector_chw, threads)
+    out.detector_chw[:, height:] = 0.0
+    out.mask_hw[...] = True
+    out.mask_hw[:height, :width] = False
+
+    cut = plan.cut
+    left, top, right, bottom = np.array(cut.box_xyxy, np.float32).tolist()  # PIL takes the box in float32
+    columns = filters.taps(width, left, right, cut.resized_hw[1], "bicubic").part(cut.left, cut.left + cut.side)
+    rows = filters.taps(height, top, bottom, cut.resized_hw[0], "bicubic").part(cut.top, cut.top + cut.side)
+    small = np.empty((3, cut.side, cut.side), np.uint8)
+    _resize(partial(_across_planes, picture), columns, rows, CLIP_TABLE, small, out.clip_chw, threads)
+
+
+def _across_frame(frame: U8 | Nv12) -> Callable[..., None]:
+    if not isinstance(frame, Nv12):
+        return partial(_across_rgb, np.ascontiguousarray(frame).reshape(len(frame), -1))
+    luma, uv = np.ascontiguousarray(frame.y_hw), np.ascontiguousarray(frame.uv_hw2)
+    return partial(_across_nv12, luma, uv.reshape(len(uv), -1), nv12.factors(frame.matrix, frame.full_range))
+
+
+def _resize(
+    across: Callable[..., None], columns: Taps, rows: Taps, table: F32, picture: U8, out: F32, threads: int
+) -> None:
+    """Both passes, a band of output rows per thread, which reads the source rows it needs; no lock is held."""
+
+    def band(start: int, stop: int) -> None:
+        part = rows.part(start, stop)
+        above, below = int(part.first_n[0]), int(part.first_n[-1] + part.count_n[-1])
+        lines = np.empty((3, below - above, picture.shape[2]), np.uint8)
+        across(above, *columns, lines)
+        _down(lines, above, *part, table, picture, out, start)
+
+    count = picture.shape[1]
+    starts = range(0, count, -(-count // threads))
+    others = [_pool().submit(band, start, min(count, start + starts.step)) for start in starts[1:]]
+    band(0, min(count, starts.step))
+    for other in others:
+        other.result()
+
+
+@lru_cache(maxsize=1)
+def _most_threads() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_THREADS, cores)
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="preprocess")
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has the pool's memory, but none of its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
