@@ -8,39 +8,46 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import BackendMissing, ModelError
 
 OPSET = 20
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raise it when the exported graph changes for the same model file."""
+ABSORB_FROM = 700
+"""Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
 INPUTS = ("images", "padding", "clip_images")
 OUTPUTS = ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh", "clip_cls")
 
 
-def exported_graph(model: ModelFile) -> Path:
+def exported_graph(model: ModelFile, canvas_hw: tuple[int, int]) -> Path:
     """The model's ONNX file, exported now if this model has not been before.
+
+    One graph serves every canvas. There are two all the same, equal up to rounding: one projects the detector's memory,
+    one absorbs it, and which is the faster depends on the canvas.
 
     Raises:
         BackendMissing: torch or onnxscript, which only the export needs, is not installed.
         ModelError: the export failed.
     """
-    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-v{GRAPH_VERSION}-opset{OPSET}"
+    form = _form(model, canvas_hw)
+    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-{form}-v{GRAPH_VERSION}-opset{OPSET}"
     graph = folder / "model.onnx"
     if graph.is_file():
         return graph
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        _export(model, part / graph.name)
+        _export(model, part / graph.name, form)
         try:
             os.replace(part, folder)  # two processes may export at once: the first one wins, both files are good
         except OSError as error:
@@ -51,13 +58,21 @@ def exported_graph(model: ModelFile) -> Path:
     return graph
 
 
-def _export(model: ModelFile, path: Path) -> None:
+def _form(model: ModelFile, canvas_hw: tuple[int, int]) -> Literal["projected", "absorbed"]:
+    cells = math.prod(side // model.config.stride_px for side in canvas_hw)
+    return "absorbed" if cells >= ABSORB_FROM else "projected"
+
+
+def _export(model: ModelFile, path: Path, form: Literal["projected", "absorbed"]) -> None:
     try:
         import onnxscript  # noqa: F401 - the exporter's own import error names no package
         import torch
+
+        from hoiclip_kernels.dual_attention import torch_impl
     except ImportError as error:
         raise BackendMissing(f"exporting {model.name} needs {error.name}; pip install {error.name}") from error
     module = model.build()
+    module.interaction_decoder.form = form
     stride, clip = model.config.stride_px, model.config.clip_image_px
     example = (
         torch.zeros(1, 3, 3 * stride, 4 * stride),
@@ -69,9 +84,11 @@ def _export(model: ModelFile, path: Path) -> None:
     height, width = stride * rows, stride * columns
     with _quiet():
         try:
-            program = torch.export.export(
-                module, example, dynamic_shapes=({2: height, 3: width}, {1: height, 2: width}, None), strict=False
-            )
+            with torch.no_grad():
+                program = torch.export.export(
+                    module, example, dynamic_shapes=({2: height, 3: width}, {1: height, 2: width}, None), strict=False
+                )
+            program = program.run_decompositions({torch.ops.hoiclip.dual_attention.default: torch_impl.of_the_operator})
             exported = torch.onnx.export(
                 program, dynamo=True, opset_version=OPSET, input_names=INPUTS, output_names=OUTPUTS, verbose=False
             )

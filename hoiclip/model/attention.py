@@ -6,26 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hoiclip_kernels.dual_attention import attend
-
-
-def split_heads(x_bnd: Tensor, heads: int) -> Tensor:
-    """(B, N, D) to (B, heads, N, D / heads)."""
-    batch, count, width = x_bnd.shape
-    return x_bnd.view(batch, count, heads, width // heads).transpose(1, 2)
+from hoiclip_kernels.dual_attention import KeyValue, additive_mask, attend, split_heads
 
 
 def merge_heads(x_bhnd: Tensor) -> Tensor:
     """Inverse of split_heads."""
     return x_bhnd.transpose(1, 2).flatten(2)
-
-
-def additive_mask(padding_bn: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """(B, N), True on padding, to (B, 1, 1, N) holding 0 or -inf."""
-    if padding_bn is None:
-        return None
-    zero = torch.zeros((), dtype=dtype, device=padding_bn.device)
-    return zero.masked_fill(padding_bn, float("-inf"))[:, None, None, :]
 
 
 class Attention(nn.Module):
@@ -51,6 +37,13 @@ class Attention(nn.Module):
         width = x_bnd.shape[-1]
         rows = slice(part * width, (part + 1) * width)
         return split_heads(F.linear(x_bnd, self.in_proj_weight[rows], self.in_proj_bias[rows]), self.heads)
+
+    def key_value(self) -> KeyValue:
+        """The projections of keys and values."""
+        width = self.in_proj_bias.shape[0] // 3
+        _, *weights = self.in_proj_weight.split(width)
+        _, *biases = self.in_proj_bias.split(width)
+        return KeyValue(weights[0], biases[0], weights[1], biases[1])
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, padding_bn: Tensor | None = None) -> Tensor:
         """(B, N, D), (B, M, D), (B, M, D) to (B, N, D); padding (B, M) is True where a key is not looked at."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hoiclip.model.attention import Attention, FeedForward, additive_mask, merge_heads
-from hoiclip_kernels.dual_attention import attend, dual_attention
+from hoiclip.model.attention import Attention, FeedForward, merge_heads
+from hoiclip_kernels.dual_attention import Form, attend_memories
 
 
 class InteractionDecoderLayer(nn.Module):
@@ -23,20 +23,15 @@ class InteractionDecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(0.0)
 
-    def forward(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(
+        self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None, form: Form
+    ) -> Tensor:
         t = self.norm1(t + self.dropout(self.self_attention(t, t, t)))
         cross = self.cross_attention
         if clip_tokens is None:
-            only = attend(cross.project(t, 0), cross.project(memory, 1), cross.project(memory, 2), mask, cross.dropped)
-            return self._finish(self.norm2(t + self.dropout(cross.out(merge_heads(only)))))
-        from_clip, from_memory = dual_attention(
-            cross.project(t, 0),
-            cross.project(clip_tokens, 1),
-            cross.project(clip_tokens, 2),
-            cross.project(memory, 1),
-            cross.project(memory, 2),
-            mask,
-            cross.dropped,
+            return self._finish(self.norm2(t + self.dropout(cross(t, memory, memory, padding_bn))))
+        from_clip, from_memory = attend_memories(
+            cross.project(t, 0), clip_tokens, memory, cross.key_value(), padding_bn, form=form, dropout=cross.dropped
         )
         a = self.norm2(t + self.dropout(cross.out(merge_heads(from_clip))))
         b = self.norm2(t + self.dropout(cross.out(merge_heads(from_memory))))
@@ -54,11 +49,13 @@ class InteractionDecoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(InteractionDecoderLayer(width, heads, inner) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        self.form: Form = "auto"
+        """How the detector's memory is looked at; a matter of speed alone. Training always projects it."""
 
     def forward(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
-        mask = additive_mask(padding_bn, t.dtype)
+        form: Form = "projected" if self.training else self.form
         outputs = []
         for layer in self.layers:
-            t = layer(t, clip_tokens, memory, mask)
+            t = layer(t, clip_tokens, memory, padding_bn, form)
             outputs.append(self.norm(t))
         return torch.stack(outputs)

@@ -98,5 +98,5 @@ def test_the_command_line_says_it_in_one_line(
     monkeypatch.setenv(VARIABLE, "pair_nms=abacus")
     assert main(["doctor"]) == 2
     assert capsys.readouterr().err == (
-        f"hoiclip: {VARIABLE}: pair_nms has the implementations reference, numba, got 'abacus'\n"
+        f"hoiclip: {VARIABLE}: pair_nms has the implementations reference, numba, triton, got 'abacus'\n"
     )

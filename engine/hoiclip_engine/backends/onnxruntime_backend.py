@@ -15,7 +15,7 @@ class OnnxRuntimeBackend:
     def __init__(self, model: ModelFile, canvas_hw: tuple[int, int]) -> None:
         self.name = "onnxruntime"
         self.canvas_hw = canvas_hw
-        graph = exported_graph(model)
+        graph = exported_graph(model, canvas_hw)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only: its warnings speak of graph details
         try:

@@ -17,7 +17,7 @@ class OpenVinoBackend:
         self.name = "openvino"
         self.canvas_hw = canvas_hw
         core = openvino.Core()
-        graph = exported_graph(model)
+        graph = exported_graph(model, canvas_hw)
         clip = model.config.clip_image_px
         try:
             network = core.read_model(graph)

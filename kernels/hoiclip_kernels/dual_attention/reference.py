@@ -1,38 +1,81 @@
-"""dual_attention in plain torch: the meaning."""
+"""dual_attention in plain torch: the meaning, slow and clear, and inputs to try it on."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 
 
+class Arguments(NamedTuple):
+    """What dual_attention is called with."""
+
+    q: Tensor
+    k1: Tensor
+    v1: Tensor
+    k2: Tensor
+    v2: Tensor
+    padding2: Tensor | None
+
+
 def dual_attention(
-    q: Tensor, k1: Tensor, v1: Tensor, k2: Tensor, v2: Tensor, mask2: Tensor | None, dropout: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """The same queries look at two memories, each with its own softmax.
+    q: Tensor, k1: Tensor, v1: Tensor, k2: Tensor, v2: Tensor, padding2: Tensor | None, out: tuple[Tensor, Tensor]
+) -> None:
+    """The same queries look at two memories, each with its own softmax of q kᵀ / sqrt(D).
 
     Args:
         q: (B, heads, Q, D).
         k1, v1: (B, heads, M1, D), the CLIP tokens.
         k2, v2: (B, heads, M2, D), the detector cells.
-        mask2: (B, 1, 1, M2) added to the scores of memory 2 (0 or -inf), or None.
-        dropout: share of the attention weights dropped; for training only.
-
-    Returns:
-        Two tensors (B, heads, Q, D).
+        padding2: (B, M2) bool, True where a cell of memory 2 is not looked at; or None.
+        out: two tensors like q; every element is written. Where nothing can be looked at, zero.
 
     Source: SPEC.md §2.7, steps 2 and 3.
     """
-    return attend(q, k1, v1, None, dropout), attend(q, k2, v2, mask2, dropout)
+    out[0].copy_(_look(q, k1, v1, None))
+    out[1].copy_(_look(q, k2, v2, padding2))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
-    """softmax(q kᵀ / sqrt(D) + mask) v.
+def _look(q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None) -> Tensor:
+    batch, _, _, depth = q.shape
+    seen = torch.ones(batch, 1, 1, k.shape[2]) if padding is None else (~padding)[:, None, None, :]
+    scores = (q.double() @ k.double().transpose(-2, -1)) / depth**0.5
+    scores = scores.masked_fill(~seen.bool().to(q.device), float("-inf"))
+    peak = scores.amax(-1, keepdim=True) if k.shape[2] else scores.new_zeros(*scores.shape[:-1], 1)
+    weights = (scores - peak.masked_fill(peak.isinf(), 0)).exp()
+    total = weights.sum(-1, keepdim=True)
+    mixed: Tensor = (weights @ v.double()) / total.masked_fill(total == 0, 1)
+    return mixed
 
-    On the CPU the fused attention's backward is slower than that of plain products, so training takes those.
+
+def example_inputs(
+    batch: int = 1,
+    heads: int = 8,
+    queries: int = 64,
+    depth: int = 96,
+    tokens: int = 50,
+    cells: int = 300,
+    *,
+    padded: int | None = 0,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    seed: int = 0,
+) -> Arguments:
+    """Projected queries, keys and values, laid out in memory as the model's linear layers leave them.
+
+    Args:
+        padded: how many of the last cells of every other picture are padding; None means no mask at all.
     """
-    if not (q.requires_grad and q.device.type == "cpu"):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    weights = (scores if mask is None else scores + mask).softmax(dim=-1)
-    return F.dropout(weights, dropout) @ v
+    generator = torch.Generator().manual_seed(seed)
+
+    def rows(count: int) -> Tensor:
+        made = torch.randn(batch, count, heads, depth, generator=generator)
+        return made.to(device, dtype).transpose(1, 2)
+
+    padding = None
+    if padded is not None:
+        padding = torch.zeros(batch, cells, dtype=torch.bool)
+        padding[::2, cells - padded :] = True
+        padding = padding.to(device)
+    return Arguments(rows(queries), rows(tokens), rows(tokens), rows(cells), rows(cells), padding)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hoiclip_kernels.dispatch import pick
 from hoiclip_kernels.pair_decode.reference import F32, F64, I64, Decoded, example_inputs
 
@@ -19,7 +21,7 @@ def pair_decode(
     *,
     implementation: str | None = None,
 ) -> Decoded:
-    """See reference.pair_decode.
+    """See reference.pair_decode. Tensors of a GPU are decoded there, and stay there.
 
     Raises:
         ValueError: shapes that do not belong together, or an object or class out of range (compiled code reads
@@ -32,9 +34,11 @@ def pair_decode(
             f"expected {num_queries} queries and {num_classes} classes, got objects {tuple(object_prob_qo.shape)} and "
             f"weights {weights}"
         )
-    _require_indices("object_of_hoi_k", object_of_hoi_k, num_hois, object_prob_qo.shape[1])
-    _require_indices("class_of_hoi_k", class_of_hoi_k, num_hois, num_classes)
-    module = pick("pair_decode", implementation, "numba")
+    on_host = isinstance(hoi_prob_qk, np.ndarray)
+    if on_host:
+        _require_indices("object_of_hoi_k", object_of_hoi_k, num_hois, object_prob_qo.shape[1])
+        _require_indices("class_of_hoi_k", class_of_hoi_k, num_hois, num_classes)
+    module = pick("pair_decode", implementation, "numba" if on_host else "triton")
     found: Decoded = module.pair_decode(
         hoi_prob_qk, object_prob_qo, object_of_hoi_k, class_of_hoi_k, num_classes, weight_qc, top_k
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hoiclip_kernels.dispatch import pick
 from hoiclip_kernels.pair_nms.reference import F32, F64, I64, example_inputs
 
@@ -19,7 +21,7 @@ def pair_nms(
     *,
     implementation: str | None = None,
 ) -> I64:
-    """See reference.pair_nms.
+    """See reference.pair_nms. Tensors of a GPU are handled there, and stay there.
 
     Raises:
         ValueError: the arrays are not of one length (compiled code reads memory without looking).
@@ -30,7 +32,7 @@ def pair_nms(
             f"expected boxes ({n}, 4) and classes ({n},) for {n} scores, got {human_boxes_xyxy.shape}, "
             f"{object_boxes_xyxy.shape} and {class_n.shape}"
         )
-    module = pick("pair_nms", implementation, "numba")
+    module = pick("pair_nms", implementation, "numba" if isinstance(score_n, np.ndarray) else "triton")
     kept: I64 = module.pair_nms(
         human_boxes_xyxy, object_boxes_xyxy, class_n, score_n, threshold, human_power, object_power
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hoiclip_kernels.dispatch import pick
 from hoiclip_kernels.preprocess.nv12 import Nv12
 from hoiclip_kernels.preprocess.plan import Plan
@@ -14,18 +16,21 @@ def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs | None = None, *, imple
     """One frame as the model takes it; see reference.preprocess.
 
     Args:
-        frame: (H, W, 3) uint8 RGB, or NV12, of the plan's source size.
-        out: where to write; None makes new arrays.
+        frame: (H, W, 3) uint8 RGB, or NV12, of the plan's source size. Tensors of a GPU are worked on there.
+        out: where to write, contiguous; None makes new arrays.
 
     Raises:
         ValueError: the frame or `out` does not fit the plan.
     """
     _require_fit(frame, plan)
+    pixels = frame.y_hw if isinstance(frame, Nv12) else frame
+    on_host = isinstance(pixels, np.ndarray)
+    module = pick("preprocess", implementation, "numba" if on_host else "triton")
     if out is None:
-        out = Inputs.empty(plan)
-    elif tuple(one.shape for one in out) != tuple(one.shape for one in Inputs.empty(plan)):
-        raise ValueError(f"expected arrays for {plan}, got {[one.shape for one in out]}")
-    pick("preprocess", implementation, "numba").preprocess(frame, plan, out)
+        out = Inputs.empty(plan) if on_host else module.empty(plan, pixels.device)
+    elif tuple(one.shape for one in out) != ((3, *plan.canvas_hw), plan.canvas_hw, (3, plan.clip_side, plan.clip_side)):
+        raise ValueError(f"expected arrays for {plan}, got {[tuple(one.shape) for one in out]}")
+    module.preprocess(frame, plan, out)
     return out
 
 
@@ -33,8 +38,12 @@ def _require_fit(frame: U8 | Nv12, plan: Plan) -> None:
     height, width = plan.source_hw
     if isinstance(frame, Nv12):
         expected = ((height, width), (-(-height // 2), -(-width // 2), 2))
-        found = (frame.y_hw.shape, frame.uv_hw2.shape)
-        if found != expected or frame.y_hw.dtype != "uint8" or frame.uv_hw2.dtype != "uint8":
+        found = (tuple(frame.y_hw.shape), tuple(frame.uv_hw2.shape))
+        if found != expected or not (_bytes(frame.y_hw) and _bytes(frame.uv_hw2)):
             raise ValueError(f"expected NV12 planes {expected} uint8, got {found} {frame.y_hw.dtype}")
-    elif frame.shape != (height, width, 3) or frame.dtype != "uint8":
-        raise ValueError(f"expected an RGB picture {(height, width, 3)} uint8, got {frame.shape} {frame.dtype}")
+    elif tuple(frame.shape) != (height, width, 3) or not _bytes(frame):
+        raise ValueError(f"expected an RGB picture {(height, width, 3)} uint8, got {tuple(frame.shape)} {frame.dtype}")
+
+
+def _bytes(pixels: U8) -> bool:
+    return str(pixels.dtype).endswith("uint8")  # of numpy or of torch

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hoiclip_kernels.preprocess.plan import Plan
+
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
 Filter = Literal["bilinear", "bicubic"]
@@ -54,6 +56,16 @@ def taps(size: int, start: float, stop: float, outputs: int, kind: Filter) -> Ta
     weight_nk = np.divide(weight_nk, total_n[:, None], out=weight_nk, where=total_n[:, None] != 0)
     fixed_nk = np.trunc(np.where(weight_nk < 0, -0.5, 0.5) + weight_nk * (1 << SHIFT)).astype(np.int32)
     return Taps(first_n.astype(np.int32), count_n.astype(np.int32), fixed_nk)
+
+
+def of_plan(plan: Plan) -> tuple[tuple[Taps, Taps], tuple[Taps, Taps]]:
+    """Columns and rows of the detector picture from the frame, and of the CLIP picture from the detector picture."""
+    (source_h, source_w), (height, width), cut = plan.source_hw, plan.image_hw, plan.cut
+    left, top, right, bottom = np.array(cut.box_xyxy, np.float32).tolist()  # PIL takes the box in float32
+    columns = taps(width, left, right, cut.resized_hw[1], "bicubic").part(cut.left, cut.left + cut.side)
+    rows = taps(height, top, bottom, cut.resized_hw[0], "bicubic").part(cut.top, cut.top + cut.side)
+    detector = taps(source_w, 0, source_w, width, "bilinear"), taps(source_h, 0, source_h, height, "bilinear")
+    return detector, (columns, rows)
 
 
 def _curve(x: F64, kind: Filter) -> F64:

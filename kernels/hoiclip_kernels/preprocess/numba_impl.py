@@ -165,22 +165,16 @@ def _down(
 
 def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs) -> None:
     """See reference.preprocess."""
-    (source_h, source_w), (height, width) = plan.source_hw, plan.image_hw
+    (source_h, source_w), (height, width), side = plan.source_hw, plan.image_hw, plan.clip_side
     threads = max(1, min(_most_threads(), source_h * source_w // _WORTH_A_THREAD))
-    columns = filters.taps(source_w, 0, source_w, width, "bilinear")
-    rows = filters.taps(source_h, 0, source_h, height, "bilinear")
+    detector, clip = filters.of_plan(plan)
     picture = np.empty((3, height, width), np.uint8)
-    _resize(_across_frame(frame), columns, rows, DETECTOR_TABLE, picture, out.detector_chw, threads)
+    _resize(_across_frame(frame), *detector, DETECTOR_TABLE, picture, out.detector_chw, threads)
     out.detector_chw[:, height:] = 0.0
     out.mask_hw[...] = True
     out.mask_hw[:height, :width] = False
-
-    cut = plan.cut
-    left, top, right, bottom = np.array(cut.box_xyxy, np.float32).tolist()  # PIL takes the box in float32
-    columns = filters.taps(width, left, right, cut.resized_hw[1], "bicubic").part(cut.left, cut.left + cut.side)
-    rows = filters.taps(height, top, bottom, cut.resized_hw[0], "bicubic").part(cut.top, cut.top + cut.side)
-    small = np.empty((3, cut.side, cut.side), np.uint8)
-    _resize(partial(_across_planes, picture), columns, rows, CLIP_TABLE, small, out.clip_chw, threads)
+    small = np.empty((3, side, side), np.uint8)
+    _resize(partial(_across_planes, picture), *clip, CLIP_TABLE, small, out.clip_chw, threads)
 
 
 def _across_frame(frame: U8 | Nv12) -> Callable[..., None]:

@@ -1,0 +1,188 @@
+"""The interaction decoder's attention: implementations and forms against the slow meaning, and as an operator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hoiclip_kernels import dispatch
+from hoiclip_kernels.dual_attention import (
+    Arguments,
+    KeyValue,
+    attend_memories,
+    dual_attention,
+    example_inputs,
+    reference,
+    split_heads,
+    torch_impl,
+)
+from hoiclip_kernels.dual_attention.forms import ABSORB_FROM, chosen
+
+SHAPES = [
+    {},
+    {"batch": 2, "cells": 1100, "padded": 130},
+    {"cells": 1400, "padded": None},
+    {"queries": 1, "tokens": 1, "cells": 1},
+    {"batch": 3, "heads": 2, "queries": 17, "depth": 24, "tokens": 33, "cells": 65, "padded": 7},  # off every tile
+    {"cells": 40, "padded": 40},  # nothing to look at
+    {"batch": 0},
+    {"queries": 0},
+    {"tokens": 0, "cells": 0, "padded": None},
+]
+IDS = [", ".join(f"{k} {v}" for k, v in shape.items()) or "official" for shape in SHAPES]
+
+
+def outputs(implementation: str, arguments: Arguments) -> tuple[Tensor, Tensor]:
+    """Written over poison, so that an element left out shows."""
+    out = torch.full_like(arguments.q, float("nan")), torch.full_like(arguments.q, float("nan"))
+    if arguments.q.numel():
+        dispatch.pick("dual_attention", implementation, "").dual_attention(*arguments, out)
+    return out
+
+
+def assert_close(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], atol: float) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        torch.testing.assert_close(ours.float(), theirs.float(), atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=IDS)
+def test_torch_agrees_with_the_reference(shape: dict[str, int], seed: int) -> None:
+    arguments = example_inputs(**shape, seed=seed)
+    expected = outputs("reference", arguments)
+    assert_close(outputs("torch", arguments), expected, 3e-6)  # fp32 sums of up to 1,400 products in another order
+    assert_close(dual_attention(*arguments), expected, 3e-6)
+
+
+def test_the_reference_is_softmax_calculated_by_hand() -> None:
+    one = lambda *values: torch.tensor(values).view(1, 1, -1, 1)  # noqa: E731
+    q, k, v = one(1.0), one(0.0, float(np.log(3))), one(10.0, 20.0)
+    padding = torch.tensor([[False, True]])
+    first, second = outputs("reference", Arguments(q, k, v, k, v, padding))
+    assert first.item() == pytest.approx((10 + 3 * 20) / 4)
+    assert second.item() == pytest.approx(10)
+
+
+def test_it_is_a_well_behaved_operator(seed: int) -> None:
+    """Schema, fake tensors, autograd registration and tracing, by torch's own check."""
+    arguments = example_inputs(2, 2, 5, 8, 3, 7, padded=2, seed=seed)
+    differentiable = [one.requires_grad_() for one in arguments[:5]]
+    torch.library.opcheck(torch.ops.hoiclip.dual_attention.default, (*differentiable, arguments.padding2, "torch"))
+
+
+@pytest.mark.parametrize("padded", [None, 0, 3])
+def test_gradients_of_the_operator(padded: int | None, seed: int) -> None:
+    arguments = example_inputs(2, 2, 3, 4, 5, 6, padded=padded, dtype=torch.float64, seed=seed)
+    differentiable = [one.clone().requires_grad_() for one in arguments[:5]]
+
+    def call(*five: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ops.hoiclip.dual_attention(*five, arguments.padding2, "torch")  # type: ignore[no-any-return]
+
+    assert torch.autograd.gradcheck(call, differentiable)
+
+
+def test_training_goes_around_the_operator_and_has_the_same_gradients(seed: int) -> None:
+    arguments = example_inputs(2, 2, 6, 8, 5, 9, padded=4, seed=seed)
+    weights = [torch.randn_like(arguments.q) for _ in range(2)]
+    found = []
+    for implementation in (None, "torch"):
+        leaves = [one.clone().requires_grad_() for one in arguments[:5]]
+        out = dual_attention(*leaves, arguments.padding2, implementation=implementation)
+        found.append(torch.autograd.grad(out, leaves, weights))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_compiled_caller_keeps_the_operator_whole(seed: int) -> None:
+    seen: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
+        seen.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph
+
+    arguments = example_inputs(1, 2, 5, 8, 3, 7, seed=seed)
+    compiled = torch.compile(lambda *a: dual_attention(*a)[1] + 1, backend=backend, fullgraph=True)
+    torch.testing.assert_close(compiled(*arguments), outputs("reference", arguments)[1] + 1, atol=3e-6, rtol=0)
+    assert any("dual_attention" in name for name in seen)
+
+
+def test_it_says_which_implementation_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = example_inputs(1, 1, 2, 4, 3, 3)
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+    dual_attention(*arguments)
+    assert dispatch.used["dual_attention"] == "torch"
+    monkeypatch.setenv(dispatch.VARIABLE, "dual_attention=reference")
+    dual_attention(*arguments)
+    assert dispatch.used["dual_attention"] == "reference"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"k1": torch.zeros(1, 2, 3, 9)}, "expected k1"),
+        ({"v2": torch.zeros(1, 2, 6, 8)}, "a value per key"),
+        ({"k2": torch.zeros(1, 2, 7, 8, dtype=torch.float64)}, "expected k2"),
+        ({"padding2": torch.zeros(1, 6, dtype=torch.bool)}, "expected padding2"),
+        ({"padding2": torch.zeros(1, 7)}, "expected padding2"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(change: dict[str, Tensor], said: str) -> None:
+    arguments = example_inputs(1, 2, 5, 8, 3, 7)._replace(**change)
+    with pytest.raises(ValueError, match=said):
+        dual_attention(*arguments)
+
+
+def random_memories(
+    batch: int, cells: int, width: int, heads: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, KeyValue, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    random = lambda *size: torch.randn(*size, generator=generator)  # noqa: E731
+    weights = KeyValue(
+        random(width, width) / width**0.5, random(width), random(width, width) / width**0.5, random(width)
+    )
+    padding = torch.zeros(batch, cells, dtype=torch.bool)
+    padding[0, cells - cells // 4 :] = True
+    q = split_heads(random(batch, 16, width), heads)
+    return q, random(batch, 10, width), random(batch, cells, width), weights, padding
+
+
+@pytest.mark.parametrize(("cells", "width", "heads"), [(1, 8, 2), (65, 48, 3), (900, 96, 8)])
+@pytest.mark.parametrize("padded", [False, True])
+def test_absorbing_equals_projecting(cells: int, width: int, heads: int, padded: bool, seed: int) -> None:
+    q, memory1, memory2, weights, padding = random_memories(2, cells, width, heads, seed)
+    hidden = padding if padded else None
+    projected, absorbed = (
+        attend_memories(q, memory1, memory2, weights, hidden, form=form) for form in ("projected", "absorbed")
+    )
+    # Scores of a few tens, rounded in fp32 in another order, move a softmax by some 1e-6 of values of a few units.
+    assert_close(absorbed, projected, 5e-5)
+
+
+def test_training_always_projects(seed: int) -> None:
+    q, memory1, memory2, weights, _ = random_memories(1, ABSORB_FROM, 16, 2, seed)
+    torch.manual_seed(0)
+    dropped = attend_memories(q, memory1, memory2, weights, None, form="absorbed", dropout=0.5)
+    kept = attend_memories(q, memory1, memory2, weights, None)
+    assert not torch.allclose(dropped[1], kept[1])
+
+
+def test_the_form_is_chosen_by_the_number_of_cells() -> None:
+    assert chosen("auto", ABSORB_FROM - 1) == "projected"
+    assert chosen("auto", ABSORB_FROM) == "absorbed"
+    assert chosen("projected", 10_000) == "projected"
+    assert chosen("auto", torch.tensor(10_000)) == "projected"  # a size that is not known yet
+
+
+def test_the_decomposition_of_the_operator_is_the_torch_implementation() -> None:
+    arguments = example_inputs(1, 2, 5, 8, 3, 7)
+    assert_close(torch_impl.of_the_operator(*arguments, ""), dual_attention(*arguments, implementation="torch"), 0)
+
+
+def test_reference_of_no_keys_is_zero() -> None:
+    arguments = example_inputs(tokens=0, cells=5, padded=5)
+    out = torch.full_like(arguments.q, float("nan")), torch.full_like(arguments.q, float("nan"))
+    reference.dual_attention(*arguments, out)
+    assert not out[0].any()
+    assert not out[1].any()
