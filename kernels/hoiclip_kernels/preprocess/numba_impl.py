@@ -1,6 +1,6 @@
 """preprocess in numba: both resizes, normalising and padding without a picture in between. Meaning: reference.py.
 
-Across, sixteen rows are turned on their side first, so that one weight multiplies 48 neighbours in memory: shuffling
+Across, sixteen rows are turned on their side first, so that one weight multiplies 48 neighbours in memory: moving
 bytes is cheaper than a weight per byte. Bit for bit the reference, because the same integers are added up.
 """
 
@@ -42,22 +42,25 @@ def _byte(total: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _load_rgb(tile: Any, rgb: Any, top: Any, rows: int, left: int, right: int) -> None:
-    """Rows of (H, W · 3) to (columns, 48)."""
-    for x in range(right - left):
-        for c in range(3):
-            column = _u(3 * (left + x) + c)
-            for r in range(rows):
-                tile[x, c * _ROWS + r] = rgb[top + _u(r), column]
+def _load_rgb(tile: Any, words: Any, source: Any, last: Any, top: Any, rows: int, left: int, right: int) -> None:
+    """Rows of a frame to (columns, 48): a pixel is moved as one word, whose fourth byte the next one covers."""
+    width = source.shape[1] + 1
+    for x in range(min(right, width - 1) - left):
+        for r in range(rows):
+            words[_u(x), _u(r)] = source[top + _u(r), _u(left + x)]
+    if right == width:  # a word there would end beyond the frame
+        for r in range(rows):
+            for c in range(3):
+                tile[_u(right - 1 - left), _u(3 * r + c)] = last[top + _u(r), _u(c)]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _load_planes(tile: Any, picture: Any, top: Any, rows: int, left: int, right: int) -> None:
     """Rows of (3, H, W) to (columns, 48)."""
-    for c in range(3):
-        for r in range(rows):
+    for r in range(rows):
+        for c in range(3):
             for x in range(right - left):
-                tile[x, c * _ROWS + r] = picture[c, top + _u(r), _u(left + x)]
+                tile[x, 3 * r + c] = picture[c, top + _u(r), _u(left + x)]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -82,16 +85,19 @@ def _load_nv12(tile: Any, luma: Any, uv: Any, factors: Any, top: Any, rows: int,
             green_x[x] = min(max((light_x[x] + u_green * u_x[x] + v_green * v_x[x]) >> nv12.SHIFT, 0), 255)
             blue_x[x] = min(max((light_x[x] + u_blue * u_x[x]) >> nv12.SHIFT, 0), 255)
         for x in range(columns):
-            tile[x, r] = red_x[x]
-            tile[x, _ROWS + r] = green_x[x]
-            tile[x, 2 * _ROWS + r] = blue_x[x]
+            tile[x, 3 * r] = red_x[x]
+            tile[x, 3 * r + 1] = green_x[x]
+            tile[x, 3 * r + 2] = blue_x[x]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _filter_tile(tile: Any, first: Any, count: Any, weight: Any, left: int, rows: int, out: Any, top: Any) -> None:
-    """A tile (columns, 48) to rows of `out` (3, H, N)."""
-    total, value = np.empty(_LANES, np.int32), np.empty(_LANES, np.uint8)
-    for n in range(first.shape[0]):
+def _filter_tile(
+    tile: Any, first: Any, count: Any, weight: Any, left: int, rows: int, made: Any, out: Any, top: Any
+) -> None:
+    """A tile (columns, 48) to rows of `out` (3, H, N), by way of `made` (N, 48)."""
+    total = np.empty(_LANES, np.int32)
+    outputs = first.shape[0]
+    for n in range(outputs):
         total[:] = _HALF
         start = _u(first[n] - left)
         for k in range(count[n]):
@@ -100,21 +106,24 @@ def _filter_tile(tile: Any, first: Any, count: Any, weight: Any, left: int, rows
             for i in range(_LANES):
                 total[i] += w * np.int32(lanes[i])
         for i in range(_LANES):
-            value[i] = _byte(total[i])
+            made[n, i] = _byte(total[i])
+    for r in range(rows):
         for c in range(3):
-            for r in range(rows):
-                out[c, top + _u(r), n] = value[c * _ROWS + r]
+            for n in range(outputs):
+                out[c, top + _u(r), n] = made[n, 3 * r + c]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _across_rgb(rgb: Any, above: int, first: Any, count: Any, weight: Any, out: Any) -> None:
-    """Rows of (H, W · 3) from row `above` on to all of `out` (3, rows, N)."""
+def _across_rgb(
+    source: Any, last: Any, tile: Any, words: Any, above: int, first: Any, count: Any, weight: Any, out: Any
+) -> None:
+    """Rows of a frame from row `above` on to all of `out` (3, rows, N)."""
     left, right = first[0], first[-1] + count[-1]
-    tile = np.zeros((right - left, _LANES), np.uint8)
+    made = np.empty((first.shape[0], _LANES), np.uint8)
     for y in range(0, out.shape[1], _ROWS):
         rows = min(_ROWS, out.shape[1] - y)
-        _load_rgb(tile, rgb, _u(above + y), rows, left, right)
-        _filter_tile(tile, first, count, weight, left, rows, out, _u(y))
+        _load_rgb(tile, words, source, last, _u(above + y), rows, left, right)
+        _filter_tile(tile, first, count, weight, left, rows, made, out, _u(y))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -122,10 +131,11 @@ def _across_nv12(luma: Any, uv: Any, factors: Any, above: int, first: Any, count
     """Rows of (H, W) and their colours (H / 2, W) likewise."""
     left, right = first[0], first[-1] + count[-1]
     tile = np.zeros((right - left, _LANES), np.uint8)
+    made = np.empty((first.shape[0], _LANES), np.uint8)
     for y in range(0, out.shape[1], _ROWS):
         rows = min(_ROWS, out.shape[1] - y)
         _load_nv12(tile, luma, uv, factors, _u(above + y), rows, left, right)
-        _filter_tile(tile, first, count, weight, left, rows, out, _u(y))
+        _filter_tile(tile, first, count, weight, left, rows, made, out, _u(y))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -133,10 +143,11 @@ def _across_planes(picture: Any, above: int, first: Any, count: Any, weight: Any
     """Rows of (3, H, W) likewise."""
     left, right = first[0], first[-1] + count[-1]
     tile = np.zeros((right - left, _LANES), np.uint8)
+    made = np.empty((first.shape[0], _LANES), np.uint8)
     for y in range(0, out.shape[1], _ROWS):
         rows = min(_ROWS, out.shape[1] - y)
         _load_planes(tile, picture, _u(above + y), rows, left, right)
-        _filter_tile(tile, first, count, weight, left, rows, out, _u(y))
+        _filter_tile(tile, first, count, weight, left, rows, made, out, _u(y))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -178,10 +189,20 @@ def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs) -> None:
 
 
 def _across_frame(frame: U8 | Nv12) -> Callable[..., None]:
-    if not isinstance(frame, Nv12):
-        return partial(_across_rgb, np.ascontiguousarray(frame).reshape(len(frame), -1))
-    luma, uv = np.ascontiguousarray(frame.y_hw), np.ascontiguousarray(frame.uv_hw2)
-    return partial(_across_nv12, luma, uv.reshape(len(uv), -1), nv12.factors(frame.matrix, frame.full_range))
+    if isinstance(frame, Nv12):
+        luma, uv = np.ascontiguousarray(frame.y_hw), np.ascontiguousarray(frame.uv_hw2)
+        return partial(_across_nv12, luma, uv.reshape(len(uv), -1), nv12.factors(frame.matrix, frame.full_range))
+    rgb = np.ascontiguousarray(frame)
+    height, width, _ = rgb.shape
+    source: Any = np.ndarray((height, width - 1), np.uint32, rgb, 0, (3 * width, 3))  # a pixel and a byte of the next
+
+    def across(*arguments: Any) -> None:
+        room = np.zeros(width * _LANES + 1, np.uint8)
+        tile = room[:-1].reshape(width, _LANES)
+        words: Any = np.ndarray((width, _ROWS), np.uint32, room, 0, (_LANES, 3))
+        _across_rgb(source, rgb[:, -1], tile, words, *arguments)
+
+    return across
 
 
 def _resize(
