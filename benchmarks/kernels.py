@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from hoiclip_kernels.preprocess import example_inputs as example_frame
 WIDTH, HEADS, QUERIES, TOKENS, LAYERS = 768, 8, 64, 50, 3
 CELLS = (150, 200, 300, 450, 600, 850, 1100, 1400)
 Calls = dict[str, Callable[[], object]]
+Row = tuple[str, str, str, str]
 
 
 def preprocess_calls() -> Calls:
@@ -83,9 +85,13 @@ class Looks(nn.Module):
         return t
 
 
+def _rows(generator: torch.Generator, count: int) -> Tensor:
+    return torch.randn(1, count, WIDTH, generator=generator)
+
+
 def attention_calls(cells: int, runtime: str, folder: Path) -> Calls:
     generator = torch.Generator().manual_seed(0)
-    random = lambda rows: torch.randn(1, rows, WIDTH, generator=generator)  # noqa: E731
+    random = partial(_rows, generator)
     padding = torch.zeros(1, cells, dtype=torch.bool)
     padding[:, -cells // 10 :] = True
     inputs = random(QUERIES), random(TOKENS), random(cells), padding
@@ -101,7 +107,7 @@ def attention_calls(cells: int, runtime: str, folder: Path) -> Calls:
                 made: Tensor = module(*inputs)
                 return made
 
-        return {form: lambda module=module: eager(module) for form, module in modules.items()}
+        return {form: partial(eager, module) for form, module in modules.items()}
     return {form: compiled(module, inputs, runtime, folder) for form, module in modules.items()}
 
 
@@ -120,7 +126,9 @@ def compiled(module: Looks, inputs: tuple[Tensor, ...], runtime: str, folder: Pa
     return lambda: request.infer(arrays, share_inputs=True)
 
 
-def measured(case: str, baseline: str, calls: Calls, rounds: int, origin: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def measured(
+    case: str, baseline: str, calls: Calls, rounds: int, origin: dict[str, Any]
+) -> list[tuple[str, str, str, str]]:
     """Times one case, appends its lines, and returns the rows of the table."""
     times = side_by_side(calls, rounds)
     rows = []

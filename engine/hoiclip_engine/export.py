@@ -24,7 +24,7 @@ from hoiclip.errors import BackendMissing, ModelError
 OPSET = 20
 GRAPH_VERSION = 2
 """Raise it when the exported graph changes for the same model file."""
-ABSORB_FROM = 700
+ABSORB_FROM = 300
 """Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
 INPUTS = ("images", "padding", "clip_images")
 OUTPUTS = ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh", "clip_cls")
@@ -59,8 +59,10 @@ def exported_graph(model: ModelFile, canvas_hw: tuple[int, int]) -> Path:
 
 
 def _form(model: ModelFile, canvas_hw: tuple[int, int]) -> Literal["projected", "absorbed"]:
-    cells = math.prod(side // model.config.stride_px for side in canvas_hw)
-    return "absorbed" if cells >= ABSORB_FROM else "projected"
+    c = model.config
+    cells = math.prod(side // c.stride_px for side in canvas_hw)
+    worth = c.interaction_heads * c.queries < c.clip_width and cells >= ABSORB_FROM
+    return "absorbed" if worth else "projected"
 
 
 def _export(model: ModelFile, path: Path, form: Literal["projected", "absorbed"]) -> None:

@@ -169,10 +169,11 @@ def test_training_always_projects(seed: int) -> None:
 
 
 def test_the_form_is_chosen_by_the_number_of_cells() -> None:
-    assert chosen("auto", ABSORB_FROM - 1) == "projected"
-    assert chosen("auto", ABSORB_FROM) == "absorbed"
-    assert chosen("projected", 10_000) == "projected"
-    assert chosen("auto", torch.tensor(10_000)) == "projected"  # a size that is not known yet
+    assert chosen("auto", 512, 768, ABSORB_FROM - 1) == "projected"
+    assert chosen("auto", 512, 768, ABSORB_FROM) == "absorbed"
+    assert chosen("auto", 768, 768, 10_000) == "projected"  # as many products either way, and more around them
+    assert chosen("projected", 512, 768, 10_000) == "projected"
+    assert chosen("auto", 512, 768, torch.tensor(10_000)) == "projected"  # a size that is not known yet
 
 
 def test_the_decomposition_of_the_operator_is_the_torch_implementation() -> None:

@@ -61,7 +61,8 @@ def attend_memories(
     """
     heads = q.shape[1]
     k1, v1 = project(memory1, weights, heads)
-    if dropout == 0.0 and chosen(form, memory2.shape[1]) == "absorbed":
+    rows, width = heads * q.shape[2], memory2.shape[2]
+    if dropout == 0.0 and chosen(form, rows, width, memory2.shape[1]) == "absorbed":
         return attend(q, k1, v1, None), attend_absorbed(q, memory2, weights, padding2)
     k2, v2 = project(memory2, weights, heads)
     if dropout > 0.0:

@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 from hoiclip_kernels.dual_attention.torch_impl import additive_mask
 
 Form = Literal["auto", "projected", "absorbed"]
-ABSORB_FROM = 700
+ABSORB_FROM = 300
 """Cells of memory 2 from which the absorbed form is the faster one (benchmarks/results/kernels.jsonl)."""
 
 
@@ -29,11 +29,16 @@ class KeyValue(NamedTuple):
     value_bias: Tensor
 
 
-def chosen(form: Form, cells: object) -> Form:
-    """What "auto" means for so many cells; where they are not a number yet, as in an export of any size, projected."""
+def chosen(form: Form, rows: int, width: int, cells: object) -> Form:
+    """What "auto" means for so many cells; where they are not a number yet, as in an export of any size, projected.
+
+    Args:
+        rows: queries of all heads together; each is multiplied with `width` numbers of every cell when absorbed.
+    """
     if form != "auto":
         return form
-    return "absorbed" if isinstance(cells, int) and cells >= ABSORB_FROM else "projected"
+    worth = rows < width and isinstance(cells, int) and cells >= ABSORB_FROM
+    return "absorbed" if worth else "projected"
 
 
 def split_heads(x_bnd: Tensor, heads: int) -> Tensor:

@@ -60,34 +60,45 @@ def _select(
     object_prob_qo: F32,
     object_of_hoi_k: I64,
     class_of_hoi_k: I64,
+    num_classes: int,
     weight_qc: F64,
     score_n: F64,
     flat_n: I64,
     hoi_n: I64,
 ) -> int:
-    """Fills the three arrays as a heap and returns how many rows of it are used."""
-    num_classes = weight_qc.shape[1]
-    best_c = np.empty(num_classes, np.float32)
-    best_hoi_c = np.empty(num_classes, np.int64)
+    """Fills the three arrays as a heap and returns how many rows of it are used. Without rows, weights are ones."""
+    num_hois, weighs = len(class_of_hoi_k), weight_qc.shape[0] > 0
+    best_c = np.full(num_classes, np.nan, np.float32)
+    best_hoi_c = np.arange(num_classes)
+    one_each = num_classes == num_hois and np.all(class_of_hoi_k == best_hoi_c)
+    score_k = best_c if one_each else np.empty(num_hois, np.float32)
+    squared_o = np.empty(object_prob_qo.shape[1], np.float32)
     size = 0
     for q in range(hoi_prob_qk.shape[0]):
-        best_hoi_c[:] = -1
-        for k in range(hoi_prob_qk.shape[1]):
-            object_prob = object_prob_qo[q, object_of_hoi_k[k]]
-            score = hoi_prob_qk[q, k] + object_prob * object_prob
-            c = class_of_hoi_k[k]
-            if score == score and (best_hoi_c[c] < 0 or score > best_c[c]):
-                best_c[c] = score
-                best_hoi_c[c] = k
+        for o in range(len(squared_o)):
+            squared_o[o] = object_prob_qo[q, o] * object_prob_qo[q, o]
+        for k in range(num_hois):
+            score_k[k] = hoi_prob_qk[q, k] + squared_o[np.uint64(object_of_hoi_k[k])]
+        if not one_each:
+            best_c[:] = np.nan
+            for k in range(num_hois):
+                c = class_of_hoi_k[k]
+                if score_k[k] > best_c[c] or (best_c[c] != best_c[c] and score_k[k] == score_k[k]):
+                    best_c[c] = score_k[k]
+                    best_hoi_c[c] = k
         for c in range(num_classes):
-            weighted = np.float64(best_c[c]) * weight_qc[q, c]
-            if best_hoi_c[c] < 0 or weighted != weighted:
+            weighted = np.float64(best_c[c])
+            if weighs:
+                weighted *= weight_qc[q, c]
+            # Of equal ones the later in (query, class) ranks behind. What is no number is not above anything.
+            if size == len(score_n) and not weighted > score_n[0]:
                 continue
-            if size < score_n.shape[0]:
-                score_n[size], flat_n[size], hoi_n[size] = weighted, q * num_classes + c, best_hoi_c[c]
-                _rise(score_n, flat_n, hoi_n, size)
-                size += 1
-            elif weighted > score_n[0]:  # an equal one comes later in (query, class) and so ranks behind
+            if size < len(score_n):
+                if weighted == weighted:
+                    score_n[size], flat_n[size], hoi_n[size] = weighted, q * num_classes + c, best_hoi_c[c]
+                    _rise(score_n, flat_n, hoi_n, size)
+                    size += 1
+            else:
                 score_n[0], flat_n[0], hoi_n[0] = weighted, q * num_classes + c, best_hoi_c[c]
                 _sink(score_n, flat_n, hoi_n, size)
     return size
@@ -104,8 +115,6 @@ def pair_decode(
 ) -> Decoded:
     """See reference.pair_decode."""
     num_queries = len(hoi_prob_qk)
-    if weight_qc is None:
-        weight_qc = np.ones((num_queries, num_classes))
     room = max(0, min(top_k, num_queries * num_classes))
     score_n, flat_n, hoi_n = np.empty(room), np.empty(room, np.int64), np.empty(room, np.int64)
     if room == 0:
@@ -115,7 +124,8 @@ def pair_decode(
         np.ascontiguousarray(object_prob_qo, np.float32),
         np.ascontiguousarray(object_of_hoi_k, np.int64),
         np.ascontiguousarray(class_of_hoi_k, np.int64),
-        np.ascontiguousarray(weight_qc, np.float64),
+        num_classes,
+        np.empty((0, 0)) if weight_qc is None else np.ascontiguousarray(weight_qc, np.float64),
         score_n,
         flat_n,
         hoi_n,
