@@ -33,9 +33,8 @@ def load() -> ctypes.CDLL:
     """
     file = path()
     if not file.is_file():
-        raise KernelError(
-            f"expected CUDA operators in {file}, which is missing; cmake -B build && cmake --build build, or set {VARIABLE}"
-        )
+        how = f"cmake -B build && cmake --build build, or set {VARIABLE}"
+        raise KernelError(f"expected CUDA operators in {file}, which is missing; {how}")
     try:
         return _loaded(file)
     except OSError as error:

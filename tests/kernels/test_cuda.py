@@ -1,4 +1,4 @@
-"""The CUDA operators: their logic run on the CPU thread by thread, their build for three GPUs, and a GPU where there is one."""
+"""The CUDA operators: their logic, run on the CPU thread by thread; their build; and a GPU, where there is one."""
 
 from __future__ import annotations
 
