@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import harness
+from benchmarks.gpu_kernels import attention_on_gpu, build_cuda, gpu_tests_pass, small_operators_on_gpu
 from benchmarks.harness import append, provenance, side_by_side
 from hoiclip.model import HOICLIP, ModelConfig
 from hoiclip.training.assemble import hoi_samples, hoi_task, vocabulary_of
@@ -130,7 +131,14 @@ def main() -> int:
         print("benchmarks.gpu: expected an NVIDIA GPU, torch sees none; install a CUDA build of torch", file=sys.stderr)
         return 5
     with tempfile.TemporaryDirectory() as folder:
-        good = [model_on_gpu(arguments.rounds), training_on_gpu(arguments.steps, Path(folder))]
+        with_cuda = build_cuda(Path(folder) / "cuda")
+        good = [
+            gpu_tests_pass(),
+            attention_on_gpu(with_cuda),
+            small_operators_on_gpu(),
+            model_on_gpu(arguments.rounds),
+            training_on_gpu(arguments.steps, Path(folder) / "training"),
+        ]
     return 0 if all(good) else 6
 
 

@@ -20,7 +20,8 @@ from benchmarks.harness import append, provenance, side_by_side, statistics
 from benchmarks.official_rule import official_rule
 from hoiclip.model.attention import Attention, merge_heads
 from hoiclip_engine.commands.console import results, table
-from hoiclip_kernels.dual_attention import Form, attend_memories, torch_impl
+from hoiclip_kernels.dual_attention import Form, attend_memories
+from hoiclip_kernels.dual_attention.graph import decompositions
 from hoiclip_kernels.pair_decode import example_inputs, pair_decode
 from hoiclip_kernels.pair_nms import pair_nms
 from hoiclip_kernels.preprocess import Nv12, Plan, preprocess
@@ -114,7 +115,7 @@ def attention_calls(cells: int, runtime: str, folder: Path) -> Calls:
 def compiled(module: Looks, inputs: tuple[Tensor, ...], runtime: str, folder: Path) -> Callable[[], object]:
     with torch.no_grad():
         program = torch.export.export(module, inputs, strict=False)
-    program = program.run_decompositions({torch.ops.hoiclip.dual_attention.default: torch_impl.of_the_operator})
+    program = program.run_decompositions(decompositions("plain"))
     exported = torch.onnx.export(program, dynamo=True, opset_version=20, verbose=False)
     assert exported is not None
     path = folder / f"{module.form}-{inputs[2].shape[1]}.onnx"

@@ -70,7 +70,7 @@ def _export(model: ModelFile, path: Path, form: Literal["projected", "absorbed"]
         import onnxscript  # noqa: F401 - the exporter's own import error names no package
         import torch
 
-        from hoiclip_kernels.dual_attention import torch_impl
+        from hoiclip_kernels.dual_attention.graph import decompositions
     except ImportError as error:
         raise BackendMissing(f"exporting {model.name} needs {error.name}; pip install {error.name}") from error
     module = model.build()
@@ -90,7 +90,7 @@ def _export(model: ModelFile, path: Path, form: Literal["projected", "absorbed"]
                 program = torch.export.export(
                     module, example, dynamic_shapes=({2: height, 3: width}, {1: height, 2: width}, None), strict=False
                 )
-            program = program.run_decompositions({torch.ops.hoiclip.dual_attention.default: torch_impl.of_the_operator})
+            program = program.run_decompositions(decompositions("plain"))
             exported = torch.onnx.export(
                 program, dynamo=True, opset_version=OPSET, input_names=INPUTS, output_names=OUTPUTS, verbose=False
             )

@@ -15,6 +15,7 @@ import torch
 from hoiclip_kernels import cuda_library
 from hoiclip_kernels.dispatch import KernelError
 from hoiclip_kernels.dual_attention import cuda_impl, dual_attention, example_inputs, reference
+from tests.kernels.conftest import Built
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "kernels" / "hoiclip_kernels" / "dual_attention" / "dual_attention.cu"
@@ -103,43 +104,27 @@ def test_a_library_that_is_not_there_or_none_is_said_in_one_line(
         cuda_library.load()
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The library as the top-level CMakeLists.txt builds it, and what the compiler said."""
-    for tool in ("nvcc", "cmake"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"no {tool} to build the CUDA operators with")
-    folder = tmp_path_factory.mktemp("cmake")
-    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DHOICLIP_CUDA=ON", "-DCMAKE_CUDA_FLAGS=-Xptxas=-v"]
-    said = ""
-    for command in (configure, ["cmake", "--build", str(folder)]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said += done.stdout + done.stderr
-        assert done.returncode == 0, said
-    return folder / cuda_library.NAME, said
-
-
-def test_it_builds_for_three_gpus_without_a_warning(built: tuple[Path, str]) -> None:
-    library, said = built
+def test_it_builds_for_three_gpus_without_a_warning(built: Built) -> None:
+    library, said = built.folder / cuda_library.NAME, built.said
     assert library.is_file()
     assert "warning" not in said.lower()
     assert set(re.findall(r"for 'sm_(\d+)'", said)) == {"87", "89", "90"}
 
 
-def test_registers_stay_within_budget_and_nothing_spills(built: tuple[Path, str]) -> None:
-    said = built[1]
+def test_registers_stay_within_budget_and_nothing_spills(built: Built) -> None:
+    said = built.said
     registers = [int(n) for n in re.findall(r"Used (\d+) registers", said)]
     assert len(registers) == 3 * 3 * 4  # GPUs, types, head dimensions
     assert max(registers) <= REGISTERS
     assert set(re.findall(r"(\d+) bytes spill", said)) == {"0"}
 
 
-def test_the_built_library_has_the_function_and_needs_no_torch(built: tuple[Path, str]) -> None:
-    library = ctypes.CDLL(str(built[0]))
-    assert library.hoiclip_dual_attention
+def test_the_built_library_has_the_function_and_needs_no_torch(built: Built) -> None:
+    library = built.folder / cuda_library.NAME
+    assert ctypes.CDLL(str(library)).hoiclip_dual_attention
     tool = shutil.which("objdump")
     if tool is not None:
-        needed = subprocess.run([tool, "-p", str(built[0])], capture_output=True, text=True, check=True).stdout
+        needed = subprocess.run([tool, "-p", str(library)], capture_output=True, text=True, check=True).stdout
         assert not re.search(r"NEEDED.*(torch|nvinfer)", needed)
 
 
@@ -147,15 +132,15 @@ def test_the_built_library_has_the_function_and_needs_no_torch(built: tuple[Path
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize(("batch", "cells"), [(1, 300), (8, 1100), (2, 1400)])
 def test_official_sizes_on_a_gpu(
-    built: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, batch: int, cells: int, seed: int
+    built: Built, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, batch: int, cells: int, seed: int
 ) -> None:
-    monkeypatch.setenv(cuda_library.VARIABLE, str(built[0]))
+    monkeypatch.setenv(cuda_library.VARIABLE, str(built.folder / cuda_library.NAME))
     check(dtype, "cuda", seed, batch=batch, cells=cells, padded=77)
 
 
 @pytest.mark.gpu
-def test_inside_a_cuda_graph(built: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setenv(cuda_library.VARIABLE, str(built[0]))
+def test_inside_a_cuda_graph(built: Built, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setenv(cuda_library.VARIABLE, str(built.folder / cuda_library.NAME))
     arguments = example_inputs(dtype=torch.float16, device="cuda", seed=seed)
     out = torch.empty_like(arguments.q), torch.empty_like(arguments.q)
     cuda_impl.dual_attention(*arguments, out)

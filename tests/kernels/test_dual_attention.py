@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor
@@ -16,9 +18,9 @@ from hoiclip_kernels.dual_attention import (
     example_inputs,
     reference,
     split_heads,
-    torch_impl,
 )
 from hoiclip_kernels.dual_attention.forms import ABSORB_FROM, chosen
+from hoiclip_kernels.dual_attention.graph import Attention, decompositions
 
 SHAPES = [
     {},
@@ -176,9 +178,46 @@ def test_the_form_is_chosen_by_the_number_of_cells() -> None:
     assert chosen("auto", 512, 768, torch.tensor(10_000)) == "projected"  # a size that is not known yet
 
 
-def test_the_decomposition_of_the_operator_is_the_torch_implementation() -> None:
-    arguments = example_inputs(1, 2, 5, 8, 3, 7)
-    assert_close(torch_impl.of_the_operator(*arguments, ""), dual_attention(*arguments, implementation="torch"), 0)
+class Twice(torch.nn.Module):
+    """Two dual attentions in a row, to be exported."""
+
+    def forward(self, q: Tensor, k1: Tensor, v1: Tensor, k2: Tensor, v2: Tensor, padding2: Tensor) -> Tensor:
+        for _ in range(2):
+            first, second = dual_attention(q, k1, v1, k2, v2, padding2)
+            q = first + second
+        return q
+
+
+def exported(attention: Attention, arguments: Arguments) -> onnx.ModelProto:
+    with torch.no_grad():
+        program = torch.export.export(Twice(), tuple(arguments), strict=False)
+    assert sum("dual_attention" in str(node.target) for node in program.graph.nodes) == 2
+    made = torch.onnx.export(program.run_decompositions(decompositions(attention)), dynamo=True, verbose=False)
+    assert made is not None
+    onnx.checker.check_model(made.model_proto)
+    return made.model_proto
+
+
+def test_a_plain_graph_holds_no_node_of_ours_and_computes_the_same(seed: int) -> None:
+    arguments = example_inputs(2, 2, 5, 8, 3, 7, padded=2, seed=seed)
+    model = exported("plain", arguments)
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    found = session.run(None, dict(zip(names, (one.numpy() for one in arguments), strict=True)))[0]  # type: ignore[union-attr]
+    torch.testing.assert_close(torch.from_numpy(found), Twice()(*arguments), atol=1e-5, rtol=0)
+
+
+def test_a_plugin_graph_holds_one_node_per_attention(seed: int) -> None:
+    model = exported("plugin", example_inputs(2, 4, 5, 32, 3, 7, padded=2, seed=seed))
+    nodes = [node for node in model.graph.node if node.op_type == "HoiclipDualAttention"]
+    assert len(nodes) == 2
+    assert all(len(node.input) == 6 and len(node.output) == 2 for node in nodes)
+    said = {one.name: onnx.helper.get_attribute_value(one) for one in nodes[0].attribute}
+    assert said == {"heads": 4, "plugin_version": b"1", "plugin_namespace": b"hoiclip"}
+    assert "Softmax" not in {node.op_type for node in model.graph.node}
+    shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in model.graph.value_info}
+    assert [shapes[name] for name in nodes[0].output] == [[2, 5, 128]] * 2
 
 
 def test_reference_of_no_keys_is_zero() -> None:

@@ -23,13 +23,6 @@ def attend_both(
     return attend(q, k1, v1, None, dropout), attend(q, k2, v2, mask, dropout)
 
 
-def of_the_operator(
-    q: Tensor, k1: Tensor, v1: Tensor, k2: Tensor, v2: Tensor, padding2: Tensor | None, implementation: str
-) -> tuple[Tensor, Tensor]:
-    """What hoiclip::dual_attention decomposes into where a graph should hold plain operators."""
-    return attend_both(q, k1, v1, k2, v2, padding2)
-
-
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
     """softmax(q kᵀ / sqrt(D) + mask) v.
 
