@@ -173,13 +173,14 @@ def _on_gpu(inputs: Iterable[Any]) -> list[Any]:
 def small_operators_on_gpu() -> bool:
     """Triton against the CPU's answer, and how long each takes."""
     good = True
-    decode, nms = scores(64, 600, 81), rows(100)
+    decode: tuple[Any, ...] = (*scores(64, 600, 81), 100)
+    nms: tuple[Any, ...] = (*rows(100), 0.7, 1.0, 0.5)
     plan = Plan((720, 1280), (360, 640), (480, 640), 224)
     picture = frame(plan.source_hw)
     decode_gpu, nms_gpu, picture_gpu = _on_gpu(decode), _on_gpu(nms), _on_gpu([picture])[0]
     cases: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-        "pair_decode": (lambda: pair_decode(*decode, 100), lambda: pair_decode(*decode_gpu, 100)),
-        "pair_nms": (lambda: (pair_nms(*nms, 0.7, 1.0, 0.5),), lambda: (pair_nms(*nms_gpu, 0.7, 1.0, 0.5),)),
+        "pair_decode": (lambda: pair_decode(*decode), lambda: pair_decode(*decode_gpu)),
+        "pair_nms": (lambda: (pair_nms(*nms),), lambda: (pair_nms(*nms_gpu),)),
         "preprocess": (lambda: preprocess(picture, plan), lambda: preprocess(picture_gpu, plan)),
     }
     for name, (on_cpu, on_device) in cases.items():
