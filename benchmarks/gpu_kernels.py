@@ -35,7 +35,8 @@ CELLS = (300, 1100, 1400)
 BATCHES = (1, 8)
 ASKED = 1.3
 """How much faster dual_attention should be than the best that torch has."""
-TOLERANCE = 2e-3
+TOLERANCE = 4e-3
+"""As in tests/kernels/test_triton.py."""
 LIMITS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}
 """Bytes and dense fp16 operations per second. Source: NVIDIA's data sheets, SXM."""
 Look = Callable[[], tuple[Tensor, Tensor]]

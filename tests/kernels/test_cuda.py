@@ -20,8 +20,8 @@ from tests.kernels.conftest import Built
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "kernels" / "hoiclip_kernels" / "dual_attention" / "dual_attention.cu"
 HERE = Path(__file__).parent
-TOLERANCE = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
-"""Steps of the types at values of a few units; attention weights are rounded to them before they are summed."""
+TOLERANCE = {torch.float32: 5e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+"""Attention weights are rounded to the type before values of up to 5 are summed, and the sum again."""
 REGISTERS = 180
 """Per thread, of 65,536 for three blocks of 128 threads or more per multiprocessor."""
 
@@ -153,4 +153,4 @@ def test_inside_a_cuda_graph(built: Built, monkeypatch: pytest.MonkeyPatch, seed
     expected = torch.empty_like(arguments.q), torch.empty_like(arguments.q)
     reference.dual_attention(*arguments, expected)
     for ours, theirs in zip(out, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
+        torch.testing.assert_close(ours, theirs, atol=TOLERANCE[torch.float16], rtol=0)

@@ -85,6 +85,19 @@ def test_gradients_of_the_operator(padded: int | None, seed: int) -> None:
     assert torch.autograd.gradcheck(call, differentiable)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_gradients_of_half_precision_are_those_of_double_rounded(dtype: torch.dtype, seed: int) -> None:
+    arguments = example_inputs(1, 2, 6, 8, 5, 9, padded=2, seed=seed)
+    found = []
+    for kind in (dtype, torch.float64):
+        leaves = [one.to(dtype).to(kind).requires_grad_() for one in arguments[:5]]
+        out = dual_attention(*leaves, arguments.padding2, implementation="torch")
+        found.append(torch.autograd.grad([one.sum() for one in out], leaves))
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours.double(), theirs, atol=2 * torch.finfo(dtype).eps * 5, rtol=0)
+
+
 def test_training_goes_around_the_operator_and_has_the_same_gradients(seed: int) -> None:
     arguments = example_inputs(2, 2, 6, 8, 5, 9, padded=4, seed=seed)
     weights = [torch.randn_like(arguments.q) for _ in range(2)]

@@ -30,9 +30,9 @@ from hoiclip_kernels.preprocess import Inputs, Nv12, Plan, preprocess
 from hoiclip_kernels.preprocess import example_inputs as preprocess_inputs
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-HALF = 2e-3
-"""Values of a few units have steps of 1/512 in fp16, and attention weights are rounded to it before they are summed."""
-TOLERANCE = {torch.float32: 5e-6, torch.float16: HALF, torch.bfloat16: 2e-2}
+HALF = 4e-3
+"""fp16 has 11 bits: attention weights are rounded to them before values of up to 5 are summed, and the sum again."""
+TOLERANCE = {torch.float32: 5e-6, torch.float16: HALF, torch.bfloat16: 3e-2}
 
 
 def on_device(value: Any) -> Any:

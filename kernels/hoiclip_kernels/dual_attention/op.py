@@ -78,15 +78,18 @@ def _gradients(ctx: Any, grad1: Tensor, grad2: Tensor) -> tuple[Tensor | None, .
 def _gradients_of_one(
     q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of out = softmax(q kᵀ / sqrt(D)) v; the weights are computed again instead of kept."""
-    scale = q.shape[-1] ** -0.5
+    """Of out = softmax(q kᵀ / sqrt(D)) v; the weights are computed again instead of kept, in fp32 at least."""
+    dtype, scale = q.dtype, q.shape[-1] ** -0.5
+    if dtype in (torch.float16, torch.bfloat16):
+        q, k, v, grad = (one.float() for one in (q, k, v, grad))
     scores = (q * scale) @ k.transpose(-2, -1)
     if padding is not None:
         scores = scores.masked_fill(padding[:, None, None, :], float("-inf"))
     weights = scores.softmax(dim=-1).nan_to_num(0.0)  # nothing to look at: the output is zero whatever q is
     towards = grad @ v.transpose(-2, -1)
     inner = weights * (towards - (towards * weights).sum(-1, keepdim=True))
-    return inner @ k * scale, inner.transpose(-2, -1) @ (q * scale), weights.transpose(-2, -1) @ grad
+    dq, dk, dv = inner @ k * scale, inner.transpose(-2, -1) @ (q * scale), weights.transpose(-2, -1) @ grad
+    return dq.to(dtype), dk.to(dtype), dv.to(dtype)
 
 
 _dual_attention.register_autograd(_gradients, setup_context=_remember)
