@@ -29,6 +29,11 @@ def test_agrees_with_the_reference(shape: tuple[int, int, int], top_k: int, num_
     assert_same(numba_impl.pair_decode(*inputs, top_k), expected)
 
 
+def test_agrees_with_the_reference_at_the_official_size(seed: int) -> None:
+    inputs = example_inputs(64, 600, 81, seed=seed)
+    assert_same(numba_impl.pair_decode(*inputs, 100), reference.pair_decode(*inputs, 100))
+
+
 # Few values make many ties; inf and NaN are what a broken engine may return.
 _scores = st.sampled_from([0.0, 0.25, 0.5, 1.0, np.nan, np.inf, -np.inf])
 
