@@ -65,6 +65,8 @@ def _dispatch(a: argparse.Namespace) -> int:
             return demo(a.out, a.backend)
         case "models":
             return _models(a)
+        case "export":
+            return _export(a)
         case "train":
             from hoiclip_engine.commands.train import train
 
@@ -129,6 +131,17 @@ def _eval(a: argparse.Namespace) -> int:
     )
     config = EngineConfig(backend=a.backend, short_side_px=a.short_side)
     return evaluate_model(load_model_file(find_model(a.model)), config, request)
+
+
+def _export(a: argparse.Namespace) -> int:
+    from hoiclip.checkpoint.model_file import load_model_file
+    from hoiclip_engine.commands.export import export
+    from hoiclip_engine.graph_form import GraphForm
+    from hoiclip_engine.models import find_model
+
+    canvas_hw = None if a.size is None else (a.size[1], a.size[0])
+    form = GraphForm(attention=a.attention, opset=a.opset, batch=a.batch, canvas_hw=canvas_hw)
+    return export(load_model_file(find_model(a.model)), a.out, form, a.split)
 
 
 def _models(a: argparse.Namespace) -> int:

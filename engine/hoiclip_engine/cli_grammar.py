@@ -32,6 +32,16 @@ def _size_px(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def _size_or_dynamic(text: str) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT, or None for any."""
+    return None if text == "dynamic" else _size_px(text)
+
+
+def _batch(text: str) -> int | None:
+    """A number of pictures, or None for any."""
+    return None if text == "dynamic" else _count(text)
+
+
 def _seed(text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text):
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
@@ -67,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
     _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures and films"))
     _add_data(commands.add_parser("data", help="check and convert data sets"), common)
+    _add_export(commands.add_parser("export", parents=[common], help="write a model as ONNX graphs"))
     _add_train(commands.add_parser("train", parents=[common], help="train a model by a recipe, or go on with it"))
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed and what auto would take")
     doctor.add_argument("--json", action="store_true", help="print JSON")
@@ -89,6 +100,20 @@ def _add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
     p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")
     p.add_argument("--max-frames", type=int, metavar="N")
+
+
+def _add_export(p: argparse.ArgumentParser) -> None:
+    p.add_argument("model", metavar="NAME|FILE")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    p.add_argument(
+        "--size", default=None, type=_size_or_dynamic, metavar="WxH|dynamic", help="canvas (default: dynamic)"
+    )
+    p.add_argument("--batch", default=1, type=_batch, metavar="N|dynamic", help="pictures at once (default: 1)")
+    p.add_argument(
+        "--attention", default="plain", choices=("plain", "plugin"), help="plugin: one node for our TensorRT plugin"
+    )
+    p.add_argument("--opset", type=int, default=20, choices=(19, 20))
+    p.add_argument("--split", action="store_true", help="three graphs: detector, CLIP, interaction")
 
 
 def _add_train(p: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""From a model file to an ONNX graph in fp32, any picture size, kept in the cache.
+"""From a model file to ONNX graphs in fp32.
 
 The text rows are constants of the classifiers, the text tower is gone. Padding never changes a result, so one graph
 serves every canvas.
@@ -15,23 +15,31 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import BackendMissing, ModelError
+from hoiclip.model.config import ModelConfig
+from hoiclip_engine import graph_form
+from hoiclip_engine.graph_form import INPUTS, METHODS, SMALLEST_CELLS, GraphForm
 
-OPSET = 20
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hoiclip.model import HOICLIP
+
 GRAPH_VERSION = 2
 """Raise it when the exported graph changes for the same model file."""
 ABSORB_FROM = 300
 """Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
-INPUTS = ("images", "padding", "clip_images")
-OUTPUTS = ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh", "clip_cls")
+OUTPUTS = graph_form.OUTPUTS["whole"]
+_LARGEST_IN_ONE_FILE = 1 << 30
+"""Bytes of weights; a protobuf ends at two gigabytes."""
 
 
 def exported_graph(model: ModelFile, canvas_hw: tuple[int, int]) -> Path:
-    """The model's ONNX file, exported now if this model has not been before.
+    """The model's ONNX file in the cache, exported now if this model has not been before.
 
     One graph serves every canvas. There are two all the same, equal up to rounding: one projects the detector's memory,
     one absorbs it, and which is the faster depends on the canvas.
@@ -40,14 +48,14 @@ def exported_graph(model: ModelFile, canvas_hw: tuple[int, int]) -> Path:
         BackendMissing: torch or onnxscript, which only the export needs, is not installed.
         ModelError: the export failed.
     """
-    form = _form(model, canvas_hw)
-    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-{form}-v{GRAPH_VERSION}-opset{OPSET}"
+    form = GraphForm(memory=memory_form(model.config, canvas_hw))
+    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-{form.memory}-v{GRAPH_VERSION}-opset{form.opset}"
     graph = folder / "model.onnx"
     if graph.is_file():
         return graph
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        _export(model, part / graph.name, form)
+        write_graph(build(model), form, part / graph.name)
         try:
             os.replace(part, folder)  # two processes may export at once: the first one wins, both files are good
         except OSError as error:
@@ -58,50 +66,114 @@ def exported_graph(model: ModelFile, canvas_hw: tuple[int, int]) -> Path:
     return graph
 
 
-def _form(model: ModelFile, canvas_hw: tuple[int, int]) -> Literal["projected", "absorbed"]:
-    c = model.config
-    cells = math.prod(side // c.stride_px for side in canvas_hw)
-    worth = c.interaction_heads * c.queries < c.clip_width and cells >= ABSORB_FROM
+def memory_form(config: ModelConfig, canvas_hw: tuple[int, int] | None) -> Literal["projected", "absorbed"]:
+    """What is faster for a canvas; without one, what is never much slower."""
+    if canvas_hw is None:
+        return "projected"
+    cells = math.prod(side // config.stride_px for side in canvas_hw)
+    worth = config.interaction_heads * config.queries < config.clip_width and cells >= ABSORB_FROM
     return "absorbed" if worth else "projected"
 
 
-def _export(model: ModelFile, path: Path, form: Literal["projected", "absorbed"]) -> None:
+def build(model: ModelFile) -> HOICLIP:
+    """The torch module.
+
+    Raises:
+        BackendMissing: torch or onnxscript is not installed.
+        ModelError: the file makes no model.
+    """
     try:
         import onnxscript  # noqa: F401 - the exporter's own import error names no package
-        import torch
-
-        from hoiclip_kernels.dual_attention.graph import decompositions
+        import torch  # noqa: F401
     except ImportError as error:
         raise BackendMissing(f"exporting {model.name} needs {error.name}; pip install {error.name}") from error
-    module = model.build()
-    module.interaction_decoder.form = form
-    stride, clip = model.config.stride_px, model.config.clip_image_px
-    example = (
-        torch.zeros(1, 3, 3 * stride, 4 * stride),
-        torch.zeros(1, 3 * stride, 4 * stride, dtype=torch.bool),
-        torch.zeros(1, 3, clip, clip),
-    )
-    # Canvas sides are whole cells of the last feature map, at least two.
-    rows, columns = torch.export.Dim("rows", min=2, max=256), torch.export.Dim("columns", min=2, max=256)
-    height, width = stride * rows, stride * columns
+    return model.build()
+
+
+def write_graph(model: HOICLIP, form: GraphForm, path: Path) -> None:
+    """Exports one graph.
+
+    Raises:
+        ModelError: the exporter fails, or the file cannot be written.
+    """
+    import torch
+
+    from hoiclip.model.part import Part
+    from hoiclip_kernels.dual_attention.graph import decompositions
+
+    model.interaction_decoder.form = form.memory
+    module = Part(model, METHODS[form.part]).eval()
+    names = INPUTS[form.part]
+    example, dynamic = example_inputs(model.config, form), _dynamic_shapes(model.config, form)
+    size = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
     with _quiet():
         try:
             with torch.no_grad():
                 program = torch.export.export(
-                    module, example, dynamic_shapes=({2: height, 3: width}, {1: height, 2: width}, None), strict=False
+                    module, tuple(example[name] for name in names), dynamic_shapes=(dynamic,), strict=False
                 )
-            program = program.run_decompositions(decompositions("plain"))
+            program = program.run_decompositions(decompositions(form.attention))
             exported = torch.onnx.export(
-                program, dynamo=True, opset_version=OPSET, input_names=INPUTS, output_names=OUTPUTS, verbose=False
+                program,
+                dynamo=True,
+                opset_version=form.opset,
+                input_names=names,
+                output_names=graph_form.OUTPUTS[form.part],
+                verbose=False,
             )
             if exported is None:
                 raise RuntimeError("the exporter returned nothing")
-            exported.save(str(path), external_data=True)
+            exported.save(str(path), external_data=size > _LARGEST_IN_ONE_FILE)
         except OSError as error:
             raise ModelError(f"cannot write the exported graph {path}: {error.strerror}; is the disk full?") from error
         except Exception as error:  # the exporter raises its own classes of every kind
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"{model.path} could not be exported to ONNX: {first}") from error
+            raise ModelError(f"the model could not be exported to ONNX: {first}") from error
+
+
+def example_inputs(config: ModelConfig, form: GraphForm, seed: int = 0) -> dict[str, Tensor]:
+    """Inputs of every part by name: a picture of noise, the right of it padding, and what the parts make of it."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    batch = form.batch or 2
+    height, width = form.canvas_hw or (3 * config.stride_px, 4 * config.stride_px)
+    rows, columns = height // config.stride_px, width // config.stride_px
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(batch, *shape, generator=generator)
+
+    padding = torch.zeros(batch, height, width, dtype=torch.bool)
+    padding[:, :, width - config.stride_px // 2 :] = True
+    hidden = torch.zeros(batch, rows * columns, dtype=torch.bool)
+    hidden[:, -1] = True
+    return {
+        "images": random(3, height, width) * ~padding[:, None],
+        "padding": padding,
+        "clip_images": random(3, config.clip_image_px, config.clip_image_px),
+        "pairs": random(config.queries, config.clip_width),
+        "memory": random(rows * columns, config.clip_width),
+        "hidden_cells": hidden,
+        "clip_tokens": random(config.clip_tokens, config.clip_width),
+    }
+
+
+def _dynamic_shapes(config: ModelConfig, form: GraphForm) -> tuple[dict[int, Any], ...]:
+    """Which dimensions of the inputs are not fixed."""
+    from torch.export import Dim
+
+    by_name: dict[str, dict[int, Any]] = {name: {} for name in INPUTS[form.part]}
+    if form.canvas_hw is None:
+        rows, columns = (Dim(name, min=SMALLEST_CELLS, max=256) for name in ("rows", "columns"))
+        height, width = config.stride_px * rows, config.stride_px * columns
+        cells = Dim("cells", min=SMALLEST_CELLS**2, max=256 * 256)
+        sizes = {"images": {2: height, 3: width}, "padding": {1: height, 2: width}}
+        sizes |= {"memory": {1: cells}, "hidden_cells": {1: cells}}
+        by_name = {name: dict(sizes.get(name, {})) for name in by_name}
+    if form.batch is None:
+        batch = Dim("batch", min=1, max=1024)
+        by_name = {name: {0: batch, **shape} for name, shape in by_name.items()}
+    return tuple(by_name.values())
 
 
 @contextlib.contextmanager

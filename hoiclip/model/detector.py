@@ -65,6 +65,20 @@ class Seen(NamedTuple):
     """(B, T, clip width)"""
 
 
+class Detected(NamedTuple):
+    """What the detector's side of a look leaves for the question what the pairs do."""
+
+    pairs: Tensor
+    """(B, Q, clip width) as the interaction decoder asks with."""
+    memory: Tensor
+    """(B, N, clip width) as it looks at."""
+    hidden_cells: Tensor
+    """(B, N) True where it does not look."""
+    object_logits: Tensor
+    human_boxes_cxcywh: Tensor
+    object_boxes_cxcywh: Tensor
+
+
 class HOICLIP(nn.Module):
     """Detector picture (B, 3, H, W), its padding mask and the CLIP picture to pairs with verbs.
 
@@ -107,16 +121,27 @@ class HOICLIP(nn.Module):
             padding: (B, H, W) bool, True on padding.
             clip_images: (B, 3, S, S) normalised.
         """
-        seen = self.look(images, padding, clip_images)
-        instances, interactions = self.decode(seen)
-        humans, objects = self.heads.boxes(instances[-1])
-        return Prediction(
-            hoi_logits=self.heads.hoi_logits(self.clip.embed(interactions[-1])),
-            object_logits=self.heads.object_logits(instances[-1]),
-            human_boxes_cxcywh=humans,
-            object_boxes_cxcywh=objects,
-            clip_cls=self.clip.embed(seen.clip_tokens[:, 0]),
+        found = self.detect(images, padding)
+        clip_tokens, clip_cls = self.view(clip_images)
+        hoi_logits = self.interact(found.pairs, found.memory, found.hidden_cells, clip_tokens)
+        return Prediction(hoi_logits, *found[3:], clip_cls)
+
+    def detect(self, images: Tensor, padding: Tensor) -> Detected:
+        """The detector's part of forward."""
+        memory, position, cells = self.encode(images, padding)
+        instances = self.instance_decoder(memory, position, cells, self.instance_decoder.queries())[-1]
+        return Detected(
+            *self.asked(instances, memory), cells, self.heads.object_logits(instances), *self.heads.boxes(instances)
         )
+
+    def view(self, clip_images: Tensor) -> tuple[Tensor, Tensor]:
+        """CLIP's part of forward: tokens (B, T, clip width), and the picture's embedding (B, E)."""
+        tokens = self.clip(clip_images)
+        return tokens, self.clip.embed(tokens[:, 0])
+
+    def interact(self, pairs: Tensor, memory: Tensor, hidden_cells: Tensor, clip_tokens: Tensor) -> Tensor:
+        """What is left of forward: (B, Q, K)."""
+        return self.heads.hoi_logits(self.clip.embed(self.interactions(pairs, memory, hidden_cells, clip_tokens)[-1]))
 
     def all_layers(
         self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool = True
@@ -131,6 +156,13 @@ class HOICLIP(nn.Module):
         Args:
             padding: None where no picture is padded: the same result sooner.
         """
+        memory, position, cells = self.encode(images, padding, mask_memory=mask_memory)
+        return Seen(memory, position, cells, cells if mask_memory else None, self.clip(clip_images))
+
+    def encode(
+        self, images: Tensor, padding: Tensor | None, *, mask_memory: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Memory (B, N, D), positions (B, N, D) and padding (B, N) of the cells; see look."""
         valid = (~padding).to(images.dtype)[:, None] if mask_memory and padding is not None else None
         features, valid = self.backbone(images, valid)
         if valid is not None:
@@ -144,13 +176,7 @@ class HOICLIP(nn.Module):
         tokens = self.input_projection(features).flatten(2).transpose(1, 2)
         if self.position_projection is not None:
             tokens = tokens + self.position_projection(position)
-        return Seen(
-            memory=self.encoder(tokens, position, cells),
-            position=position,
-            cells=cells,
-            hidden_cells=cells if mask_memory else None,
-            clip_tokens=self.clip(clip_images),
-        )
+        return self.encoder(tokens, position, cells), position, cells
 
     def decode(self, seen: Seen, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Instances (L, B, 2Q, D) and interactions (L, B, Q, clip width).
@@ -161,14 +187,25 @@ class HOICLIP(nn.Module):
         if queries is None:
             queries = self.instance_decoder.queries()
         instances = self.instance_decoder(seen.memory, seen.position, seen.cells, queries)
-        humans, objects = instances[-1].chunk(2, dim=-2)
-        interactions = self.interaction_decoder(
-            self.query_norm(self.query_projection((humans + objects) / 2)),
-            seen.clip_tokens if self.config.clip_memory else None,
-            self.memory_norm(self.memory_projection(seen.memory)),
-            seen.hidden_cells,
-        )
-        return instances, interactions
+        pairs, memory = self.asked(instances[-1], seen.memory)
+        return instances, self.interactions(pairs, memory, seen.hidden_cells, seen.clip_tokens)
+
+    def asked(self, instances: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs (B, Q, clip width) and memory (B, N, clip width), as the interaction decoder takes them.
+
+        Args:
+            instances: (B, 2Q, D) of the last layer.
+            memory: (B, N, D) the encoder's.
+        """
+        humans, objects = instances.chunk(2, dim=-2)
+        pairs = self.query_norm(self.query_projection((humans + objects) / 2))
+        return pairs, self.memory_norm(self.memory_projection(memory))
+
+    def interactions(self, pairs: Tensor, memory: Tensor, hidden_cells: Tensor | None, clip_tokens: Tensor) -> Tensor:
+        """(L, B, Q, clip width) what the pairs of `asked` do."""
+        tokens = clip_tokens if self.config.clip_memory else None
+        decoded: Tensor = self.interaction_decoder(pairs, tokens, memory, hidden_cells)
+        return decoded
 
     def outputs(self, instances: Tensor, interactions: Tensor, clip_tokens: Tensor) -> LayerOutputs:
         """All heads on all layers."""

@@ -1,0 +1,98 @@
+"""The JSON beside exported graphs: what they are, what goes in and comes out, and where they come from.
+
+Schema `hoiclip-graph/1`. Whoever runs a graph needs nothing else to prepare its inputs and to read its outputs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hoiclip import __version__
+from hoiclip.checkpoint.model_file import ModelFile, file_sha256
+from hoiclip_engine.graph_form import INPUTS, OUTPUTS, GraphForm
+from hoiclip_kernels.preprocess.reference import CLIP_MEAN, CLIP_STD, DETECTOR_MEAN, DETECTOR_STD
+
+SCHEMA = "hoiclip-graph/1"
+NAME = "model.json"
+Shape = list[int | str]
+
+
+def graph_entry(path: Path, form: GraphForm, errors: Mapping[str, float]) -> dict[str, Any]:
+    """One graph.
+
+    Args:
+        errors: largest difference to eager torch, by output.
+    """
+    return {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "form": asdict(form),
+        "inputs": _tensors(path, "input", INPUTS[form.part]),
+        "outputs": _tensors(path, "output", OUTPUTS[form.part]),
+        "checked": {
+            "against": "eager torch, fp32",
+            "by": f"onnxruntime {importlib.metadata.version('onnxruntime')}",
+            "graph": "itself" if form.attention == "plain" else "the same program with plain attention",
+            "max_abs_error": dict(errors),
+        },
+    }
+
+
+def sidecar(model: ModelFile, graphs: list[dict[str, Any]]) -> dict[str, Any]:
+    """All graphs of one model."""
+    config = model.config
+    return {
+        "schema": SCHEMA,
+        "model": {"name": model.name, "sha256": model.sha256(), "provenance": model.provenance},
+        "vocabulary": {
+            "name": model.vocabulary.name,
+            "sha256": model.vocabulary.sha256,
+            "labels": json.loads(model.vocabulary.to_json()),
+        },
+        "preprocessing": {
+            "images": {
+                "short_side_px": config.short_side_px,
+                "max_side_px": config.max_side_px,
+                "resize": "PIL bilinear, antialiased, uint8; long side truncated",
+                "padding": "zeros, right and bottom; sides multiples of stride_px",
+                "stride_px": config.stride_px,
+                "mean": DETECTOR_MEAN,
+                "std": DETECTOR_STD,
+            },
+            "clip_images": {
+                "side_px": config.clip_image_px,
+                "resize": "from the resized picture: PIL bicubic, short side, middle square",
+                "mean": CLIP_MEAN,
+                "std": CLIP_STD,
+            },
+        },
+        "graphs": graphs,
+        "versions": {
+            "hoiclip": __version__,
+            **{name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxscript")},
+        },
+    }
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _tensors(path: Path, which: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    found = {one.name: one.type.tensor_type for one in getattr(graph, which)}
+    types = onnx.TensorProto.DataType
+    return {
+        name: {
+            "type": types.Name(found[name].elem_type).lower(),
+            "shape": [d.dim_param or d.dim_value for d in found[name].shape.dim],
+        }
+        for name in names
+    }

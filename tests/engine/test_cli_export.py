@@ -1,0 +1,155 @@
+"""hoiclip export: what it writes, that it is right, and what it says where it cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip_engine.cli import main
+from hoiclip_engine.commands import export as command
+from hoiclip_engine.graph_form import INPUTS, OUTPUTS, GraphForm
+from tests.engine.untrained import CONFIG, untrained_model
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    assert main(["export", str(untrained_model()), "-o", str(folder), "--batch", "dynamic"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("split")
+    assert main(["export", str(untrained_model()), "-o", str(folder), "--split", "--size", "160x128"]) == 0
+    return folder
+
+
+def run(path: Path, inputs: dict[str, Any]) -> dict[str, Any]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    needed = {one.name: inputs[one.name] for one in session.get_inputs()}
+    return dict(zip(names, session.run(None, needed), strict=True))
+
+
+def picture(batch: int, height: int, width: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    padding = np.zeros((batch, height, width), np.bool_)
+    padding[:, :, width - 20 :] = True
+    clip_px = CONFIG.clip_image_px
+    return {
+        "images": rng.normal(size=(batch, 3, height, width)).astype(np.float32) * ~padding[:, None],
+        "padding": padding,
+        "clip_images": rng.normal(size=(batch, 3, clip_px, clip_px)).astype(np.float32),
+    }
+
+
+def test_any_batch_and_size_goes_through_a_dynamic_graph(whole: Path) -> None:
+    both = run(whole / "model.onnx", picture(2, 128, 160))
+    assert tuple(both) == OUTPUTS["whole"]
+    assert both["hoi_logits"].shape == (2, CONFIG.queries, CONFIG.num_hois)
+    one = {name: value[1:] for name, value in picture(2, 128, 160).items()}
+    for name, value in run(whole / "model.onnx", one).items():
+        np.testing.assert_allclose(value, both[name][1:], atol=2e-4, err_msg=name)
+    assert run(whole / "model.onnx", picture(1, 64, 320))["object_boxes_cxcywh"].shape == (1, CONFIG.queries, 4)
+
+
+def test_the_parts_one_after_the_other_are_the_whole(whole: Path, split: Path) -> None:
+    inputs = picture(1, 128, 160)
+    expected = run(whole / "model.onnx", inputs)
+    found = run(split / "detector.onnx", inputs) | run(split / "clip.onnx", inputs)
+    found |= run(split / "interaction.onnx", found)
+    for name in OUTPUTS["whole"]:
+        np.testing.assert_allclose(found[name], expected[name], atol=2e-4, err_msg=name)
+
+
+def test_the_sidecar_says_what_the_graphs_are(split: Path) -> None:
+    said = json.loads((split / "model.json").read_text(encoding="utf-8"))
+    assert said["schema"] == "hoiclip-graph/1"
+    names = ["clip.onnx", "detector.onnx", "interaction.onnx", "model.json"]
+    assert sorted(path.name for path in split.iterdir()) == names
+    assert said["preprocessing"]["images"]["short_side_px"] == CONFIG.short_side_px
+    assert len(said["vocabulary"]["labels"]["hois"]) == CONFIG.num_hois
+    for entry, part in zip(said["graphs"], ("detector", "clip", "interaction"), strict=True):
+        graph = onnx.load(split / entry["file"]).graph
+        assert entry["form"]["part"] == part
+        assert list(entry["inputs"]) == list(INPUTS[part]) == [one.name for one in graph.input]  # type: ignore[index]
+        assert list(entry["outputs"]) == list(OUTPUTS[part])  # type: ignore[index]
+        assert 0 <= max(entry["checked"]["max_abs_error"].values()) <= command.LARGEST_ERROR
+    assert said["graphs"][0]["inputs"]["images"] == {"type": "float", "shape": [1, 3, 128, 160]}
+
+
+def test_layer_norms_are_nodes_and_rows_of_text_are_constants(whole: Path) -> None:
+    model = onnx.load(whole / "model.onnx")
+    kinds = [node.op_type for node in model.graph.node]
+    module = load_model_file(untrained_model()).build()
+    assert kinds.count("LayerNormalization") >= sum(isinstance(one, torch.nn.LayerNorm) for one in module.modules())
+    assert not {"ReduceMean", "Sqrt", "Pow"} & set(kinds)  # what a norm falls into
+    assert {one.name for one in model.graph.input} == set(INPUTS["whole"])
+    assert model.opset_import[0].version == 20
+
+
+def test_a_plugin_graph_has_our_node_and_is_checked_by_its_plain_twin(tmp_path: Path) -> None:
+    form = GraphForm(part="interaction", attention="plugin", opset=19, canvas_hw=(64, 64))
+    entry = command.checked(load_model_file(untrained_model()).build(), form, tmp_path / "interaction.onnx")
+    model = onnx.load(tmp_path / "interaction.onnx")
+    assert sum(node.op_type == "HoiclipDualAttention" for node in model.graph.node) == CONFIG.interaction_layers
+    assert model.opset_import[0].version == 19
+    assert entry["checked"]["graph"] == "the same program with plain attention"
+    assert [path.name for path in tmp_path.iterdir()] == ["interaction.onnx"]
+
+
+def test_a_wrong_graph_is_not_kept_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: Path
+) -> None:
+    (tmp_path / "model.onnx").write_text("the one before")
+
+    def wrong(module: object, form: object, path: Path) -> None:
+        model = onnx.load(whole / "model.onnx")
+        for one in model.graph.initializer:
+            if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == 2:
+                one.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(one) * np.float32(1.1), one.name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr(command, "write_graph", wrong)
+    assert main(["export", str(untrained_model()), "-o", str(tmp_path)]) == 4
+    said = capsys.readouterr().err
+    assert "computes something else than the model" in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_text() == "the one before"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--size", "100x128"], "expected sides in steps of 32 px, at least 64, got 100x128"),
+        (["--size", "32x64"], "at least 64, got 32x64"),
+        (["--size", "big"], "WIDTHxHEIGHT"),
+        (["--batch", "0"], "from 1 on"),
+        (["--opset", "12"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    try:
+        code: int | str | None = main(["export", str(untrained_model()), "-o", str(tmp_path), *options])
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["export", str(untrained_model()), "-o", str(tmp_path / "file" / "below")]) == 7
+    assert "cannot make the folder" in capsys.readouterr().err
