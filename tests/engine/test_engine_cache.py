@@ -1,0 +1,211 @@
+"""Engines are loaded only where nothing about them is in doubt; anything else is made again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hoiclip_engine import engine_cache
+from hoiclip_engine.engine_cache import EngineKey, engine
+
+KEY = EngineKey(
+    graph_sha256="ab" * 32,
+    library="openvino 2026.1",
+    device="a CPU, avx512f",
+    precision="fp32",
+    shapes={"images": (1, 3, 64, 96)},
+    options={"hint": "latency"},
+)
+CONTENT = bytes(range(256)) * 64
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path))
+    return tmp_path / "engines"
+
+
+class Maker:
+    """Counts how often an engine is made."""
+
+    def __init__(self, content: bytes = CONTENT) -> None:
+        self.content, self.times = content, 0
+
+    def __call__(self) -> bytes:
+        self.times += 1
+        return self.content
+
+
+def must_not() -> bytes:
+    raise AssertionError("made again")
+
+
+def entry(cache: Path) -> Path:
+    return cache / KEY.digest()
+
+
+def test_an_engine_is_made_once(cache: Path) -> None:
+    make = Maker()
+    assert engine(KEY, make, {"gate": "passed"}) == CONTENT
+    assert engine(KEY, must_not) == CONTENT
+    assert make.times == 1
+    said = json.loads((entry(cache) / "engine.json").read_text())
+    assert said["about"] == {"gate": "passed"}
+    assert said["key"]["shapes"] == {"images": [1, 3, 64, 96]}
+    assert not list(cache.glob(".part-*"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"graph_sha256": "cd" * 32},
+        {"library": "openvino 2026.2"},
+        {"device": "another CPU"},
+        {"precision": "int8"},
+        {"shapes": {"images": (1, 3, 64, 128)}},
+        {"options": {}},
+        {"plugin_sha256": "ef" * 32},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_differs_makes_another_engine(change: dict[str, object]) -> None:
+    engine(KEY, Maker())
+    other = Maker(b"another")
+    assert engine(replace(KEY, **change), other) == b"another"  # type: ignore[arg-type]
+    assert engine(KEY, must_not) == CONTENT
+
+
+def truncate(folder: Path) -> None:
+    (folder / "engine.bin").write_bytes(CONTENT[:-1])
+
+
+def swap_engine_and_hash(folder: Path) -> None:
+    import hashlib
+
+    (folder / "engine.bin").write_bytes(b"foreign code")
+    said = json.loads((folder / "engine.json").read_text())
+    said["sha256"] = hashlib.sha256(b"foreign code").hexdigest()
+    (folder / "engine.json").write_text(json.dumps(said))
+
+
+def another_key(folder: Path) -> None:
+    said = json.loads((folder / "engine.json").read_text())
+    said["key"]["device"] = "another GPU"
+    (folder / "engine.json").write_text(json.dumps(said))
+
+
+def no_json(folder: Path) -> None:
+    (folder / "engine.json").write_text("{")
+
+
+def a_list(folder: Path) -> None:
+    (folder / "engine.json").write_text("[]")
+
+
+def no_engine(folder: Path) -> None:
+    (folder / "engine.bin").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (truncate, "may be truncated"),
+        (swap_engine_and_hash, "was not signed by this machine"),
+        (another_key, "was not signed by this machine"),
+        (no_json, "is damaged"),
+        (a_list, "is damaged"),
+        (no_engine, "No such file"),
+    ],
+)
+def test_what_is_damaged_or_foreign_is_made_again_with_one_line(
+    cache: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], said: str
+) -> None:
+    engine(KEY, Maker())
+    damage(entry(cache))
+    again = Maker()
+    with caplog.at_level(logging.WARNING, "hoiclip"):
+        assert engine(KEY, again) == CONTENT
+    assert again.times == 1
+    assert [record.getMessage().count("\n") for record in caplog.records] == [0]
+    assert said in caplog.text
+    assert engine(KEY, must_not) == CONTENT
+
+
+def test_an_entry_of_another_key_moved_here_is_not_taken(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = replace(KEY, device="another GPU")
+    engine(other, Maker(b"for another"))
+    os.rename(cache / other.digest(), entry(cache))
+    assert engine(KEY, Maker()) == CONTENT
+    assert "is of another engine" in caplog.text
+
+
+def test_an_entry_signed_with_another_secret_is_not_taken(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine(KEY, Maker())
+    (cache / "secret").write_bytes(b"x" * 32)
+    assert engine(KEY, Maker(b"new")) == b"new"
+    assert "was not signed by this machine" in caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_nobody_else_may_read_the_cache(cache: Path) -> None:
+    engine(KEY, Maker())
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    assert stat.S_IMODE((cache / "secret").stat().st_mode) == 0o600
+    cache.chmod(0o755)
+    engine(KEY, must_not)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+
+
+def test_a_full_disk_costs_nothing_but_the_next_start(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert engine(KEY, Maker()) == CONTENT
+    assert "is not kept" in caplog.text
+    assert "No space left" in caplog.text
+    monkeypatch.undo()
+    monkeypatch.setenv("HOICLIP_CACHE", str(cache.parent))
+    assert not list(cache.glob(".part-*"))
+    assert engine(KEY, Maker()) == CONTENT
+
+
+def test_a_cache_that_cannot_be_made_costs_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "file"))
+    assert engine(KEY, Maker()) == CONTENT
+    assert "engines are not kept" in caplog.text
+
+
+def test_a_build_that_fails_leaves_nothing(cache: Path) -> None:
+    def fail() -> bytes:
+        raise RuntimeError("the builder failed")
+
+    with pytest.raises(RuntimeError, match="builder"):
+        engine(KEY, fail)
+    assert not entry(cache).exists()
+
+
+def _build(number: int) -> bytes:
+    return engine(KEY, lambda: CONTENT + bytes([number]))
+
+
+def test_several_processes_end_with_one_good_engine(cache: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        made = pool.map(_build, range(6))
+    kept = engine(KEY, must_not)
+    assert kept in made
+    assert sorted(path.name for path in cache.iterdir()) == sorted(["secret", KEY.digest()])
+    assert engine_cache._read(entry(cache), KEY, (cache / "secret").read_bytes()) == kept
