@@ -23,19 +23,21 @@ from hoiclip.errors import BackendMissing, ModelError
 from hoiclip.model.config import ModelConfig
 from hoiclip_engine import graph_form
 from hoiclip_engine.graph_form import INPUTS, METHODS, SMALLEST_CELLS, GraphForm
+from hoiclip_engine.node_names import name_nodes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from hoiclip.model import HOICLIP
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raise it when the exported graph changes for the same model file."""
 ABSORB_FROM = 300
 """Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
 OUTPUTS = graph_form.OUTPUTS["whole"]
 _LARGEST_IN_ONE_FILE = 1 << 30
 """Bytes of weights; a protobuf ends at two gigabytes."""
+_ANY_SIZE = 1 << 40
 
 
 def exported_graph(model: ModelFile, canvas_hw: tuple[int, int]) -> Path:
@@ -97,6 +99,8 @@ def write_graph(model: HOICLIP, form: GraphForm, path: Path) -> None:
         ModelError: the exporter fails, or the file cannot be written.
     """
     import torch
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+    from onnxscript.optimizer import fold_constants
 
     from hoiclip.model.part import Part
     from hoiclip_kernels.dual_attention.graph import decompositions
@@ -123,6 +127,10 @@ def write_graph(model: HOICLIP, form: GraphForm, path: Path) -> None:
             )
             if exported is None:
                 raise RuntimeError("the exporter returned nothing")
+            # Weights that are cut out of larger ones become constants: what quantises looks for its weights there.
+            fold_constants(exported.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+            RemoveUnusedNodesPass()(exported.model)
+            name_nodes(exported.model.graph)
             exported.save(str(path), external_data=size > _LARGEST_IN_ONE_FILE)
         except OSError as error:
             raise ModelError(f"cannot write the exported graph {path}: {error.strerror}; is the disk full?") from error

@@ -34,16 +34,17 @@ class Attention(nn.Module):
 
     def project(self, x_bnd: Tensor, part: int) -> Tensor:
         """Part 0 queries, 1 keys, 2 values: (B, N, D) to (B, heads, N, D / heads)."""
-        width = x_bnd.shape[-1]
+        return split_heads(F.linear(x_bnd, *self._part(part)), self.heads)
+
+    def _part(self, part: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one projection."""
+        width = self.in_proj_weight.shape[1]
         rows = slice(part * width, (part + 1) * width)
-        return split_heads(F.linear(x_bnd, self.in_proj_weight[rows], self.in_proj_bias[rows]), self.heads)
+        return self.in_proj_weight[rows], self.in_proj_bias[rows]
 
     def key_value(self) -> KeyValue:
         """The projections of keys and values."""
-        width = self.in_proj_bias.shape[0] // 3
-        _, *weights = self.in_proj_weight.split(width)
-        _, *biases = self.in_proj_bias.split(width)
-        return KeyValue(weights[0], biases[0], weights[1], biases[1])
+        return KeyValue(*self._part(1), *self._part(2))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, padding_bn: Tensor | None = None) -> Tensor:
         """(B, N, D), (B, M, D), (B, M, D) to (B, N, D); padding (B, M) is True where a key is not looked at."""
