@@ -42,6 +42,12 @@ class BackendMissing(HoiclipError):
     exit_code = 5
 
 
+class GateFailed(HoiclipError):
+    """What was made loses more accuracy than it may, or is slower than it may be; nothing was kept."""
+
+    exit_code = 6
+
+
 class SinkError(HoiclipError):
     """A result could not be written (disk full, folder missing, encoder refused)."""
 

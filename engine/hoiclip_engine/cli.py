@@ -67,6 +67,8 @@ def _dispatch(a: argparse.Namespace) -> int:
             return _models(a)
         case "export":
             return _export(a)
+        case "build":
+            return _build(a)
         case "train":
             from hoiclip_engine.commands.train import train
 
@@ -142,6 +144,25 @@ def _export(a: argparse.Namespace) -> int:
     canvas_hw = None if a.size is None else (a.size[1], a.size[0])
     form = GraphForm(attention=a.attention, opset=a.opset, batch=a.batch, canvas_hw=canvas_hw)
     return export(load_model_file(find_model(a.model)), a.out, form, a.split)
+
+
+def _build(a: argparse.Namespace) -> int:
+    from hoiclip.checkpoint.model_file import load_model_file
+    from hoiclip_engine.calibration import CalibrationConfig
+    from hoiclip_engine.commands.build import BuildRequest, build
+    from hoiclip_engine.models import find_model
+
+    request = BuildRequest(
+        backend=a.backend,
+        precision=a.precision,
+        short_side_px=a.short_side,
+        calibration=CalibrationConfig(source=a.calibrate, count=a.calibration_pictures, seed=a.seed),
+        data=a.data,
+        images=a.images,
+        gate_pictures=a.gate_pictures,
+        force=a.force,
+    )
+    return build(load_model_file(find_model(a.model)), request)
 
 
 def _models(a: argparse.Namespace) -> int:

@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures and films"))
     _add_data(commands.add_parser("data", help="check and convert data sets"), common)
     _add_export(commands.add_parser("export", parents=[common], help="write a model as ONNX graphs"))
+    _add_build(commands.add_parser("build", parents=[common], help="make and check a faster form of a model"))
     _add_train(commands.add_parser("train", parents=[common], help="train a model by a recipe, or go on with it"))
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed and what auto would take")
     doctor.add_argument("--json", action="store_true", help="print JSON")
@@ -114,6 +115,22 @@ def _add_export(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--opset", type=int, default=20, choices=(19, 20))
     p.add_argument("--split", action="store_true", help="three graphs: detector, CLIP, interaction")
+
+
+def _add_build(p: argparse.ArgumentParser) -> None:
+    p.add_argument("model", metavar="NAME|FILE")
+    p.add_argument("--backend", default="auto", choices=BACKENDS)
+    p.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the fastest here")
+    p.add_argument(
+        "--calibrate", metavar="SRC", help="video, picture or folder of them to calibrate and check on (default: drawn)"
+    )
+    p.add_argument("--calibration-pictures", type=_count, default=300, metavar="N")
+    p.add_argument("--seed", type=_seed, default=0, help="of the choice of pictures")
+    p.add_argument("--short-side", type=int, metavar="PX", help="size to check at; default: what the model learned")
+    p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations to measure mAP on, in HOI-A JSON")
+    p.add_argument("--images", type=Path, metavar="DIR", help="folder of their pictures")
+    p.add_argument("--gate-pictures", type=_count, metavar="N", help="of the benchmark; default: all")
+    p.add_argument("--force", action="store_true", help="keep it even if it loses too much; it says so")
 
 
 def _add_train(p: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -14,19 +14,18 @@ from hoiclip.checkpoint.model_file import ModelFile, load_model_file
 from hoiclip.errors import UsageError
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
+from hoiclip_engine.builds import Build, chosen_build
 from hoiclip_engine.clock import StageTimes
 from hoiclip_engine.models import find_model
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.pipeline import Stream, StreamConfig
 from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor
+from hoiclip_engine.precision import PRECISIONS
 from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess
 from hoiclip_engine.results import FrameResult, RunHeader
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 from hoiclip_engine.video.source import SourceConfig, VideoSource, open_video
 from hoiclip_engine.video.timestamps import nominal_step_s
-
-PRECISIONS = ("auto", "fp32")
-PLANNED_PRECISIONS = ("bf16", "fp16", "int8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +34,15 @@ class EngineConfig:
 
     backend: str = "auto"
     precision: str = "auto"
+    """ "auto": the fastest that `hoiclip build` has made and passed here, else fp32."""
     short_side_px: int | None = None
     """Size the picture is looked at; None: what the model was trained for. Smaller is faster."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
 
     def __post_init__(self) -> None:
-        if self.precision in PLANNED_PRECISIONS:
-            raise UsageError(f"precision {self.precision} is not part of this version; use fp32")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"unknown precision {self.precision!r}; there are {', '.join(PRECISIONS)}")
+        if self.precision not in ("auto", *PRECISIONS):
+            raise UsageError(f"unknown precision {self.precision!r}; there are auto, {', '.join(PRECISIONS)}")
         if self.short_side_px is not None and self.short_side_px < 32:
             raise UsageError(f"the short side must be at least 32 px, got {self.short_side_px}")
 
@@ -55,12 +53,13 @@ class Engine:
     The backend is compiled for the size of the first picture it sees, and again when another stream needs another.
     """
 
-    def __init__(self, model: ModelFile, config: EngineConfig | None = None) -> None:
+    def __init__(self, model: ModelFile, config: EngineConfig | None = None, build: Build | None = None) -> None:
+        """Args: build: taken instead of what the config's precision stands for, e.g. because it is being checked."""
         self.model = model
         self.config = config or EngineConfig()
         self.backend_name: BackendName = choose(self.config.backend)
+        self.build = build or chosen_build(model, self.backend_name, self.config.precision)
         self._backend: Backend | None = None
-        self._preprocess = self._preprocess_config()
         enhanced = self.config.postprocess.enhance_top_k is not None
         self._postprocess = Postprocessor(
             model.vocabulary, self.config.postprocess, model.rows("hoi_rows") if enhanced else None
@@ -71,7 +70,7 @@ class Engine:
         """A bundled model by name, or a model file.
 
         Raises:
-            ModelError: there is no such model, or the file is damaged.
+            ModelError: there is no such model or no build of the wanted precision, or the file is damaged.
             BackendMissing: the wanted backend is not installed.
         """
         return Engine(load_model_file(find_model(model)), config)
@@ -135,36 +134,43 @@ class Engine:
             notice=self.model.notice,
             vocabulary=self.vocabulary,
             backend=self.backend_name,
+            precision=self.build.precision,
             source=video.info.name,
             width_px=video.info.width_px,
             height_px=video.info.height_px,
             time_base=video.info.time_base,
         )
 
-    def _preprocess_config(self) -> PreprocessConfig:
+    def preprocess_config(self, canvas_hw: tuple[int, int] | None = None) -> PreprocessConfig:
+        """How pictures become inputs."""
         model = self.model.config
         short = self.config.short_side_px or model.short_side_px
         return PreprocessConfig(
             short_side_px=short,
             max_side_px=round(model.max_side_px * short / model.short_side_px),
             clip_side_px=model.clip_image_px,
+            canvas_hw=canvas_hw,
         )
 
-    def _compile_for(self, height_px: int, width_px: int) -> None:
+    def canvas_for(self, height_px: int, width_px: int) -> tuple[int, int]:
+        """Height and width that pictures of a size are padded to."""
         stride = self.model.config.stride_px
-        rows, columns = canvas_for(height_px, width_px, self._preprocess, stride)
-        canvas_hw = (max(rows, 2 * stride), max(columns, 2 * stride))
+        rows, columns = canvas_for(height_px, width_px, self.preprocess_config(), stride)
+        return max(rows, 2 * stride), max(columns, 2 * stride)
+
+    def _compile_for(self, height_px: int, width_px: int) -> None:
+        canvas_hw = self.canvas_for(height_px, width_px)
         if self._backend is not None and self._backend.canvas_hw == canvas_hw:
             return
         self.close()
-        self._backend = load_backend(self.backend_name, self.model, canvas_hw)
+        self._backend = load_backend(self.backend_name, self.model, canvas_hw, self.build)
         # The first look compiles kernels and touches memory; it should not be a frame of the stream.
         self._detect(np.zeros((height_px, width_px, 3), np.uint8), StageTimes())
 
     def _detect(self, rgb: NDArray[np.uint8], times: StageTimes) -> Pairs:
         assert self._backend is not None
         with times.measure("preprocess"):
-            model_input = preprocess(rgb, replace(self._preprocess, canvas_hw=self._backend.canvas_hw))
+            model_input = preprocess(rgb, self.preprocess_config(self._backend.canvas_hw))
         with times.measure("infer"):
             raw = self._backend(model_input)
         with times.measure("postprocess"):

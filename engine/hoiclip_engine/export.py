@@ -110,7 +110,7 @@ def write_graph(model: HOICLIP, form: GraphForm, path: Path) -> None:
     names = INPUTS[form.part]
     example, dynamic = example_inputs(model.config, form), _dynamic_shapes(model.config, form)
     size = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
-    with _quiet():
+    with quiet():
         try:
             with torch.no_grad():
                 program = torch.export.export(
@@ -185,7 +185,7 @@ def _dynamic_shapes(config: ModelConfig, form: GraphForm) -> tuple[dict[int, Any
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """Standard output belongs to results; the exporter's chatter about its own internals is nobody's business."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -21,6 +21,7 @@ class RunHeader:
     """What a reader must know of the model ("untrained: ..."); empty when there is nothing to say."""
     vocabulary: Vocabulary
     backend: str
+    precision: str
     source: str
     """Without credentials."""
     width_px: int

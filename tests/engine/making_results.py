@@ -70,6 +70,7 @@ def header(
         notice="",
         vocabulary=VOCABULARY,
         backend="torch",
+        precision="fp32",
         source=source,
         width_px=size_px[0],
         height_px=size_px[1],

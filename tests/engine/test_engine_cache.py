@@ -8,13 +8,13 @@ import multiprocessing
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from hoiclip_engine import engine_cache
 from hoiclip_engine.engine_cache import EngineKey, engine
+from hoiclip_engine.signed_folder import SignedFolder
 
 KEY = EngineKey(
     graph_sha256="ab" * 32,
@@ -54,11 +54,10 @@ def entry(cache: Path) -> Path:
 
 def test_an_engine_is_made_once(cache: Path) -> None:
     make = Maker()
-    assert engine(KEY, make, {"gate": "passed"}) == CONTENT
+    assert engine(KEY, make) == CONTENT
     assert engine(KEY, must_not) == CONTENT
     assert make.times == 1
-    said = json.loads((entry(cache) / "engine.json").read_text())
-    assert said["about"] == {"gate": "passed"}
+    said = json.loads((entry(cache) / "entry.json").read_text())
     assert said["key"]["shapes"] == {"images": [1, 3, 64, 96]}
     assert not list(cache.glob(".part-*"))
 
@@ -91,23 +90,23 @@ def swap_engine_and_hash(folder: Path) -> None:
     import hashlib
 
     (folder / "engine.bin").write_bytes(b"foreign code")
-    said = json.loads((folder / "engine.json").read_text())
-    said["sha256"] = hashlib.sha256(b"foreign code").hexdigest()
-    (folder / "engine.json").write_text(json.dumps(said))
+    said = json.loads((folder / "entry.json").read_text())
+    said["files"]["engine.bin"] = hashlib.sha256(b"foreign code").hexdigest()
+    (folder / "entry.json").write_text(json.dumps(said))
 
 
 def another_key(folder: Path) -> None:
-    said = json.loads((folder / "engine.json").read_text())
+    said = json.loads((folder / "entry.json").read_text())
     said["key"]["device"] = "another GPU"
-    (folder / "engine.json").write_text(json.dumps(said))
+    (folder / "entry.json").write_text(json.dumps(said))
 
 
 def no_json(folder: Path) -> None:
-    (folder / "engine.json").write_text("{")
+    (folder / "entry.json").write_text("{")
 
 
 def a_list(folder: Path) -> None:
-    (folder / "engine.json").write_text("[]")
+    (folder / "entry.json").write_text("[]")
 
 
 def no_engine(folder: Path) -> None:
@@ -144,7 +143,7 @@ def test_an_entry_of_another_key_moved_here_is_not_taken(cache: Path, caplog: py
     engine(other, Maker(b"for another"))
     os.rename(cache / other.digest(), entry(cache))
     assert engine(KEY, Maker()) == CONTENT
-    assert "is of another engine" in caplog.text
+    assert "is of another device (another GPU, here a CPU, avx512f)" in caplog.text
 
 
 def test_an_entry_signed_with_another_secret_is_not_taken(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,4 +207,6 @@ def test_several_processes_end_with_one_good_engine(cache: Path) -> None:
     kept = engine(KEY, must_not)
     assert kept in made
     assert sorted(path.name for path in cache.iterdir()) == sorted(["secret", KEY.digest()])
-    assert engine_cache._read(entry(cache), KEY, (cache / "secret").read_bytes()) == kept
+    found = SignedFolder("engines").read(KEY.digest(), asdict(KEY))
+    assert found is not None
+    assert found.content("engine.bin") == kept

@@ -20,9 +20,9 @@ CANVAS = (128, 160)
 @pytest.fixture
 def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty engine cache beside the graphs of other tests."""
-    from hoiclip_engine import engine_cache
+    from hoiclip_engine import signed_folder
 
-    monkeypatch.setattr(engine_cache, "cache_folder", lambda kind: tmp_path)
+    monkeypatch.setattr(signed_folder, "cache_folder", lambda kind: tmp_path)
     return tmp_path
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 import importlib.util
 import platform
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import BackendMissing
+from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
 from hoiclip_engine.raw_output import RawOutput
+
+if TYPE_CHECKING:
+    from hoiclip_engine.builds import Build
 
 BackendName = Literal["torch", "openvino", "onnxruntime"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -77,25 +81,54 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def load_backend(name: BackendName, model: ModelFile, canvas_hw: tuple[int, int]) -> Backend:
+class BackendModule(Protocol):
+    """What the file of each backend holds besides the backend."""
+
+    def library(self) -> str:
+        """Name and version of what compiles."""
+        ...
+
+    def device(self) -> str:
+        """What it runs on here, as exactly as an engine depends on it."""
+        ...
+
+    def fast_precisions(self) -> tuple[Precision, ...]:
+        """Those below fp32 that this machine accelerates, the fastest first."""
+        ...
+
+    def load(self, model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None) -> Backend:
+        """Compiles the model; `graph` is what a build of the precision brings, None for fp32."""
+        ...
+
+
+def backend_module(name: BackendName) -> BackendModule:
+    match name:
+        case "torch":
+            from hoiclip_engine.backends import torch_backend
+
+            return torch_backend
+        case "openvino":
+            from hoiclip_engine.backends import openvino_backend
+
+            return openvino_backend
+        case "onnxruntime":
+            from hoiclip_engine.backends import onnxruntime_backend
+
+            return onnxruntime_backend
+
+
+def load_backend(
+    name: BackendName, model: ModelFile, canvas_hw: tuple[int, int], build: Build | None = None
+) -> Backend:
     """Compiles the model for one canvas.
 
     Args:
         canvas_hw: multiples of 32, at least 64.
+        build: of a lower precision; None: fp32.
 
     Raises:
         ModelError: the model file does not fit or cannot be compiled.
     """
-    match name:
-        case "torch":
-            from hoiclip_engine.backends.torch_backend import TorchBackend
-
-            return TorchBackend(model, canvas_hw)
-        case "openvino":
-            from hoiclip_engine.backends.openvino_backend import OpenVinoBackend
-
-            return OpenVinoBackend(model, canvas_hw)
-        case "onnxruntime":
-            from hoiclip_engine.backends.onnxruntime_backend import OnnxRuntimeBackend
-
-            return OnnxRuntimeBackend(model, canvas_hw)
+    if build is None:
+        return backend_module(name).load(model, canvas_hw, "fp32", None)
+    return backend_module(name).load(model, canvas_hw, build.precision, build.graph)

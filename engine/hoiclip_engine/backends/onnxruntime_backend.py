@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnxruntime
 
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import ModelError
+from hoiclip_engine.cpu import cpu_name
 from hoiclip_engine.export import OUTPUTS, exported_graph
+from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
 from hoiclip_engine.raw_output import RawOutput
+
+
+def library() -> str:
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def device() -> str:
+    return cpu_name()
+
+
+def fast_precisions() -> tuple[Precision, ...]:
+    """Static 8 bits on the CPU are slower than OpenVINO's fp32 (README, benchmarks)."""
+    return ()
+
+
+def load(model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None) -> OnnxRuntimeBackend:
+    if precision != "fp32":
+        raise ModelError(f"onnxruntime computes in fp32, asked for {precision}; on x86 openvino is faster in less")
+    return OnnxRuntimeBackend(model, canvas_hw)
 
 
 class OnnxRuntimeBackend:

@@ -1,39 +1,65 @@
-"""OpenVINO on the CPU, fp32; what it compiles is kept in the engine cache."""
+"""OpenVINO on the CPU; what it compiles is kept in the engine cache."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
 
-from hoiclip.checkpoint.model_file import ModelFile, file_sha256
+from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import ModelError
-from hoiclip_engine.engine_cache import EngineKey, engine
+from hoiclip_engine.cpu import cpu_flags
+from hoiclip_engine.engine_cache import EngineKey, engine, graph_sha256
 from hoiclip_engine.export import OUTPUTS, exported_graph
+from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
 from hoiclip_engine.raw_output import RawOutput
 
-_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 _log = logging.getLogger("hoiclip")
 
 
+def library() -> str:
+    return f"openvino {openvino.__version__}"
+
+
+def device() -> str:
+    """The CPU, and what OpenVINO makes use of."""
+    core = openvino.Core()
+    return ", ".join((core.get_property("CPU", "FULL_DEVICE_NAME"), *_capabilities(core)))
+
+
+def fast_precisions() -> tuple[Precision, ...]:
+    """What this CPU has instructions for, the fastest first; OpenVINO itself computes in 8 bits on any x86."""
+    found: list[Precision] = []
+    if {"avx512_vnni", "avx_vnni", "amx_int8"} & set(cpu_flags()):
+        found.append("int8")
+    if "BF16" in _capabilities(openvino.Core()):
+        found.append("bf16")
+    return tuple(found)
+
+
+def load(model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None) -> OpenVinoBackend:
+    """bf16 computes the exported graph in half, int8 brings its own."""
+    return OpenVinoBackend(model, canvas_hw, precision, graph or exported_graph(model, canvas_hw))
+
+
 class OpenVinoBackend:
-    def __init__(self, model: ModelFile, canvas_hw: tuple[int, int]) -> None:
+    def __init__(self, model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path) -> None:
         self.name = "openvino"
         self.canvas_hw = canvas_hw
-        graph = exported_graph(model, canvas_hw)
         clip = model.config.clip_image_px
         shapes = {"images": (1, 3, *canvas_hw), "padding": (1, *canvas_hw), "clip_images": (1, 3, clip, clip)}
         try:
-            self._request = _compiled(graph, shapes).create_infer_request()
+            self._request = _compiled(graph, shapes, precision).create_infer_request()
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
-            raise ModelError(f"OpenVINO cannot compile {graph}: {first}; delete that folder to export again") from error
+            raise ModelError(
+                f"OpenVINO cannot compile {graph}: {first}; delete that folder to make it again"
+            ) from error
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
         self._request.infer(
@@ -50,40 +76,45 @@ class OpenVinoBackend:
         del self._request
 
 
-def _compiled(graph: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
-    """Static shapes: the plugin then plans memory and picks kernels once."""
-    core = openvino.Core()
-    device = (core.get_property("CPU", "FULL_DEVICE_NAME"), *core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    key = EngineKey(
-        graph_sha256=hashlib.sha256("".join(map(file_sha256, sorted(graph.parent.iterdir()))).encode()).hexdigest(),
-        library=f"openvino {openvino.__version__}",
-        device=", ".join(device),
-        precision="fp32",
-        shapes=shapes,
-        options=_OPTIONS,
-    )
-    made: list[Any] = []
+def _capabilities(core: Any) -> list[str]:
+    return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
-    def compile_now() -> Any:
+
+def _options(precision: Precision) -> dict[str, str]:
+    """One stream, for latency: OpenVINO then takes the physical cores of one socket and pins its threads to them."""
+    half = precision != "fp32" and "BF16" in _capabilities(openvino.Core())
+    return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if half else "f32"}
+
+
+def _compiled(graph: Path, shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> Any:
+    """Static shapes: the plugin then plans memory and picks kernels once."""
+    core, options = openvino.Core(), _options(precision)
+    key = EngineKey(
+        graph_sha256=graph_sha256(graph),
+        library=library(),
+        device=device(),
+        precision=precision,
+        shapes=shapes,
+        options=options,
+    )
+
+    def compiled() -> Any:
         network = core.read_model(graph)
         network.reshape({name: list(shape) for name, shape in shapes.items()})
-        return core.compile_model(network, "CPU", _OPTIONS)
+        return core.compile_model(network, "CPU", options)
 
-    kept = engine(key, _remembering(made, compile_now))
-    if made:
-        return made[0]
-    try:
-        return core.import_model(kept, "CPU", _OPTIONS)
-    except RuntimeError as error:  # the key holds what is known to matter; this is for what is not
-        _log.warning("the openvino engine is compiled again: %s", str(error).splitlines()[-1].strip())
-        return compile_now()
-
-
-def _remembering(made: list[Any], compile_now: Callable[[], Any]) -> Callable[[], bytes]:
-    """Compiles for the cache, and keeps the compiled model for now."""
+    made: Any = None
 
     def make() -> bytes:
-        made.append(compile_now())
-        return bytes(made[0].export_model().getbuffer())
+        nonlocal made
+        made = compiled()
+        return bytes(made.export_model().getbuffer())
 
-    return make
+    kept = engine(key, make)
+    if made is not None:
+        return made
+    try:
+        return core.import_model(kept, "CPU", options)
+    except RuntimeError as error:  # the key holds what is known to matter; this is for what is not
+        _log.warning("the openvino engine is compiled again: %s", str(error).splitlines()[-1].strip())
+        return compiled()

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from hoiclip.checkpoint.model_file import ModelFile
+from hoiclip_engine.cpu import cpu_name
+from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
 from hoiclip_engine.raw_output import RawOutput
+
+
+def library() -> str:
+    return f"torch {torch.__version__}"
+
+
+def device() -> str:
+    """The GPU and its compute capability, or the CPU."""
+    if not torch.cuda.is_available():
+        return cpu_name()
+    return (
+        f"{torch.cuda.get_device_name()}, compute capability {'.'.join(map(str, torch.cuda.get_device_capability()))}"
+    )
+
+
+def fast_precisions() -> tuple[Precision, ...]:
+    return ("fp16", "bf16") if torch.cuda.is_available() else ()
+
+
+def load(model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None) -> TorchBackend:
+    return TorchBackend(model, canvas_hw)
 
 
 class TorchBackend:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from hoiclip import __version__
 from hoiclip.cache import cache_folder
-from hoiclip.errors import BackendMissing
-from hoiclip_engine.backends import BACKENDS, PLANNED, choose
+from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip.errors import BackendMissing, ModelError
+from hoiclip_engine.backends import BACKENDS, PLANNED, BackendName, backend_module, choose
+from hoiclip_engine.builds import build_command, chosen_build
 from hoiclip_engine.commands.console import results, table
+from hoiclip_engine.cpu import cpu_flags, cpu_name
 from hoiclip_engine.models import known_models
 from hoiclip_kernels.dispatch import implementations, named
 
@@ -29,9 +32,10 @@ PACKAGES = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
 }
-EXTRAS = {"tensorboard": "tensorboard"}
+EXTRAS = {"nncf": "quantize", "tensorboard": "tensorboard"}
 """Packages that nothing misses, to the extra that brings them."""
-CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16")
+
+DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mjpeg")
 
 
 def doctor(as_json: bool) -> int:
@@ -45,25 +49,13 @@ def doctor(as_json: bool) -> int:
 
 
 def _machine() -> dict[str, str]:
-    cpu, flags = _cpu()
     return {
         "hoiclip": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "cpu": f"{cpu}, {os.cpu_count()} cores" + (f", {' '.join(flags)}" if flags else ""),
+        "cpu": ", ".join(filter(None, (cpu_name(), f"{os.cpu_count()} cores", " ".join(cpu_flags())))),
         "cuda": _cuda(),
         "cache": str(cache_folder("graphs").parent),
     }
-
-
-def _cpu() -> tuple[str, list[str]]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine(), []
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in lines.items()}
-    have = set((fields.get("flags") or fields.get("Features") or "").split())
-    return fields.get("model name", platform.machine()), [flag for flag in CPU_FLAGS if flag in have]
 
 
 def _cuda() -> str:
@@ -82,8 +74,7 @@ def _packages() -> dict[str, str]:
     }
     for name, extra in EXTRAS.items():
         found[name] = _version(name, f"not installed, not needed; pip install 'hoiclip[{extra}]' brings it")
-    found["h264 encoder"] = _encoder()
-    return found
+    return {**found, **_codecs()}
 
 
 def _version(distribution: str, otherwise: str) -> str:
@@ -93,25 +84,52 @@ def _version(distribution: str, otherwise: str) -> str:
         return otherwise
 
 
-def _encoder() -> str:
+def _codecs() -> dict[str, str]:
     import av
+    from av.codec.hwaccel import hwdevices_available
 
-    return "libx264" if "libx264" in av.codecs_available else "missing; annotated video falls back to mpeg4"
+    missing = [name for name in DECODERS if name not in av.codecs_available]
+    encoder = "libx264" if "libx264" in av.codecs_available else "missing; annotated video falls back to mpeg4"
+    return {
+        "decoders": ", ".join(name for name in DECODERS if name not in missing)
+        + (f"; not in this build of av: {', '.join(missing)}" if missing else ""),
+        "hardware decoders": ", ".join(hwdevices_available()) or "none in this build of av",
+        "h264 encoder": encoder,
+    }
 
 
 def _choices() -> dict[str, str]:
     report = {}
     for name in (*BACKENDS, *PLANNED):
         try:
-            choose(name)
-            report[f"backend {name}"] = "ready"
+            report[f"backend {name}"] = _ready(choose(name))
         except BackendMissing as error:
             report[f"backend {name}"] = str(error)
+    models = known_models()
+    report["models"] = ", ".join(models)
     try:
-        report["auto takes"] = f"{choose('auto')}, fp32"
+        taken = choose("auto")
+        report["auto takes"] = taken
+        report |= {f"auto takes for {name}": _taken(path, taken) for name, path in models.items()}
     except BackendMissing as error:
         report["auto takes"] = str(error)
-    report["models"] = ", ".join(known_models())
     for operator, known in implementations().items():
         report[f"kernel {operator}"] = f"{named(operator, None, 'its own choice')} of {', '.join(known)}"
     return report
+
+
+def _ready(name: BackendName) -> str:
+    fast = ", ".join(backend_module(name).fast_precisions())
+    return f"ready; faster than fp32 here: {fast}" if fast else "ready"
+
+
+def _taken(path: Path, backend: BackendName) -> str:
+    """Backend and precision, and what would make it faster."""
+    try:
+        model = load_model_file(path)
+    except ModelError as error:
+        return str(error)
+    build = chosen_build(model, backend, "auto")
+    fast = backend_module(backend).fast_precisions()
+    faster = fast[0] if fast and build.precision != fast[0] else None
+    return f"{backend}, {build.precision}" + (f"; faster: {build_command(model, backend, faster)}" if faster else "")

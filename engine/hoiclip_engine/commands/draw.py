@@ -200,6 +200,7 @@ def _header(path: Path, config: VideoConfig, time_base: Fraction) -> RunHeader:
         notice="",
         vocabulary=drawn_vocabulary(),
         backend="drawn",
+        precision="exact",
         source=path.name,
         width_px=config.width_px,
         height_px=config.height_px,

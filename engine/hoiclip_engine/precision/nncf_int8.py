@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hoiclip.errors import BackendMissing, ModelError
+from hoiclip_engine.export import quiet
 from hoiclip_engine.precision.policy import policy
 
 Inputs = Mapping[str, NDArray[Any]]
 
 
-def quantised(graph: Path, calibration: Iterable[Inputs], out: Path) -> None:
+def quantised(graph: Path, calibration: Sequence[Inputs], out: Path) -> None:
     """Writes OUT (.xml, its weights beside it as .bin), an OpenVINO model of the graph's inputs and outputs.
 
     Args:
@@ -38,16 +38,17 @@ def quantised(graph: Path, calibration: Iterable[Inputs], out: Path) -> None:
     nncf.set_log_level(logging.ERROR)
     kept = policy("int8").nodes(onnx.load(graph, load_external_data=False))
     # A convolution with a bias becomes two operations of OpenVINO; the second has the node's name.
-    ignored = nncf.IgnoredScope(names=[f"{name}{tail}" for name in kept for tail in ("", "/WithoutBiases")], validate=False)
+    names = [f"{name}{tail}" for name in kept for tail in ("", "/WithoutBiases")]
     try:
-        model = nncf.quantize(
-            openvino.Core().read_model(graph),
-            nncf.Dataset(list(calibration), dict),
-            preset=nncf.QuantizationPreset.MIXED,
-            model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=len(calibration),
-            ignored_scope=ignored,
-        )
+        with quiet():
+            model = nncf.quantize(
+                openvino.Core().read_model(graph),
+                nncf.Dataset(calibration, dict),
+                preset=nncf.QuantizationPreset.MIXED,
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=len(calibration),
+                ignored_scope=nncf.IgnoredScope(names=names, validate=False),
+            )
         openvino.save_model(model, out, compress_to_fp16=False)
     except RuntimeError as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]

@@ -95,6 +95,7 @@ def _header(header: RunHeader) -> dict[str, Any]:
             "verbs": len(vocabulary.verbs),
         },
         "backend": header.backend,
+        "precision": header.precision,
         "source": header.source,
         "width_px": header.width_px,
         "height_px": header.height_px,

@@ -1,0 +1,203 @@
+"""hoiclip build: a model in fewer bits for this machine, checked against fp32 before any run takes it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hoiclip import __version__
+from hoiclip.cache import cache_folder
+from hoiclip.checkpoint.model_file import ModelFile
+from hoiclip.data.drawn.vocabulary import drawn_vocabulary
+from hoiclip.data.hoia import read_hoia
+from hoiclip.errors import GateFailed, SinkError, UsageError
+from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.backends import BackendName, backend_module, choose, load_backend
+from hoiclip_engine.builds import FP32, Build, as_precision, publish
+from hoiclip_engine.calibration import CalibrationConfig, calibration_set
+from hoiclip_engine.commands.console import messages, progress, table, working
+from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.evaluate import FolderPictures
+from hoiclip_engine.gate import TOP, MeanPrecisions, Verdict, compare, measured_map, verdict
+from hoiclip_engine.measured_set import MeasuredSet, drawn_set
+from hoiclip_engine.precision import Precision
+from hoiclip_engine.precision.reduce import reduced_graph
+from hoiclip_engine.preprocess import ModelInput, preprocess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """What was asked for on the command line."""
+
+    backend: str = "auto"
+    precision: str = "auto"
+    short_side_px: int | None = None
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    data: Path | None = None
+    """Annotated pictures to measure mAP on, instead of the drawn test set."""
+    images: Path | None = None
+    gate_pictures: int | None = None
+    """Of the benchmark at most so many; None: all."""
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.data is None) != (self.images is None):
+            raise UsageError("a benchmark of your own needs both --data FILE.json and --images DIR")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One build on its way."""
+
+    model: ModelFile
+    backend: BackendName
+    precision: Precision
+    config: EngineConfig
+    canvas_hw: tuple[int, int]
+    calibrated: list[ModelInput]
+    checked: list[ModelInput]
+    pictures: dict[str, Any]
+    """Which they are."""
+    benchmark: MeasuredSet | None
+
+
+def build(model: ModelFile, request: BuildRequest) -> int:
+    """Makes, checks and publishes one build.
+
+    Raises:
+        GateFailed: it loses more than its precision may, and is not forced.
+        SinkError: it cannot be kept.
+        HoiclipError: the source, the backend or the model is not as expected.
+    """
+    backend = choose(request.backend)
+    precision = _precision(backend, request.precision)
+    job = _prepared(model, backend, precision, request)
+    try:
+        room = Path(tempfile.mkdtemp(dir=cache_folder("builds"), prefix=".part-"))
+    except OSError as error:
+        raise _cannot_keep(error) from error
+    try:
+        with working(f"Making {model.name} in {precision} for {backend}"):
+            graph = reduced_graph(model, backend, precision, job.canvas_hw, _arrays(job.calibrated), room)
+        found = _checked(job, Build(precision=precision, graph=graph))
+        messages.print(verdict_table(found))
+        if not found.passed and not request.force:
+            raise GateFailed(f"{found.failed_by}; nothing is kept: try another precision or --calibrate, or --force it")
+        publish(model, backend, precision, graph, _about(job, found))
+    except OSError as error:
+        raise _cannot_keep(error) from error
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    taken = "auto takes it" if found.passed else f"only --precision {precision} takes it: it was forced"
+    messages.print(f"{model.name} is there in {precision} for {backend}; {taken}")
+    return 0
+
+
+def _precision(backend: BackendName, wanted: str) -> Precision:
+    if wanted == "fp32":
+        raise UsageError("fp32 needs no build; every run can take it: --precision fp32")
+    if wanted != "auto":
+        return as_precision(wanted)
+    fast = backend_module(backend).fast_precisions()
+    if not fast:
+        raise UsageError(f"{backend} has nothing faster than fp32 on this machine; name a --precision to insist")
+    return fast[0]
+
+
+def _prepared(model: ModelFile, backend: BackendName, precision: Precision, request: BuildRequest) -> _Job:
+    knows_drawn = model.vocabulary.hois == drawn_vocabulary().hois
+    if request.calibration.source is None and not knows_drawn:
+        raise UsageError(f"{model.name} was not made for drawn scenes; name pictures like yours: --calibrate SRC")
+    with progress() as bar:
+        task = bar.add_task("pictures", total=None, rate="")
+        pictures = calibration_set(request.calibration, lambda: bar.advance(task))
+    config = EngineConfig(backend=backend, short_side_px=request.short_side_px)
+    engine = Engine(model, config, FP32)
+    canvas_hw = engine.canvas_for(*pictures.checked[0].shape[:2])
+    size = engine.preprocess_config(canvas_hw)
+    return _Job(
+        model=model,
+        backend=backend,
+        precision=precision,
+        config=config,
+        canvas_hw=canvas_hw,
+        calibrated=[preprocess(rgb, size) for rgb in pictures.calibrated] if precision == "int8" else [],
+        checked=[preprocess(rgb, size) for rgb in pictures.checked],
+        pictures=pictures.about,
+        benchmark=_benchmark(model.vocabulary, request, knows_drawn),
+    )
+
+
+def _benchmark(vocabulary: Vocabulary, request: BuildRequest, knows_drawn: bool) -> MeasuredSet | None:
+    if request.data is not None and request.images is not None:
+        annotations = read_hoia(request.data, vocabulary)
+        whole = MeasuredSet(annotations=annotations, pictures=FolderPictures(request.images, annotations))
+    elif knows_drawn:
+        whole = drawn_set("test")
+    else:
+        return None
+    return replace(whole, annotations=whole.annotations[: request.gate_pictures])
+
+
+def _arrays(inputs: Sequence[ModelInput]) -> list[dict[str, Any]]:
+    return [{"images": one.detector_bchw, "padding": one.mask_bhw, "clip_images": one.clip_bchw} for one in inputs]
+
+
+def _checked(job: _Job, made: Build) -> Verdict:
+    """The build against eager fp32."""
+    with working("Comparing with fp32"):
+        reference, engine = (
+            load_backend("torch", job.model, job.canvas_hw),
+            load_backend(job.backend, job.model, job.canvas_hw, made),
+        )
+        compared = compare(reference, engine, job.checked, job.model.vocabulary)
+        reference.close()
+        engine.close()
+    if job.benchmark is None:
+        return verdict(job.precision, compared)
+    eager = _map(job, job.benchmark, replace(job.config, backend="torch"), FP32)
+    found = _map(job, job.benchmark, job.config, made)
+    maps = MeanPrecisions(pictures=len(job.benchmark.annotations), reference=eager, engine=found)
+    return verdict(job.precision, compared, maps)
+
+
+def _map(job: _Job, benchmark: MeasuredSet, config: EngineConfig, made: Build) -> float:
+    with Engine(job.model, config, made) as engine, progress() as bar:
+        task = bar.add_task(f"mAP in {made.precision}", total=len(benchmark.annotations), rate="")
+        return measured_map(engine.detect, job.model.vocabulary, benchmark, lambda: bar.advance(task))
+
+
+def _about(job: _Job, found: Verdict) -> dict[str, Any]:
+    return {
+        "gate": asdict(found),
+        "forced": not found.passed,
+        "calibration": job.pictures,
+        "canvas_hw": job.canvas_hw,
+        "hoiclip": __version__,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def verdict_table(found: Verdict) -> Any:
+    """What the gate saw, for a person."""
+    compared, maps = found.compared, found.mean_precisions
+    rows = [
+        (f"largest, mean error of {name}", f"{worst:.4f}, {compared.mean_abs_error[name]:.5f}")
+        for name, worst in compared.max_abs_error.items()
+    ]
+    rows.append((f"same among the best {TOP}", f"{compared.agreement:.1%} on {compared.pictures} pictures"))
+    if maps is not None:
+        rows.append(("mAP in fp32", f"{maps.reference:.2f} on {maps.pictures} pictures"))
+        rows.append(("mAP in this", f"{maps.engine:.2f}"))
+    rows.append(("gate", found.failed_by or "passed"))
+    return table("Compared with fp32", ("what", "value"), rows)
+
+
+def _cannot_keep(error: OSError) -> SinkError:
+    where = error.filename or cache_folder("builds")
+    return SinkError(f"cannot keep the build in {where}: {error.strerror}; free space, or set HOICLIP_CACHE elsewhere")
