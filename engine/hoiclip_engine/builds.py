@@ -20,6 +20,7 @@ from hoiclip_engine.precision import PRECISIONS, Precision
 from hoiclip_engine.precision.policy import policy_text
 from hoiclip_engine.signed_folder import SignedFolder
 
+BUILDS = "builds"
 _log = logging.getLogger("hoiclip")
 
 
@@ -81,7 +82,7 @@ def find_build(model: ModelFile, backend: BackendName, precision: Precision) -> 
     """A sound build of exactly this model, by this version, for this machine; else one line says what is wrong."""
     key = _key(model, backend, precision)
     try:
-        entry = SignedFolder("builds").read(_name(model, backend, precision), key)
+        entry = SignedFolder(BUILDS).read(_name(model, backend, precision), key)
         if entry is None:
             return None
         files = [entry.file(name) for name in entry.hashes]
@@ -102,7 +103,7 @@ def publish(
         OSError: it cannot be written; a build that was there before is still there.
     """
     files: Sequence[Path] = [] if graph is None else sorted(graph.parent.iterdir())
-    SignedFolder("builds").write(
+    SignedFolder(BUILDS).write(
         _name(model, backend, precision),
         _key(model, backend, precision),
         {file.name: file for file in files},

@@ -71,7 +71,7 @@ def calibration_set(config: CalibrationConfig, on_picture: Callable[[], None] = 
             kept[place] = rgb
     chooser.shuffle(kept)
     checked = kept[-min(config.checked, max(1, len(kept) // 2)) :]
-    calibrated = kept[: -len(checked)] or checked
+    calibrated = kept[: -len(checked)][: config.count] or checked
     digest = hashlib.sha256()
     for rgb in kept:
         digest.update(np.ascontiguousarray(rgb).data)

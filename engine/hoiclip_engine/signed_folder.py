@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from typing import Any
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import file_sha256
 
-_SAID, _SECRET = "entry.json", "secret"
+_SAID, _SECRET, _PART = "entry.json", "secret", ".part-"
+_ABANDONED_S = 24 * 3600.0
+"""After which an entry that is still being made is taken for one whose maker was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class SignedFolder:
         Raises:
             OSError: it cannot be written.
         """
-        part = Path(tempfile.mkdtemp(dir=self._folder, prefix=".part-"))
+        part = self.room()
         try:
             for file, content in files.items():
                 if isinstance(content, Path):
@@ -116,6 +119,13 @@ class SignedFolder:
             self._publish(part, self._folder / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+    def room(self) -> Path:
+        """A new folder to make an entry's files in, for the caller to remove; what killed makers left goes now."""
+        for left in self._folder.glob(f"{_PART}*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=self._folder, prefix=_PART))
 
     def remove(self, name: str) -> None:
         shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -160,7 +170,7 @@ def _secret(folder: Path) -> bytes:
     """What entries are signed with; made once, and by one of several processes."""
     path = folder / _SECRET
     if not path.exists():
-        handle, part = tempfile.mkstemp(dir=folder, prefix=".part-")  # mode 0600
+        handle, part = tempfile.mkstemp(dir=folder, prefix=_PART)  # mode 0600
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(secrets.token_bytes(32))

@@ -9,7 +9,7 @@ import openvino
 import pytest
 
 from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip_engine.backends.openvino_backend import OpenVinoBackend
+from hoiclip_engine.backends.openvino_backend import load
 from hoiclip_engine.export import OUTPUTS
 from hoiclip_engine.preprocess import PreprocessConfig, preprocess
 from tests.engine.untrained import untrained_model
@@ -31,14 +31,14 @@ def test_a_second_start_compiles_nothing_and_says_the_same(entries: Path, monkey
     rgb = np.random.default_rng(0).integers(0, 256, (120, 150, 3), dtype=np.uint8)
     config = PreprocessConfig(short_side_px=100, max_side_px=160, clip_side_px=64, canvas_hw=CANVAS)
     picture = preprocess(rgb, config)
-    first = OpenVinoBackend(model, CANVAS)(picture)
+    first = load(model, CANVAS, "fp32", None)(picture)
     assert len([path for path in entries.iterdir() if path.is_dir()]) == 1
 
     def compile_model(*_: object) -> None:
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
-    second = OpenVinoBackend(model, CANVAS)(picture)
+    second = load(model, CANVAS, "fp32", None)(picture)
     for name in OUTPUTS:
         np.testing.assert_array_equal(getattr(second, name), getattr(first, name))
 
@@ -47,11 +47,11 @@ def test_an_engine_openvino_does_not_take_is_compiled_again(
     entries: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = load_model_file(untrained_model())
-    OpenVinoBackend(model, CANVAS)
+    load(model, CANVAS, "fp32", None)
 
     def import_model(*_: object) -> None:
         raise RuntimeError("made for another machine")
 
     monkeypatch.setattr(openvino.Core, "import_model", import_model)
-    OpenVinoBackend(model, CANVAS)
+    load(model, CANVAS, "fp32", None)
     assert "compiled again: made for another machine" in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hoiclip import __version__
-from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.hoia import read_hoia
 from hoiclip.errors import GateFailed, SinkError, UsageError
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import BackendName, backend_module, choose, load_backend
-from hoiclip_engine.builds import FP32, Build, as_precision, publish
+from hoiclip_engine.builds import BUILDS, FP32, Build, as_precision, publish
 from hoiclip_engine.calibration import CalibrationConfig, calibration_set
 from hoiclip_engine.commands.console import messages, progress, table, working
 from hoiclip_engine.engine import Engine, EngineConfig
@@ -26,8 +24,9 @@ from hoiclip_engine.evaluate import FolderPictures
 from hoiclip_engine.gate import TOP, MeanPrecisions, Verdict, compare, measured_map, verdict
 from hoiclip_engine.measured_set import MeasuredSet, drawn_set
 from hoiclip_engine.precision import Precision
-from hoiclip_engine.precision.reduce import reduced_graph
+from hoiclip_engine.precision.reduce import reduced_graph, require_computed
 from hoiclip_engine.preprocess import ModelInput, preprocess
+from hoiclip_engine.signed_folder import SignedFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,7 @@ def build(model: ModelFile, request: BuildRequest) -> int:
     precision = _precision(backend, request.precision)
     job = _prepared(model, backend, precision, request)
     try:
-        room = Path(tempfile.mkdtemp(dir=cache_folder("builds"), prefix=".part-"))
+        room = SignedFolder(BUILDS).room()
     except OSError as error:
         raise _cannot_keep(error) from error
     try:
@@ -102,7 +101,9 @@ def _precision(backend: BackendName, wanted: str) -> Precision:
     if wanted == "fp32":
         raise UsageError("fp32 needs no build; every run can take it: --precision fp32")
     if wanted != "auto":
-        return as_precision(wanted)
+        precision = as_precision(wanted)
+        require_computed(backend, precision)
+        return precision
     fast = backend_module(backend).fast_precisions()
     if not fast:
         raise UsageError(f"{backend} has nothing faster than fp32 on this machine; name a --precision to insist")
@@ -199,5 +200,5 @@ def verdict_table(found: Verdict) -> Any:
 
 
 def _cannot_keep(error: OSError) -> SinkError:
-    where = error.filename or cache_folder("builds")
-    return SinkError(f"cannot keep the build in {where}: {error.strerror}; free space, or set HOICLIP_CACHE elsewhere")
+    said = error.strerror or str(error)
+    return SinkError(f"cannot keep the build: {said} ({error.filename}); free space, or set HOICLIP_CACHE elsewhere")

@@ -14,6 +14,12 @@ from hoiclip_engine.backends import BackendName
 from hoiclip_engine.export import exported_graph
 from hoiclip_engine.precision import Precision
 
+COMPUTES: Mapping[BackendName, tuple[Precision, ...]] = {
+    "torch": ("fp16", "bf16"),
+    "openvino": ("int8", "bf16"),
+    "onnxruntime": (),
+}
+"""Below fp32. Which of them a machine is fast in, the backend knows."""
 Inputs = Mapping[str, NDArray[Any]]
 
 
@@ -31,18 +37,20 @@ def reduced_graph(
         canvas_hw: decides how the detector's memory is looked at; the graph serves any canvas.
 
     Raises:
-        UsageError: the backend does not compute in this precision.
         BackendMissing: what makes the graph is not installed.
         ModelError: it cannot be made.
     """
-    match backend, precision:
-        case "openvino", "int8":
-            from hoiclip_engine.precision.nncf_int8 import quantised
+    if (backend, precision) != ("openvino", "int8"):
+        return None
+    from hoiclip_engine.precision.nncf_int8 import quantised
 
-            out = room / "model.xml"
-            quantised(exported_graph(model, canvas_hw), calibration, out)
-            return out
-        case ("openvino", "bf16") | ("torch", "fp16" | "bf16"):
-            return None
-        case _:
-            raise UsageError(f"{backend} does not compute in {precision}; see hoiclip build --help")
+    out = room / "model.xml"
+    quantised(exported_graph(model, canvas_hw), calibration, out)
+    return out
+
+
+def require_computed(backend: BackendName, precision: Precision) -> None:
+    """Raises UsageError: the backend does not compute in this precision."""
+    if precision not in COMPUTES[backend]:
+        known = ", ".join(("fp32", *COMPUTES[backend]))
+        raise UsageError(f"{backend} does not compute in {precision}, but in {known}; name another --precision")

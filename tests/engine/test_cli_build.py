@@ -1,0 +1,253 @@
+"""hoiclip build: what it makes, refuses and says, and what runs take of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip.data.hoia import write_hoia
+from hoiclip.data.rows import image_annotation
+from hoiclip.vocabulary import load_vocabulary
+from hoiclip_engine import gate
+from hoiclip_engine.builds import chosen_build, find_build
+from hoiclip_engine.cli import main
+from hoiclip_engine.export import exported_graph
+from tests.engine.making_videos import write_clip
+from tests.engine.saying import PYTHONPATH, Cli
+from tests.engine.untrained import untrained_model
+from tests.hoiclip.making_data import save_noise
+
+FEW = ("--calibration-pictures", "2", "--short-side", "64")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("film") / "film.mp4", [40 * n for n in range(6)])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[Path]:
+    """A cache with an int8 and a bf16 build of the untrained model for OpenVINO, the first of them forced."""
+    before = os.environ["HOICLIP_CACHE"]
+    cache = tmp_path_factory.mktemp("built")
+    exported_graph(load_model_file(untrained_model()), (64, 96))
+    shutil.copytree(before, cache, dirs_exist_ok=True)
+    os.environ["HOICLIP_CACHE"] = str(cache)
+    try:
+        limits = {**gate.LIMITS, "int8": gate.Limits(map_points=0, agreement=1.01)}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gate, "LIMITS", limits)
+            assert main(build_words(film, "int8", "--force")) == 0
+        assert main(build_words(film, "bf16")) == 0
+        yield cache
+    finally:
+        os.environ["HOICLIP_CACHE"] = before
+
+
+@pytest.fixture
+def cache(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it that a test may damage."""
+    shutil.copytree(built, tmp_path / "cache")
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def build_words(film: Path, precision: str, *more: str) -> list[str]:
+    return ["build", str(untrained_model()), "--backend", "openvino", "--precision", precision,
+            "--calibrate", str(film), *FEW, *more]  # fmt: skip
+
+
+def entry(cache: Path, precision: str) -> Path:
+    (found,) = (cache / "builds").glob(f"*-openvino-{precision}")
+    return found
+
+
+def said_of(cache: Path, precision: str) -> dict[str, Any]:
+    return dict(json.loads((entry(cache, precision) / "entry.json").read_text()))
+
+
+def header(cli: Cli, film: Path, *words: str) -> dict[str, Any]:
+    said = cli("run", film, "--model", untrained_model(), "--backend", "openvino", "--short-side", 64,
+               "--max-frames", 1, "--jsonl", "-", *words)  # fmt: skip
+    assert said.code == 0, said.err
+    return dict(json.loads(said.out.splitlines()[0]))
+
+
+def test_the_record_tells_what_was_made_and_how(built: Path) -> None:
+    said = said_of(built, "int8")
+    about = said["about"]
+    assert about["forced"] is True
+    assert about["calibration"]["source"] == "film.mp4"
+    assert about["calibration"]["count"] == 2
+    assert 0 <= about["gate"]["compared"]["agreement"] <= 1
+    assert set(said["files"]) == {"model.xml", "model.bin"}
+    assert said_of(built, "bf16")["files"] == {}
+    assert not list((built / "builds").glob(".part-*"))
+
+
+def test_auto_takes_what_passed_and_never_what_was_forced(built: Path, cli: Cli, film: Path) -> None:
+    from hoiclip_engine.backends import openvino_backend
+
+    fast = openvino_backend.fast_precisions()
+    expected = "bf16" if "bf16" in fast else "fp32"
+    assert header(cli, film)["precision"] == expected
+    assert header(cli, film, "--precision", "int8")["precision"] == "int8"
+    assert header(cli, film, "--precision", "fp32")["precision"] == "fp32"
+
+
+def test_a_precision_nobody_built_is_one_line_with_the_command(cli: Cli, film: Path, tmp_path: Path) -> None:
+    os.environ["HOICLIP_CACHE"], before = str(tmp_path), os.environ["HOICLIP_CACHE"]
+    try:
+        said = cli("run", film, "--model", "drawn", "--backend", "openvino", "--precision", "int8")
+    finally:
+        os.environ["HOICLIP_CACHE"] = before
+    assert said.is_one_error(4)
+    assert "hoiclip build drawn --backend openvino --precision int8" in said.err
+
+
+def test_what_loses_too_much_is_not_kept(cache: Path, cli: Cli, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(entry(cache, "bf16"))
+    monkeypatch.setattr(gate, "LIMITS", {**gate.LIMITS, "bf16": gate.Limits(map_points=0, agreement=1.01)})
+    said = cli(*build_words(film, "bf16"))
+    assert said.code == 6
+    assert "expected at least 101%; nothing is kept" in said.err
+    assert find_build(load_model_file(untrained_model()), "openvino", "bf16") is None
+    assert not list((cache / "builds").glob(".part-*"))
+
+
+def truncate_graph(folder: Path) -> None:
+    content = (folder / "model.bin").read_bytes()
+    (folder / "model.bin").write_bytes(content[: len(content) // 2])
+
+
+def tamper(folder: Path) -> None:
+    said = json.loads((folder / "entry.json").read_text())
+    said["about"]["forced"] = False
+    (folder / "entry.json").write_text(json.dumps(said))
+
+
+def lose(folder: Path) -> None:
+    (folder / "model.xml").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [(truncate_graph, "may be truncated"), (tamper, "not signed by this machine"), (lose, "No such file")],
+)
+def test_a_damaged_build_is_not_used_and_one_line_says_why(
+    cache: Path, cli: Cli, film: Path, damage: Callable[[Path], None], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(entry(cache, "int8"))
+    model = load_model_file(untrained_model())
+    assert chosen_build(model, "openvino", "auto").precision != "int8"
+    assert why in caplog.text
+    assert "hoiclip build" in caplog.text
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+    said = cli("run", film, "--model", untrained_model(), "--backend", "openvino", "--precision", "int8")
+    assert said.code == 4
+    assert "Traceback" not in said.err
+
+
+def test_another_library_or_machine_is_another_build(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from hoiclip_engine.backends import openvino_backend
+
+    monkeypatch.setattr(openvino_backend, "library", lambda: "openvino 1999.1")
+    assert find_build(load_model_file(untrained_model()), "openvino", "int8") is None
+    assert "is of another library (openvino " in caplog.text
+    assert "here openvino 1999.1)" in caplog.text
+    monkeypatch.undo()
+
+
+def test_a_full_disk_keeps_what_was_there(cache: Path, film: Path) -> None:
+    """Writes beyond a megabyte fail in the operating system, as on a full disk."""
+    before = said_of(cache, "int8")
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18));"
+        "from hoiclip_engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *build_words(film, "int8", "--force")],
+        env={**os.environ, "PYTHONPATH": PYTHONPATH}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode in (4, 7), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "internal error" not in done.stderr
+    assert said_of(cache, "int8") == before
+    assert not list((cache / "builds").glob(".part-*"))
+
+
+def test_a_cache_nobody_can_write_is_one_line(cli: Cli, film: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    words = build_words(film, "bf16")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "file"))
+    said = cli(*words)
+    assert said.code == 7
+    assert "Traceback" not in said.err
+    assert "HOICLIP_CACHE" in said.err
+
+
+def test_a_killed_build_leaves_the_old_one_and_the_next_one_clears_up(cache: Path, film: Path) -> None:
+    before = said_of(cache, "int8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hoiclip_engine.cli", *build_words(film, "int8", "--force")],
+        env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((cache / "builds").glob(".part-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (left,) = (cache / "builds").glob(".part-*")
+    assert said_of(cache, "int8") == before
+    assert find_build(load_model_file(untrained_model()), "openvino", "int8") is not None
+    os.utime(left, (0, 0))  # long ago
+    assert main(build_words(film, "bf16")) == 0
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--precision", "fp32"], "fp32 needs no build"),
+        (["--precision", "fp16", "--backend", "openvino"], "openvino does not compute in fp16"),
+        (["--precision", "int8", "--backend", "onnxruntime"], "onnxruntime does not compute in int8"),
+        (["--backend", "onnxruntime"], "nothing faster than fp32"),
+        (["--data", "x.json"], "needs both --data FILE.json and --images DIR"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_anything_is_read(cli: Cli, words: list[str], said: str) -> None:
+    refused = cli("build", untrained_model(), *words, "--calibrate", "missing.mp4")
+    assert refused.is_one_error(2)
+    assert said in refused.err
+
+
+def test_a_model_that_knows_no_drawn_scenes_wants_pictures(cli: Cli) -> None:
+    said = cli("build", untrained_model(), "--backend", "openvino", "--precision", "int8")
+    assert said.is_one_error(2)
+    assert "--calibrate SRC" in said.err
+
+
+def test_a_benchmark_of_ones_own_decides_by_map(cache: Path, film: Path, tmp_path: Path, cli: Cli) -> None:
+    vocabulary = load_vocabulary("hico")
+    verb, thing = vocabulary.hois[0]
+    boxes, labels = [(4.0, 5.0, 30.0, 40.0), (10.0, 8.0, 40.0, 44.0)], [vocabulary.person, thing]
+    pairs = [image_annotation(f"{name}.png", boxes, labels, [(0, 1, verb)]) for name in "ab"]
+    for one in pairs:
+        save_noise(tmp_path / one.file_name)
+    write_hoia(tmp_path / "data.json", pairs, vocabulary)
+    said = cli(*build_words(film, "bf16", "--force"), "--data", tmp_path / "data.json", "--images", tmp_path)
+    assert said.code == 0, said.err
+    assert said_of(cache, "bf16")["about"]["gate"]["mean_precisions"]["pictures"] == 2
