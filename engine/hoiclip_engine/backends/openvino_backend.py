@@ -80,7 +80,7 @@ def _capabilities(core: Any) -> list[str]:
     return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
-def _options(precision: Precision) -> dict[str, str]:
+def options(precision: Precision) -> dict[str, str]:
     """One stream, for latency: OpenVINO then takes the physical cores of one socket and pins its threads to them."""
     half = precision != "fp32" and "BF16" in _capabilities(openvino.Core())
     return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if half else "f32"}
@@ -88,20 +88,20 @@ def _options(precision: Precision) -> dict[str, str]:
 
 def _compiled(graph: Path, shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> Any:
     """Static shapes: the plugin then plans memory and picks kernels once."""
-    core, options = openvino.Core(), _options(precision)
+    core, chosen = openvino.Core(), options(precision)
     key = EngineKey(
         graph_sha256=graph_sha256(graph),
         library=library(),
         device=device(),
         precision=precision,
         shapes=shapes,
-        options=options,
+        options=chosen,
     )
 
     def compiled() -> Any:
         network = core.read_model(graph)
         network.reshape({name: list(shape) for name, shape in shapes.items()})
-        return core.compile_model(network, "CPU", options)
+        return core.compile_model(network, "CPU", chosen)
 
     made: Any = None
 
@@ -114,7 +114,7 @@ def _compiled(graph: Path, shapes: Mapping[str, tuple[int, ...]], precision: Pre
     if made is not None:
         return made
     try:
-        return core.import_model(kept, "CPU", options)
+        return core.import_model(kept, "CPU", chosen)
     except RuntimeError as error:  # the key holds what is known to matter; this is for what is not
         _log.warning("the openvino engine is compiled again: %s", str(error).splitlines()[-1].strip())
         return compiled()
