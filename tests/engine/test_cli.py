@@ -32,7 +32,6 @@ from tests.engine.saying import Cli, Said, python
         ["run", "clip.mp4", "--detect-every", "0"],
         ["run", "clip.mp4", "--detect-every", "x"],
         ["run", "clip.mp4", "--policy", "latest"],
-        ["run", "clip.mp4", "--precision", "int8"],
         ["run", "clip.mp4", "--precision", "int3"],
         ["run", "clip.mp4", "--backend", "magic"],
         ["run", "clip.mp4", "--short-side", "8"],
