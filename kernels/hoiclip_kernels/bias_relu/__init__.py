@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hoiclip_kernels.bias_relu import torch_impl
 from hoiclip_kernels.bias_relu.reference import Arguments, example_inputs
 from hoiclip_kernels.dispatch import pick, triton_runs
 
@@ -24,15 +25,17 @@ def bias_relu(
     Raises:
         ValueError: shapes or types that do not belong together.
     """
+    if torch.compiler.is_compiling():
+        return torch_impl.bias_relu(x, bias, added, valid)  # compilers fuse plain operators themselves
     _require_fit(x, bias, added, valid)
     made: Tensor = pick("bias_relu", implementation, _choice(x)).bias_relu(x, bias, added, valid)
     return made
 
 
 def _choice(x: Tensor) -> str:
-    """Triton on CUDA where channels come last; compilers of torch fuse plain operators themselves."""
+    """Triton on CUDA where channels come last."""
     lies_well = x.is_cuda and x.is_contiguous(memory_format=torch.channels_last)
-    return "triton" if lies_well and not torch.compiler.is_compiling() and triton_runs() else "torch"
+    return "triton" if lies_well and triton_runs() else "torch"
 
 
 def _require_fit(x: Tensor, bias: Tensor, added: Tensor | None, valid: Tensor | None) -> None:
