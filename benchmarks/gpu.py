@@ -15,73 +15,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import harness
 from benchmarks.gpu_kernels import attention_on_gpu, build_cuda, gpu_tests_pass, small_operators_on_gpu
-from benchmarks.harness import append, provenance, side_by_side
-from hoiclip.model import HOICLIP, ModelConfig
+from benchmarks.gpu_model import model_on_gpu
+from benchmarks.harness import append, provenance
 from hoiclip.training.assemble import hoi_samples, hoi_task, vocabulary_of
 from hoiclip.training.hoi_task import HoiTask
 from hoiclip.training.log import read_log
 from hoiclip.training.loop import Surroundings, Trainer
 from hoiclip.training.recipe import read_recipe
 
-SIZES = ((480, 640), (800, 1088))
-TOLERANCE = 5e-4
-"""fp32 on two devices, through 35 layers with random weights."""
 LOSS_TOLERANCE = 1e-3
 """Relative; batch norm and focal loss sum in another order on the GPU."""
 RECIPE = Path("drawn_detector.toml")
-
-
-def inputs(height_px: int, width_px: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(1, 3, height_px, width_px, generator=generator)
-    padding = torch.zeros(1, height_px, width_px, dtype=torch.bool)
-    padding[:, :, -width_px // 10 :] = True
-    clip_images = torch.randn(1, 3, 224, 224, generator=generator)
-    images = images * ~padding[:, None]
-    return images.to(device), padding.to(device), clip_images.to(device)
-
-
-def full_model() -> HOICLIP:
-    """The official layout with seeded random weights."""
-    torch.manual_seed(0)
-    return HOICLIP(ModelConfig()).requires_grad_(False).eval()
-
-
-def model_on_gpu(rounds: int) -> bool:
-    """Eager fp32 and fp16 autocast on the GPU against eager fp32 on the CPU."""
-    torch.backends.cudnn.allow_tf32 = False
-    on_cpu, on_gpu = full_model(), full_model().cuda()
-    good = True
-    for height_px, width_px in SIZES:
-        cpu_inputs, gpu_inputs = (inputs(height_px, width_px, device) for device in ("cpu", "cuda"))
-        with torch.inference_mode():
-            expected = on_cpu(*cpu_inputs).hoi_logits
-            error = float((on_gpu(*gpu_inputs).hoi_logits.cpu() - expected).abs().max())
-        good &= error < TOLERANCE
-
-        def eager(half: bool, arguments: tuple[torch.Tensor, ...] = gpu_inputs) -> None:
-            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=half):
-                on_gpu(*arguments)
-            torch.cuda.synchronize()
-
-        times = side_by_side({"fp32": lambda: eager(False), "fp16 autocast": lambda: eager(True)}, rounds, warmup=5)
-        for name, samples in times.items():
-            append(
-                "gpu",
-                {
-                    "benchmark": "model_on_gpu",
-                    "device": torch.cuda.get_device_name(),
-                    "input": f"{height_px}x{width_px}",
-                    "precision": name,
-                    **harness.statistics(samples),
-                    "fp32_max_abs_logit_difference_to_cpu": error,
-                    "within_tolerance": error < TOLERANCE,
-                    **provenance("torch"),
-                },
-            )
-    return good
 
 
 def training_on_gpu(steps: int, folder: Path) -> bool:
@@ -125,6 +70,8 @@ def training_on_gpu(steps: int, folder: Path) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--model", type=Path, help="a model file of the official size; random weights without")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes minutes")
     parser.add_argument("--steps", type=int, default=200, help="of training")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
@@ -136,7 +83,7 @@ def main() -> int:
             gpu_tests_pass(),
             attention_on_gpu(with_cuda),
             small_operators_on_gpu(),
-            model_on_gpu(arguments.rounds),
+            model_on_gpu(arguments.rounds, arguments.model, compiled=not arguments.no_compile),
             training_on_gpu(arguments.steps, Path(folder) / "training"),
         ]
     return 0 if all(good) else 6

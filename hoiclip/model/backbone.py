@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hoiclip.model.config import ModelConfig
+from hoiclip_kernels.bias_relu import bias_relu
 
 
 class FrozenBatchNorm(nn.Module):
-    """y = (x - mean) / sqrt(var + 1e-5) · weight + bias, all of them constants."""
+    """y = (x - mean) / sqrt(var + EPS) · weight + bias, all of them constants."""
+
+    EPS = 1e-5
 
     weight: Tensor
     bias: Tensor
@@ -32,7 +35,38 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=1e-5)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.EPS)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The same as y = scale · x + shift, (C,) each, in float64."""
+        weight, bias, mean, variance = (
+            one.double() for one in (self.weight, self.bias, self.running_mean, self.running_var)
+        )
+        scale = weight / (variance + self.EPS).sqrt()
+        return scale, bias - mean * scale
+
+
+class Shift(nn.Module):
+    """What is left of a batch norm whose scale went into the convolution before it (fold.py)."""
+
+    bias: Tensor
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("bias", bias)
+
+
+def finish(norm: nn.Module, x: Tensor, *, added: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+    """relu(norm(x) + added) · valid: what follows a convolution, in one launch where the norm is but a shift.
+
+    Args:
+        x: (B, C, H, W) a convolution's result; a shift overwrites it.
+    """
+    if isinstance(norm, Shift):
+        return bias_relu(x, norm.bias, added, valid)
+    y: Tensor = norm(x)
+    y = F.relu(y if added is None else y + added)
+    return y if valid is None else y * valid
 
 
 class Bottleneck(nn.Module):
@@ -50,12 +84,9 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        if valid is not None:
-            y = y * valid
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+        y = finish(self.bn1, self.conv1(x), valid=valid)
+        y = finish(self.bn2, self.conv2(y))
+        return finish(self.bn3, self.conv3(y), added=x if self.shortcut is None else self.shortcut(x))
 
 
 class BasicBlock(nn.Module):
@@ -70,13 +101,12 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(in_channels, width, stride)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        inner = valid
         if valid is not None:
             x = x * valid
-        y = F.relu(self.bn1(self.conv1(x)))
-        if valid is not None:
-            y = y * (every_second(valid) if self.conv1.stride[0] == 2 else valid)
-        y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+            inner = every_second(valid) if self.conv1.stride[0] == 2 else valid
+        y = finish(self.bn1, self.conv1(x), valid=inner)
+        return finish(self.bn2, self.conv2(y), added=x if self.shortcut is None else self.shortcut(x))
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
@@ -101,7 +131,7 @@ class Backbone(nn.Module):
         self.pool = config.backbone_stem == "resnet"
         kernel = 7 if self.pool else 3
         self.conv = nn.Conv2d(3, widths[0], kernel, stride=2, padding=kernel // 2, bias=False)
-        self.bn = FrozenBatchNorm(widths[0])
+        self.bn: nn.Module = FrozenBatchNorm(widths[0])
         self.stages = nn.ModuleList()
         channels = widths[0]
         for index, (depth, width) in enumerate(zip(config.backbone_depths, widths, strict=True)):
@@ -124,12 +154,12 @@ class Backbone(nn.Module):
             images: (B, 3, H, W), zero on padding.
             valid: (B, 1, H, W), 1 on the picture and 0 on padding; None: everything counts as picture.
         """
-        x = F.relu(self.bn(self.conv(images)))
         if valid is not None:
             valid = every_second(valid)
+        # After the ReLU zero is as good as the pooling's own -inf.
+        x = finish(self.bn, self.conv(images), valid=valid if self.pool else None)
         if self.pool:
             if valid is not None:
-                x = x * valid  # after the ReLU zero is as good as the pooling's own -inf
                 valid = every_second(valid)
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         for index, stage in enumerate(self.stages):

@@ -62,5 +62,5 @@ class ClipImageTower(nn.Module):
         return output
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """(..., width) to (..., embed), not normalised."""
-        return F.linear(tokens, self.projection.T)
+        """(..., width) to (..., embed), not normalised; in the type of the projection."""
+        return F.linear(tokens.to(self.projection.dtype), self.projection.T)

@@ -30,6 +30,7 @@ class Heads(nn.Module):
     """All prediction heads; the same for every decoder layer.
 
     Classifier rows start as CLIP text rows and belong to the checkpoint from then on: they are not normalised again.
+    Everything is computed in the type of the heads' own weights, which stay fp32 where the rest of a model is halved.
     """
 
     verb_to_hoi: Tensor
@@ -52,12 +53,13 @@ class Heads(nn.Module):
 
     def boxes(self, instances: Tensor) -> tuple[Tensor, Tensor]:
         """(..., 2Q, D) to human and object boxes (..., Q, 4), cx, cy, w, h relative to the unpadded picture."""
-        humans, objects = instances.chunk(2, dim=-2)
+        humans, objects = instances.to(self.log_scale.dtype).chunk(2, dim=-2)
         return self.human_box(humans).sigmoid(), self.object_box(objects).sigmoid()
 
     def object_logits(self, instances: Tensor) -> Tensor:
         """(..., 2Q, D) to (..., Q, O + 1)."""
-        feature = F.normalize(self.object_norm(self.object_feature(instances.chunk(2, dim=-2)[1])), dim=-1)
+        objects = instances.to(self.log_scale.dtype).chunk(2, dim=-2)[1]
+        feature = F.normalize(self.object_norm(self.object_feature(objects)), dim=-1)
         logits: Tensor = self.object_log_scale.exp() * self.object_classifier(feature)
         return logits
 

@@ -8,8 +8,11 @@ They are imported when first used, so that nobody needs a library that only anot
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
+import shutil
+import sysconfig
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +63,14 @@ def named(operator: str, asked: str | None, choice: str) -> str:
         return _chosen(os.environ.get(VARIABLE, "")).get(operator, choice)
     _require(operator, asked, "")
     return asked
+
+
+@lru_cache(maxsize=1)
+def triton_runs() -> bool:
+    """Whether Triton is installed and can build its launchers, for which it wants a C compiler and Python's headers."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    return importlib.util.find_spec("triton") is not None and compiler is not None and headers.is_file()
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
+from hoiclip_kernels.bias_relu import triton_impl as bias_relu
 from hoiclip_kernels.dual_attention import triton_impl as attention
 from hoiclip_kernels.pair_decode import triton_impl as decode
 from hoiclip_kernels.pair_nms import triton_impl as nms
@@ -61,7 +62,11 @@ ROWS = {
 }  # fmt: skip
 POWERS = {"HUMAN_POWER": 1.0, "OBJECT_POWER": 0.5}
 
+CELLS = dict.fromkeys(("x", "bias", "added", "valid"), "*fp16")
+BLOCK_END = {"HAS_ADDED": True, "HAS_VALID": True, "CHANNELS": 256, "BLOCK_SIZE": bias_relu.BLOCK}
+
 KERNELS: dict[str, tuple[Any, ...]] = {
+    "bias_relu": (bias_relu.kernel, CELLS, BLOCK_END, set(), {}),
     **{f"dual_attention {name}": of_attention(name, "fp16") for name in attention.TILES},
     "preprocess rgb": of_preprocess(False),
     "preprocess nv12": of_preprocess(True),

@@ -21,7 +21,9 @@ def _no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_operator_has_a_reference() -> None:
-    assert set(implementations()) == {"box_iou", "dual_attention", "pair_decode", "pair_nms", "preprocess"}
+    assert set(implementations()) == {
+        "bias_relu", "box_iou", "dual_attention", "pair_decode", "pair_nms", "preprocess",
+    }  # fmt: skip
     for known in implementations().values():
         assert known[0] == "reference"
 

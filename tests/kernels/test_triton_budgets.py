@@ -17,6 +17,7 @@ KERNELS = HERE.parent.parent / "kernels"
 CAPABILITIES = (87, 89, 90)
 BUDGETS = {
     # kernel: registers per thread, bytes of shared memory. Ada has 99 KiB per block, the least of the three.
+    "bias_relu": (40, 0),
     "dual_attention q16c64": (128, 96 << 10),
     "dual_attention q16c128": (144, 96 << 10),
     "dual_attention q32c64": (200, 96 << 10),

@@ -5,14 +5,12 @@ Which implementation runs is decided when it runs, so a compiled or exported mod
 
 from __future__ import annotations
 
-import importlib.util
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hoiclip_kernels.dispatch import pick
+from hoiclip_kernels.dispatch import pick, triton_runs
 
 _SCHEMA = (
     "(Tensor q, Tensor k1, Tensor v1, Tensor k2, Tensor v2, Tensor? padding2, str implementation) -> (Tensor, Tensor)"
@@ -34,12 +32,7 @@ def _dual_attention(
 def _choice(q: Tensor) -> str:
     """Triton on CUDA in half precision; its fp32 products spill registers there."""
     half = q.dtype in (torch.float16, torch.bfloat16)
-    return "triton" if q.device.type == "cuda" and half and _has_triton() else "torch"
-
-
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return "triton" if q.device.type == "cuda" and half and triton_runs() else "torch"
 
 
 def _require_fit(q: Tensor, k1: Tensor, v1: Tensor, k2: Tensor, v2: Tensor, padding2: Tensor | None) -> None:

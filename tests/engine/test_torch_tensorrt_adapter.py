@@ -1,0 +1,95 @@
+"""The way to torch_tensorrt up to its door: what it is handed, and what is said where it is missing or fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip.errors import BackendMissing, ModelError
+from hoiclip.model.fast import fast_module
+from hoiclip_engine.backends.torch_tensorrt_adapter import compile_exported
+from hoiclip_engine.export import example_inputs
+from hoiclip_engine.graph_form import INPUTS, GraphForm
+from tests.engine.untrained import CONFIG, untrained_model
+
+
+@pytest.fixture(scope="module")
+def exported() -> tuple[torch.export.ExportedProgram, list[Tensor]]:
+    """The whole prepared model in bf16."""
+    named = example_inputs(CONFIG, GraphForm(canvas_hw=(64, 96)))
+    inputs = [named[name] for name in INPUTS["whole"]]
+    inputs = [one if one.dtype == torch.bool else one.bfloat16() for one in inputs]
+    model = fast_module(load_model_file(untrained_model()).build(), torch.bfloat16, "cpu")
+    with torch.no_grad():
+        return torch.export.export(model, tuple(inputs), strict=False), inputs
+
+
+class FakeDynamo:
+    """torch_tensorrt.dynamo as it is documented: compile(exported_program, inputs=None, *, settings)."""
+
+    def __init__(self) -> None:
+        self.typing: list[bool] = []
+
+    def compile(
+        self,
+        exported_program: torch.export.ExportedProgram,
+        inputs: Sequence[Any] | None = None,
+        *,
+        use_explicit_typing: bool = False,
+        min_block_size: int = 5,
+    ) -> torch.nn.Module:
+        assert isinstance(exported_program, torch.export.ExportedProgram)
+        assert inputs is not None
+        self.typing.append(use_explicit_typing)
+        names = {str(node.target) for node in exported_program.graph.nodes}
+        assert not any(name.startswith("hoiclip") for name in names), "an operator TensorRT does not know"
+        return exported_program.module()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDynamo:
+    module = ModuleType("torch_tensorrt")
+    dynamo = FakeDynamo()
+    module.dynamo = dynamo  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", module)
+    return dynamo
+
+
+def test_it_is_handed_a_typed_program_of_plain_operators(
+    fake: FakeDynamo, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
+) -> None:
+    program, inputs = exported
+    assert any("hoiclip" in str(node.target) for node in program.graph.nodes)
+    compiled = compile_exported(program, inputs)
+    assert fake.typing == [True]
+    with torch.inference_mode():
+        found, expected = compiled(*inputs), program.module()(*inputs)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, atol=0.15, rtol=0)  # as in test_torch_backend.py
+
+
+def test_where_it_is_missing_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
+    with pytest.raises(BackendMissing, match=r"^torch_tensorrt cannot be imported .*; pip install torch-tensorrt$"):
+        compile_exported(*exported)
+
+
+def test_where_it_fails_one_line_says_so(
+    fake: FakeDynamo, monkeypatch: pytest.MonkeyPatch, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no engine\nand a stack")
+
+    monkeypatch.setattr(fake, "compile", fail)
+    with pytest.raises(ModelError, match=r"^torch_tensorrt cannot compile the model: no engine$"):
+        compile_exported(*exported)
