@@ -13,8 +13,9 @@ import torch
 
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.errors import UsageError
-from hoiclip_engine.backends.torch_backend import TYPES, TorchBackend, TorchPrecision
+from hoiclip_engine.backends.torch_backend import TYPES, TorchBackend
 from hoiclip_engine.backends.torch_graph import GraphedModel
+from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
 from hoiclip_engine.raw_output import RawOutput
 from hoiclip_kernels import dispatch
@@ -22,7 +23,7 @@ from tests.engine.untrained import untrained_model
 from tests.golden.rule import PUBLIC_SALT, golden_photo
 
 CANVAS = (96, 160)
-HALVES: tuple[TorchPrecision, ...] = ("fp16", "bf16")
+HALVES: tuple[Precision, ...] = ("fp16", "bf16")
 TOLERANCE = {"fp16": 0.02, "bf16": 0.15}
 """Of a logit. Those of the untrained model reach 15, of which fp16 keeps 11 bits and bf16 8, through a dozen layers."""
 
@@ -51,7 +52,7 @@ def difference(found: RawOutput | dict[str, Any], expected: dict[str, Any]) -> f
 
 
 @pytest.fixture(scope="module", params=HALVES)
-def half(request: pytest.FixtureRequest) -> Iterator[tuple[TorchPrecision, TorchBackend]]:
+def half(request: pytest.FixtureRequest) -> Iterator[tuple[Precision, TorchBackend]]:
     backend = TorchBackend(load_model_file(untrained_model()), CANVAS, request.param)
     yield request.param, backend
     backend.close()
@@ -65,7 +66,7 @@ def test_on_a_gpu_the_logits_are_those_of_the_cpu() -> None:
 
 
 @pytest.mark.gpu
-def test_one_graph_is_right_for_every_picture(half: tuple[TorchPrecision, TorchBackend]) -> None:
+def test_one_graph_is_right_for_every_picture(half: tuple[Precision, TorchBackend]) -> None:
     precision, backend = half
     assert isinstance(backend._look, GraphedModel)
     assert backend._look.graphed
@@ -78,7 +79,7 @@ def test_one_graph_is_right_for_every_picture(half: tuple[TorchPrecision, TorchB
 
 
 @pytest.mark.gpu
-def test_the_fused_kernels_run(half: tuple[TorchPrecision, TorchBackend]) -> None:
+def test_the_fused_kernels_run(half: tuple[Precision, TorchBackend]) -> None:
     half[1](picture())
     if dispatch.triton_runs():
         assert dispatch.used["dual_attention"] == dispatch.used["bias_relu"] == "triton"
@@ -86,7 +87,7 @@ def test_the_fused_kernels_run(half: tuple[TorchPrecision, TorchBackend]) -> Non
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", HALVES)
-def test_on_a_gpu_padding_changes_no_answer(precision: TorchPrecision) -> None:
+def test_on_a_gpu_padding_changes_no_answer(precision: Precision) -> None:
     model = load_model_file(untrained_model())
     small, large = (
         TorchBackend(model, canvas_hw, precision)(picture(canvas_hw=canvas_hw)) for canvas_hw in (CANVAS, (160, 256))
@@ -108,7 +109,9 @@ def test_the_backend_adds_nothing_to_the_module() -> None:
 def test_half_precision_on_a_cpu_is_refused_in_one_line() -> None:
     if torch.cuda.is_available():
         pytest.skip("the backend runs on the GPU here")
-    with pytest.raises(UsageError, match=r"^torch runs bf16 on CUDA only, .* take the openvino backend$"):
+    with pytest.raises(
+        UsageError, match=r"^torch runs bf16, fp16 on CUDA only, asked for bf16; on a CPU take openvino$"
+    ):
         TorchBackend(load_model_file(untrained_model()), CANVAS, "bf16")
 
 
