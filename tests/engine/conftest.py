@@ -44,6 +44,13 @@ def rtx() -> Library:
     return "tensorrt-rtx"
 
 
+@pytest.fixture(scope="session")
+def modelopt() -> None:
+    """What makes graphs of lower precision for TensorRT."""
+    for package in ("modelopt", "onnx_graphsurgeon", "polygraphy"):
+        _installed(package)
+
+
 def _installed(package: str) -> None:
     """Wheels that only some machines have; where they are said to be there, nothing passes by skipping."""
     if importlib.util.find_spec(package) is not None:

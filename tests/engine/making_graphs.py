@@ -13,12 +13,10 @@ BATCHES = {"x": ((1, 3, 8, 8), (2, 3, 8, 8), (4, 3, 8, 8))}
 """A profile for convolution()."""
 
 
-def write(
-    path: Path, nodes: Sequence[onnx.NodeProto], weights: dict[str, np.ndarray], shape: Sequence[int | str]
-) -> Path:
+def write(path: Path, nodes: Sequence[onnx.NodeProto], weights: dict[str, np.ndarray]) -> Path:
     """From x to y, both fp32."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ("batch", 3, 8, 8))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ("batch", "channels", "rows", "columns"))
     constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("hoiclip", 1)]
     graph = helper.make_graph(list(nodes), "g", [x], [y], constants)
@@ -30,7 +28,7 @@ def convolution(path: Path) -> Path:
     """A convolution in fp32, of any batch."""
     kernel = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv", kernel_shape=[3, 3])
-    return write(path, [node], {"w": kernel}, ("batch", 3, 8, 8))
+    return write(path, [node], {"w": kernel})
 
 
 def quantised_convolution(path: Path) -> Path:
@@ -49,11 +47,19 @@ def quantised_convolution(path: Path) -> Path:
         helper.make_node("DequantizeLinear", ["w", "c", "k"], ["wd"], name="dqw", axis=0),
         helper.make_node("Conv", ["xd", "wd"], ["y"], name="conv", kernel_shape=[3, 3]),
     ]
-    return write(path, nodes, {name: np.asarray(value) for name, value in weights.items()}, ("batch", 3, 8, 8))
+    return write(path, nodes, {name: np.asarray(value) for name, value in weights.items()})
 
 
 def foreign(path: Path, operator: str, domain: str = "") -> Path:
     """A node that no library knows."""
-    return write(
-        path, [helper.make_node(operator, ["x"], ["y"], name="strange", domain=domain)], {}, ("batch", 3, 8, 8)
-    )
+    return write(path, [helper.make_node(operator, ["x"], ["y"], name="strange", domain=domain)], {})
+
+
+def loud_normalisation(path: Path, gain: float) -> Path:
+    """A layer norm of x times the gain."""
+    nodes = [
+        helper.make_node("Mul", ["x", "gain"], ["loud"], name="loud"),
+        helper.make_node("LayerNormalization", ["loud", "scale", "bias"], ["y"], name="norm", axis=-1),
+    ]
+    weights = {"gain": np.full(1, gain, np.float32), "scale": np.ones(8, np.float32), "bias": np.zeros(8, np.float32)}
+    return write(path, nodes, weights)
