@@ -1,0 +1,287 @@
+"""One builder for every version: the calls that each of them has, and TensorRT-RTX for real where it is installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip.errors import BackendMissing, HoiclipError, ModelError
+from hoiclip_engine.export import exported_graph, write_graph
+from hoiclip_engine.graph_form import GraphForm
+from hoiclip_engine.tensorrt_build import BuildRequest, build
+from hoiclip_engine.tensorrt_layers import engine_layers
+from hoiclip_engine.tensorrt_library import Library, load_library
+from hoiclip_engine.tensorrt_process import build_apart
+from tests.engine import making_graphs
+from tests.engine.fake_tensorrt import VERSIONS, fake_tensorrt
+from tests.engine.making_graphs import BATCHES
+from tests.engine.untrained import CONFIG, untrained_model
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DYING = "tests.engine.dying_builder"
+
+
+def request_of(version: str, graph: Path, **changes: Any) -> BuildRequest:
+    library: Library = "tensorrt-rtx" if version == "rtx" else "tensorrt"
+    return replace(BuildRequest(library=library, graph=graph, profile=BATCHES), **changes)
+
+
+def called(trt: Any, name: str) -> list[Any]:
+    return [call[1:] for call in trt.calls if call[0] == name]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_builds_strongly_typed(version: str, tmp_path: Path) -> None:
+    trt = fake_tensorrt(version)
+    built = build(trt, request_of(version, making_graphs.convolution(tmp_path / "g.onnx")))
+    assert built.engine
+    assert built.layers == {"CONVOLUTION": {"float": 1}}
+    [(flags,)] = called(trt, "create_network")
+    assert flags == (0 if version.startswith("11") else 1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    [(flags,)] = called(trt, "build_serialized_network")
+    assert flags == (["REQUIRE_USER_ALLOCATION"] if version == "rtx" else [])  # no precision, not even TF32
+    [(config,)] = called(trt, "config")
+    assert [profile._shapes for profile in config._profiles] == [{"x": [list(shape) for shape in BATCHES["x"]]}]
+    assert config.profiling_verbosity == trt.ProfilingVerbosity.DETAILED
+    assert config.builder_optimization_level == 3
+
+
+@pytest.mark.parametrize("version", ["10.3.0", "11.0.0.114"])
+def test_the_timing_cache_of_earlier_builds_is_used_and_returned(version: str, tmp_path: Path) -> None:
+    cache = tmp_path / "timings"
+    request = request_of(version, making_graphs.convolution(tmp_path / "g.onnx"), timing_cache=cache)
+    trt = fake_tensorrt(version)
+    assert build(trt, request).timing_cache == b"timings"
+    cache.write_bytes(b" of yesterday")
+    assert build(trt, request).timing_cache == b"timings of yesterday"
+    cache.write_bytes(b"damaged")
+    assert build(trt, request).timing_cache == b"timings"
+    assert called(trt, "set_timing_cache") == [(b"",), (b" of yesterday",), (b"damaged",), (b"",)]
+
+
+def test_limits_reach_the_builder(tmp_path: Path) -> None:
+    trt = fake_tensorrt("10.16.1.11")
+    graph = making_graphs.convolution(tmp_path / "g.onnx")
+    build(trt, request_of("10.16.1.11", graph, workspace_mb=512, optimization_level=5, tf32=True))
+    assert called(trt, "set_memory_pool_limit") == [("WORKSPACE", 512 << 20)]
+    assert called(trt, "build_serialized_network") == [(["TF32"],)]
+    assert called(trt, "config")[0][0].builder_optimization_level == 5
+    for wrong in ({"optimization_level": 6}, {"workspace_mb": 0}, {"profile": {"x": ((2,), (1,), (1,))}}):
+        with pytest.raises(ValueError, match="expected"):
+            request_of("10.3.0", graph, **wrong)
+
+
+def test_only_tensorrt_rtx_builds_for_other_gpus(tmp_path: Path) -> None:
+    graph = making_graphs.convolution(tmp_path / "g.onnx")
+    trt = fake_tensorrt("rtx")
+    build(trt, request_of("rtx", graph, compute_capabilities=("SM86", "SM89")))
+    assert called(trt, "set_compute_capability") == [("SM86",), ("SM89",)]
+    with pytest.raises(ModelError, match="cannot build for SM42; it knows NONE, CURRENT, SM75"):
+        build(trt, request_of("rtx", graph, compute_capabilities=("SM42",)))
+    with pytest.raises(ModelError, match="it knows only the GPU of this machine"):
+        build(fake_tensorrt("10.3.0"), request_of("10.3.0", graph, compute_capabilities=("SM89",)))
+
+
+def test_plugins_are_loaded_before_the_graph_is_read(tmp_path: Path) -> None:
+    graph = making_graphs.foreign(tmp_path / "g.onnx", "HoiclipDualAttention", "hoiclip")
+    library = tmp_path / "libhoiclip_plugin.so"
+    request = request_of("10.3.0", graph, plugins=(library,))
+    with pytest.raises(BackendMissing, match=r"libhoiclip_plugin.so is missing; build it"):
+        build(fake_tensorrt("10.3.0"), request)
+    library.touch()
+    trt = fake_tensorrt("10.3.0")
+    build(trt, request)
+    order = [call[0] for call in trt.calls]
+    assert order.index("load_library") < order.index("parse_from_file")
+    trt.trouble["load_library"] = "Unable to load library: wrong ELF class"
+    with pytest.raises(BackendMissing, match="cannot be loaded: Unable to load library: wrong ELF class"):
+        build(trt, request)
+    with pytest.raises(ModelError, match=r"node strange \(HoiclipDualAttention\): Plugin not found; give its plugin"):
+        build(fake_tensorrt("10.3.0"), request_of("10.3.0", graph))
+
+
+@pytest.mark.parametrize(
+    ("step", "said", "expected"),
+    [
+        ("Builder", "CUDA initialization failure with error: 35", "cannot start: CUDA initialization failure"),
+        ("build_serialized_network", "", "it does not say why"),
+        (
+            "build_serialized_network",
+            "Could not find any\nimplementation for node conv",
+            "any implementation for node conv",
+        ),
+        (
+            "build_serialized_network",
+            "Requested amount of GPU memory: out of memory",
+            "free some, or allow less workspace",
+        ),
+    ],
+)
+def test_what_fails_says_why_in_one_line(step: str, said: str, expected: str, tmp_path: Path) -> None:
+    trt = fake_tensorrt("10.3.0")
+    trt.trouble[step] = said
+    with pytest.raises(ModelError, match=expected) as caught:
+        build(trt, request_of("10.3.0", making_graphs.convolution(tmp_path / "g.onnx")))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {},
+        {**BATCHES, "other": ((1,), (1,), (1,))},
+        {"x": ((1, 3, 8), (1, 3, 8), (1, 3, 8))},
+        {"x": ((1, 3, 8, 16), (1, 3, 8, 16), (1, 3, 8, 16))},
+    ],
+    ids=["missing", "of an unknown input", "of another rank", "against a fixed size"],
+)
+def test_a_profile_must_fit_the_graph(profile: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"g\.onnx"):
+        build(
+            fake_tensorrt("10.3.0"),
+            request_of("10.3.0", making_graphs.convolution(tmp_path / "g.onnx"), profile=profile),
+        )
+
+
+def test_layers_are_counted_by_kind_and_precision(tmp_path: Path) -> None:
+    graph = making_graphs.quantised_convolution(tmp_path / "g.onnx")
+    layers = build(fake_tensorrt("10.3.0"), request_of("10.3.0", graph)).layers
+    assert layers == {"CONVOLUTION": {"int8": 1}, "DEQUANTIZE": {"float": 2}, "QUANTIZE": {"int8": 1}}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_finished_engine_tells_its_layers(version: str, tmp_path: Path) -> None:
+    trt = fake_tensorrt(version)
+    built = build(trt, request_of(version, making_graphs.convolution(tmp_path / "g.onnx")))
+    engine = trt.Runtime(None).deserialize_cuda_engine(built.engine)
+    assert engine_layers(trt, engine) == {"CaskConvolution": {"half": 1}, "NoOp": {"none": 1}}
+
+
+def test_a_missing_or_old_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendMissing, match=r"pip install 'hoiclip\[tensorrt\]'"):
+        load_library("tensorrt")
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt("10.1.0"))
+    with pytest.raises(BackendMissing, match=r"expected tensorrt 10\.3 or newer, found 10\.1\.0"):
+        load_library("tensorrt")
+    for version in VERSIONS[:-1]:
+        monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(version))
+        assert load_library("tensorrt").__version__ == version
+
+
+# The process apart.
+
+
+@pytest.mark.parametrize(
+    ("stem", "expected"),
+    [
+        ("crashes", r"crashed \(SIGSEGV\) while building .*; its last words: Compiler backend is used"),
+        ("starves", r"crashed \(SIGKILL, perhaps for want of memory\)"),
+        ("truncates", "ended without an engine of .*, code 0"),
+        ("gives up", "ended without an engine of .*, code 3"),
+    ],
+)
+def test_a_crash_of_the_builder_ends_only_the_builder(stem: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=expected) as caught:
+        build_apart(request_of("rtx", tmp_path / f"{stem}.onnx"), module=DYING)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_builder_that_hangs_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"did not build .* within 3 s"):
+        build_apart(request_of("rtx", tmp_path / "hangs.onnx"), limit_s=3, module=DYING)
+    assert _gone(int((tmp_path / "hangs.pid").read_text()))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_builder_ends_with_whoever_asked(how: signal.Signals, tmp_path: Path) -> None:
+    request = request_of("rtx", tmp_path / "hangs.onnx").to_json()
+    code = (
+        "import sys; from hoiclip_engine.tensorrt_build import BuildRequest as R;"
+        "from hoiclip_engine.tensorrt_process import build_apart;"
+        f"build_apart(R.from_json(sys.argv[1]), module={DYING!r})"
+    )
+    paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "engine", ROOT / "kernels"))
+    room = tmp_path / "room"
+    room.mkdir()
+    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(room)}
+    parent = subprocess.Popen([sys.executable, "-c", code, request], env=environment, stderr=subprocess.DEVNULL)
+    number = tmp_path / "hangs.pid"
+    _until(lambda: number.exists() and number.read_text() != "")
+    parent.send_signal(how)
+    parent.wait(timeout=20)
+    _until(lambda: _gone(int(number.read_text())))
+    assert not list(room.iterdir())
+
+
+def _gone(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return True
+    return state == "Z"  # ended, and waiting for an init that some containers do not have
+
+
+def _until(true: Any) -> None:
+    limit = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+# TensorRT-RTX itself.
+
+
+def test_the_model_builds(rtx: Library) -> None:
+    canvas = (128, 160)
+    shapes = {"images": (1, 3, *canvas), "padding": (1, *canvas), "clip_images": (1, 3, 64, 64)}
+    built = build_apart(
+        BuildRequest(
+            library=rtx,
+            graph=exported_graph(load_model_file(untrained_model()), canvas),
+            profile={name: (shape,) * 3 for name, shape in shapes.items()},
+            compute_capabilities=("SM89",),
+        )
+    )
+    assert len(built.engine) > 1 << 20
+    assert set(built.layers["CONVOLUTION"]) == {"float"}
+    assert sum(built.layers["NORMALIZATION"].values()) > 10
+
+
+def test_a_graph_of_any_batch_builds(rtx: Library, tmp_path: Path) -> None:
+    graph = tmp_path / "interaction.onnx"
+    write_graph(load_model_file(untrained_model()).build(), GraphForm(part="interaction", batch=None), graph)
+    rest = {
+        "pairs": (CONFIG.queries, CONFIG.clip_width),
+        "memory": (20, CONFIG.clip_width),
+        "hidden_cells": (20,),
+        "clip_tokens": (CONFIG.clip_tokens, CONFIG.clip_width),
+    }
+    profile = {name: ((1, *shape), (2, *shape), (4, *shape)) for name, shape in rest.items()}
+    request = BuildRequest(library=rtx, graph=graph, profile=profile, compute_capabilities=("SM86", "SM89"))
+    assert len(build_apart(request).engine) > 1 << 16
+
+
+def test_what_tensorrt_rtx_refuses_is_one_line(rtx: Library, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"no graph")
+    for graph, expected in (
+        (making_graphs.foreign(tmp_path / "u.onnx", "Unheard"), r"node strange \(Unheard\): .*Plugin not found"),
+        (making_graphs.foreign(tmp_path / "p.onnx", "HoiclipDualAttention", "hoiclip"), "give its plugin library"),
+        (damaged, "Failed to parse the ONNX model"),
+        (tmp_path / "none.onnx", "Input file cannot be found"),
+    ):
+        with pytest.raises(HoiclipError, match=expected) as caught:
+            build_apart(request_of("rtx", graph, compute_capabilities=("SM89",)))
+        assert isinstance(caught.value, ModelError)
+        assert "\n" not in str(caught.value)
