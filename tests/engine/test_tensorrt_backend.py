@@ -1,0 +1,157 @@
+"""The backend from model file to answers, on fakes of library and CUDA; ONNX Runtime says what the answers are."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from hoiclip.checkpoint.model_file import ModelFile, load_model_file
+from hoiclip.errors import BackendMissing, ModelError
+from hoiclip_engine.backends import tensorrt_backend
+from hoiclip_engine.backends.tensorrt_backend import TensorRtBackend, TensorRtModule
+from hoiclip_engine.export import OUTPUTS, exported_graph
+from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
+from hoiclip_engine.tensorrt_build import BuildRequest, Built, build
+from hoiclip_engine.tensorrt_library import Library
+from tests.engine.fake_cuda import FakeCuda
+from tests.engine.fake_tensorrt import VERSIONS, fake_tensorrt
+from tests.engine.untrained import CONFIG, untrained_model
+
+CANVAS = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> ModelFile:
+    return load_model_file(untrained_model())
+
+
+@pytest.fixture(scope="module")
+def graph(untrained: ModelFile) -> Path:
+    return exported_graph(untrained, CANVAS)
+
+
+class Machine:
+    """A GPU, a library of one version, and an empty cache; remembers what was built."""
+
+    def __init__(self, version: str, model: ModelFile, graph: Path, patch: pytest.MonkeyPatch, cache: Path) -> None:
+        self.library: Library = "tensorrt-rtx" if version == "rtx" else "tensorrt"
+        self.model, self.graph = model, graph
+        self.cuda = FakeCuda()
+        self.trt = fake_tensorrt(version, self.cuda)
+        self.requests: list[BuildRequest] = []
+        patch.setenv("HOICLIP_CACHE", str(cache))
+        patch.setattr(tensorrt_backend, "load_library", lambda name: self.trt)
+        patch.setattr(tensorrt_backend, "load_cuda", lambda: self.cuda)
+        patch.setattr(tensorrt_backend, "build_apart", self.build_here)
+
+    def build_here(self, request: BuildRequest) -> Built:
+        self.requests.append(request)
+        return build(self.trt, request)
+
+    def backend(self, precision: Any = "fp32", plugins: tuple[Path, ...] = ()) -> TensorRtBackend:
+        return TensorRtBackend(self.model, CANVAS, precision, self.library, self.graph, plugins)
+
+
+@pytest.fixture
+def machine(
+    request: pytest.FixtureRequest, untrained: ModelFile, graph: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Machine:
+    version = getattr(request, "param", "10.3.0")
+    return Machine(version, untrained, graph, monkeypatch, tmp_path / "cache")
+
+
+def picture(seed: int = 0) -> ModelInput:
+    rgb = np.random.default_rng(seed).integers(0, 255, size=(60, 80, 3), dtype=np.uint8)
+    clip_px = CONFIG.clip_image_px
+    return preprocess(rgb, PreprocessConfig(short_side_px=60, max_side_px=96, clip_side_px=clip_px, canvas_hw=CANVAS))
+
+
+@pytest.mark.parametrize("machine", VERSIONS, indirect=True)
+def test_it_answers_what_the_graph_says(machine: Machine) -> None:
+    backend = machine.backend()
+    assert (backend.name, backend.canvas_hw) == (machine.library, CANVAS)
+    session = onnxruntime.InferenceSession(str(machine.graph), providers=["CPUExecutionProvider"])
+    for seed in range(3):
+        given = picture(seed)
+        made = backend(given)
+        inputs = {"images": given.detector_bchw, "padding": given.mask_bhw, "clip_images": given.clip_bchw}
+        for name, value in zip(OUTPUTS, session.run(OUTPUTS, inputs), strict=True):
+            np.testing.assert_allclose(getattr(made, name), value, atol=1e-5)
+    assert "launch" in machine.cuda.calls
+    backend.close()
+    assert machine.cuda.held() == 0
+
+
+def test_an_engine_is_built_once_for_all_it_depends_on(machine: Machine, tmp_path: Path) -> None:
+    machine.backend().close()
+    machine.backend().close()
+    assert len(machine.requests) == 1
+    [request] = machine.requests
+    assert request.profile["images"] == ((1, 3, *CANVAS),) * 3
+    assert request.timing_cache is not None
+    assert request.timing_cache.name == "tensorrt-10.3.0-Fake-GPU-compute-capability-8.9.cache"
+    machine.backend(precision="fp16").close()
+    machine.trt.__version__ = "10.4.0"
+    machine.backend().close()
+    plugin = tmp_path / "libhoiclip_plugin.so"
+    plugin.write_bytes(b"first")
+    machine.backend(plugins=(plugin,)).close()
+    plugin.write_bytes(b"second")
+    machine.backend(plugins=(plugin,)).close()
+    assert len(machine.requests) == 5
+
+
+def test_a_kept_engine_that_does_not_load_is_built_again(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine.backend().close()
+    whole, tries = machine.trt.Runtime.deserialize_cuda_engine, []
+
+    def once(self: Any, content: bytes) -> Any:
+        tries.append(content)
+        return whole(self, content) if len(tries) > 1 else None
+
+    machine.trt.Runtime.deserialize_cuda_engine = once
+    with caplog.at_level(logging.WARNING, "hoiclip"):
+        machine.backend().close()
+    assert "is built again" in caplog.text
+    assert len(machine.requests) == 2
+    assert machine.cuda.held() == 0
+
+
+def test_a_full_gpu_is_no_reason_to_build_again(machine: Machine) -> None:
+    machine.backend().close()
+    machine.cuda.device_bytes = 1000
+    with pytest.raises(ModelError, match="out of memory"):
+        machine.backend()
+    assert len(machine.requests) == 1
+    assert machine.cuda.held() == 0
+
+
+def test_a_new_engine_that_does_not_load_is_an_error(machine: Machine) -> None:
+    machine.trt.trouble["deserialize_cuda_engine"] = "Serialization assertion failed"
+    with pytest.raises(ModelError, match="cannot load the engine: Serialization assertion failed"):
+        machine.backend()
+    assert len(machine.requests) == 1
+
+
+def test_what_the_choice_of_backends_asks(machine: Machine) -> None:
+    module = TensorRtModule(machine.library)
+    assert module.library() == "tensorrt 10.3.0"
+    assert module.device() == "Fake GPU, compute capability 8.9"
+    assert module.fast_precisions() == ("int8", "fp16")
+    backend = module.load(machine.model, CANVAS, "fp16", machine.graph)
+    assert machine.requests[0].graph == machine.graph
+    backend.close()
+
+
+def test_without_the_wheel_the_extra_is_named(
+    untrained: ModelFile, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendMissing, match=r"pip install 'hoiclip\[tensorrt\]'"):
+        TensorRtBackend(untrained, CANVAS, "fp32", "tensorrt", graph)
