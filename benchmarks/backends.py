@@ -11,7 +11,6 @@ import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -50,16 +49,12 @@ def golden_input(height_px: int, width_px: int) -> ModelInput:
     )
 
 
-def arrays(one: ModelInput) -> dict[str, Any]:
-    return {"images": one.detector_bchw, "padding": one.mask_bhw, "clip_images": one.clip_bchw}
-
-
 def golden_builds(model: ModelFile, hw: tuple[int, int], canvas_hw: tuple[int, int], room: Path) -> dict[str, Build]:
     """The golden model in lower precisions; its weights are random, so that no gate could judge it."""
     size = PreprocessConfig(short_side_px=min(hw), max_side_px=max(canvas_hw), canvas_hw=canvas_hw)
     photos = [preprocess(golden_photo(f"bench{n}", *hw, PUBLIC_SALT), size) for n in range(CALIBRATED)]
     out = room / "model.xml"
-    quantised(exported_graph(model, canvas_hw), [arrays(one) for one in photos], out)
+    quantised(exported_graph(model, canvas_hw), [one.arrays() for one in photos], out)
     return {"bf16": Build(precision="bf16"), "int8": Build(precision="int8", graph=out)}
 
 
@@ -115,7 +110,7 @@ def measure(
         arm: float(np.abs(engine(picture).hoi_logits - reference.hoi_logits).max()) for arm, engine in engines.items()
     }
     calls: dict[str, Callable[[], object]] = {arm: lambda e=engine: e(picture) for arm, engine in engines.items()}
-    calls |= split_arms(model, arrays(picture), canvas_hw, room)
+    calls |= split_arms(model, picture.arrays(), canvas_hw, room)
     times = side_by_side(calls, rounds)
     origin = provenance("torch", "openvino", "onnxruntime", "nncf")
     for arm, samples in times.items():

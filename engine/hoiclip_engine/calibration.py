@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hoiclip.checkpoint.model_file import ModelFile
+from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
 from hoiclip.errors import SourceError, UsageError
 from hoiclip_engine.video.redact import redact
@@ -47,6 +49,17 @@ class CalibrationSet:
     checked: list[RGB]
     about: dict[str, Any]
     """For the record: source without credentials, seed, counts, hash of the pixels."""
+
+
+def knows_drawn(model: ModelFile) -> bool:
+    """Whether it speaks of what drawn scenes show."""
+    return model.vocabulary.hois == drawn_vocabulary().hois
+
+
+def require_source(model: ModelFile, config: CalibrationConfig) -> None:
+    """Raises UsageError: drawn scenes tell nothing of this model, and no other pictures are named."""
+    if config.source is None and not knows_drawn(model):
+        raise UsageError(f"{model.name} was not made for drawn scenes; name pictures like yours: --calibrate SRC")
 
 
 def calibration_set(config: CalibrationConfig, on_picture: Callable[[], None] = lambda: None) -> CalibrationSet:

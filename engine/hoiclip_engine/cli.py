@@ -137,13 +137,16 @@ def _eval(a: argparse.Namespace) -> int:
 
 def _export(a: argparse.Namespace) -> int:
     from hoiclip.checkpoint.model_file import load_model_file
-    from hoiclip_engine.commands.export import export
+    from hoiclip_engine.calibration import CalibrationConfig
+    from hoiclip_engine.commands.export import Reduction, export
     from hoiclip_engine.graph_form import GraphForm
     from hoiclip_engine.models import find_model
 
     canvas_hw = None if a.size is None else (a.size[1], a.size[0])
     form = GraphForm(attention=a.attention, opset=a.opset, batch=a.batch, canvas_hw=canvas_hw)
-    return export(load_model_file(find_model(a.model)), a.out, form, a.split)
+    pictures = CalibrationConfig(source=a.calibrate, count=a.calibration_pictures, seed=a.seed)
+    lower = None if a.precision == "fp32" else Reduction(precision=a.precision, target=a.target, calibration=pictures)
+    return export(load_model_file(find_model(a.model)), a.out, form, a.split, lower)
 
 
 def _build(a: argparse.Namespace) -> int:

@@ -115,17 +115,22 @@ def _add_export(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--opset", type=int, default=20, choices=(19, 20))
     p.add_argument("--split", action="store_true", help="three graphs: detector, CLIP, interaction")
+    p.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"))
+    p.add_argument("--for", dest="target", default="tensorrt", choices=("tensorrt", "openvino"), help="who will run it")
+    _add_calibration(p)
+
+
+def _add_calibration(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--calibrate", metavar="SRC", help="video, picture or folder of them to find scales on")
+    p.add_argument("--calibration-pictures", type=_count, default=300, metavar="N")
+    p.add_argument("--seed", type=_seed, default=0, help="of the choice of pictures")
 
 
 def _add_build(p: argparse.ArgumentParser) -> None:
     p.add_argument("model", metavar="NAME|FILE")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the fastest here")
-    p.add_argument(
-        "--calibrate", metavar="SRC", help="video, picture or folder of them to calibrate and check on (default: drawn)"
-    )
-    p.add_argument("--calibration-pictures", type=_count, default=300, metavar="N")
-    p.add_argument("--seed", type=_seed, default=0, help="of the choice of pictures")
+    _add_calibration(p)
     p.add_argument("--short-side", type=int, metavar="PX", help="size to check at; default: what the model learned")
     p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations to measure mAP on, in HOI-A JSON")
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of their pictures")

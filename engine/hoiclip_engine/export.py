@@ -186,7 +186,12 @@ def _dynamic_shapes(config: ModelConfig, form: GraphForm) -> tuple[dict[int, Any
 
 @contextlib.contextmanager
 def quiet() -> Any:
-    """Standard output belongs to results; the exporter's chatter about its own internals is nobody's business."""
+    """Standard output belongs to results; what libraries say of their own internals is nobody's business.
+
+    Some of them add handlers to the root logger or change its levels; whoever imports us finds his own again.
+    """
+    root = logging.getLogger()
+    level, handlers = root.level, [(handler, handler.level) for handler in root.handlers]
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -196,5 +201,7 @@ def quiet() -> Any:
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        root.setLevel(level)
+        root.handlers[:] = [handler for handler, _ in handlers]
+        for one, before in (*handlers, *zip(loggers, levels, strict=True)):
+            one.setLevel(before)

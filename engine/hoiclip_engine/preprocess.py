@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,10 @@ class ModelInput:
 
     def __len__(self) -> int:
         return int(self.detector_bchw.shape[0])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """By the names of an exported graph's inputs."""
+        return {"images": self.detector_bchw, "padding": self.mask_bhw, "clip_images": self.clip_bchw}
 
 
 def canvas_for(h: int, w: int, config: PreprocessConfig, multiple: int = 32) -> Size:

@@ -16,6 +16,7 @@ from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip_engine.cli import main
 from hoiclip_engine.commands import export as command
 from hoiclip_engine.graph_form import INPUTS, OUTPUTS, GraphForm
+from tests.engine.saying import Cli
 from tests.engine.untrained import CONFIG, untrained_model
 
 
@@ -153,3 +154,43 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.
     (tmp_path / "file").write_text("")
     assert main(["export", str(untrained_model()), "-o", str(tmp_path / "file" / "below")]) == 7
     assert "cannot make the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "suffix"), [(("--for", "openvino", "--split"), ".xml"), (("--for", "tensorrt"), ".onnx")]
+)
+def test_eight_bits_for_a_runtime_are_told_and_run(
+    tmp_path: Path, clip: Path, words: tuple[str, ...], suffix: str, cli: Cli
+) -> None:
+    if "tensorrt" in words:
+        pytest.importorskip("modelopt")
+    said = cli("export", untrained_model(), "-o", tmp_path / "out", "--precision", "int8", *words,
+               "--calibrate", clip, "--calibration-pictures", 2)  # fmt: skip
+    assert said.code == 0, said.err
+    told = json.loads((tmp_path / "out" / "model.json").read_text())
+    for graph in told["graphs"]:
+        assert graph["file"].endswith(suffix)
+        assert (tmp_path / "out" / graph["file"]).is_file()
+        precision = graph["precision"]
+        assert (precision["name"], precision["for"]) == ("int8", words[1])
+        assert precision["calibration"]["source"] == clip.name
+        assert all(0 <= error < 10 for error in precision["max_abs_error_to_fp32"].values())
+        assert max(precision["max_abs_error_to_fp32"].values()) > 0
+    assert not (tmp_path / "out" / "fp32").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--precision", "fp16", "--for", "openvino"), "expected one of int8 for openvino, got fp16"),
+        (("--precision", "int8", "--attention", "plugin"), "expected plain attention"),
+        (("--precision", "int8"), "--calibrate SRC"),
+    ],
+)
+def test_a_precision_that_cannot_be_is_refused_at_once(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    refused = cli("export", untrained_model(), "-o", tmp_path / "out", *words)
+    assert refused.is_one_error(2)
+    assert said in refused.err
+    assert not (tmp_path / "out").exists()

@@ -52,11 +52,7 @@ class OnnxRuntimeBackend:
     def __call__(self, model_input: ModelInput) -> RawOutput:
         outputs = self._session.run(
             OUTPUTS,
-            {
-                "images": model_input.detector_bchw,
-                "padding": model_input.mask_bhw,
-                "clip_images": model_input.clip_bchw,
-            },
+            model_input.arrays(),
         )
         return RawOutput(**dict(zip(OUTPUTS, outputs, strict=True)))
 

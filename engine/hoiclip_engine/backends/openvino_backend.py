@@ -63,11 +63,7 @@ class OpenVinoBackend:
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
         self._request.infer(
-            {
-                "images": model_input.detector_bchw,
-                "padding": model_input.mask_bhw,
-                "clip_images": model_input.clip_bchw,
-            },
+            model_input.arrays(),
             share_inputs=True,
         )
         return RawOutput(**{name: np.array(self._request.get_tensor(name).data) for name in OUTPUTS})

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hoiclip import __version__
 from hoiclip.checkpoint.model_file import ModelFile
-from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.hoia import read_hoia
 from hoiclip.errors import GateFailed, SinkError, UsageError
-from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import BackendName, backend_module, choose, load_backend
 from hoiclip_engine.builds import BUILDS, FP32, Build, as_precision, publish
-from hoiclip_engine.calibration import CalibrationConfig, calibration_set
+from hoiclip_engine.calibration import CalibrationConfig, calibration_set, knows_drawn, require_source
 from hoiclip_engine.commands.console import messages, progress, table, working
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import FolderPictures
+from hoiclip_engine.export import exported_graph
 from hoiclip_engine.gate import TOP, MeanPrecisions, Verdict, compare, measured_map, verdict
 from hoiclip_engine.measured_set import MeasuredSet, drawn_set
 from hoiclip_engine.precision import Precision
-from hoiclip_engine.precision.reduce import reduced_graph, require_computed
+from hoiclip_engine.precision.reduce import REDUCED, Target, reduced
 from hoiclip_engine.preprocess import ModelInput, preprocess
 from hoiclip_engine.signed_folder import SignedFolder
+
+COMPUTES: Mapping[BackendName, tuple[Precision, ...]] = {
+    "torch": ("fp16", "bf16"),
+    "openvino": ("int8", "bf16"),
+    "onnxruntime": (),
+}
+"""Below fp32. Which of them a machine is fast in, the backend knows."""
+TARGET: Mapping[BackendName, Target] = {"openvino": "openvino"}
+"""Whose graphs a backend takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +90,7 @@ def build(model: ModelFile, request: BuildRequest) -> int:
         raise _cannot_keep(error) from error
     try:
         with working(f"Making {model.name} in {precision} for {backend}"):
-            graph = reduced_graph(model, backend, precision, job.canvas_hw, _arrays(job.calibrated), room)
+            graph = _graph(job, room)
         found = _checked(job, Build(precision=precision, graph=graph))
         messages.print(verdict_table(found))
         if not found.passed and not request.force:
@@ -97,12 +105,23 @@ def build(model: ModelFile, request: BuildRequest) -> int:
     return 0
 
 
+def _graph(job: _Job, room: Path) -> Path | None:
+    """None where the backend takes the fp32 graph, or the module, and does the rest itself."""
+    target = TARGET.get(job.backend)
+    if target is None or job.precision not in REDUCED[target]:
+        return None
+    samples = [one.arrays() for one in job.calibrated or job.checked]
+    return reduced(exported_graph(job.model, job.canvas_hw), target, job.precision, samples, room)
+
+
 def _precision(backend: BackendName, wanted: str) -> Precision:
     if wanted == "fp32":
         raise UsageError("fp32 needs no build; every run can take it: --precision fp32")
     if wanted != "auto":
         precision = as_precision(wanted)
-        require_computed(backend, precision)
+        if precision not in COMPUTES[backend]:
+            known = ", ".join(("fp32", *COMPUTES[backend]))
+            raise UsageError(f"{backend} does not compute in {precision}, but in {known}; name another --precision")
         return precision
     fast = backend_module(backend).fast_precisions()
     if not fast:
@@ -111,9 +130,7 @@ def _precision(backend: BackendName, wanted: str) -> Precision:
 
 
 def _prepared(model: ModelFile, backend: BackendName, precision: Precision, request: BuildRequest) -> _Job:
-    knows_drawn = model.vocabulary.hois == drawn_vocabulary().hois
-    if request.calibration.source is None and not knows_drawn:
-        raise UsageError(f"{model.name} was not made for drawn scenes; name pictures like yours: --calibrate SRC")
+    require_source(model, request.calibration)
     with progress() as bar:
         task = bar.add_task("pictures", total=None, rate="")
         pictures = calibration_set(request.calibration, lambda: bar.advance(task))
@@ -130,23 +147,19 @@ def _prepared(model: ModelFile, backend: BackendName, precision: Precision, requ
         calibrated=[preprocess(rgb, size) for rgb in pictures.calibrated] if precision == "int8" else [],
         checked=[preprocess(rgb, size) for rgb in pictures.checked],
         pictures=pictures.about,
-        benchmark=_benchmark(model.vocabulary, request, knows_drawn),
+        benchmark=_benchmark(model, request),
     )
 
 
-def _benchmark(vocabulary: Vocabulary, request: BuildRequest, knows_drawn: bool) -> MeasuredSet | None:
+def _benchmark(model: ModelFile, request: BuildRequest) -> MeasuredSet | None:
     if request.data is not None and request.images is not None:
-        annotations = read_hoia(request.data, vocabulary)
+        annotations = read_hoia(request.data, model.vocabulary)
         whole = MeasuredSet(annotations=annotations, pictures=FolderPictures(request.images, annotations))
-    elif knows_drawn:
+    elif knows_drawn(model):
         whole = drawn_set("test")
     else:
         return None
     return replace(whole, annotations=whole.annotations[: request.gate_pictures])
-
-
-def _arrays(inputs: Sequence[ModelInput]) -> list[dict[str, Any]]:
-    return [{"images": one.detector_bchw, "padding": one.mask_bhw, "clip_images": one.clip_bchw} for one in inputs]
 
 
 def _checked(job: _Job, made: Build) -> Verdict:

@@ -81,7 +81,6 @@ def modelopt(graph: Path, what: str) -> Iterator[None]:
 
     root = logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in ("modelopt.onnx", "modelopt.onnx.autocast"))]
-    handlers = list(root.handlers)  # it logs through the root, which gives that one a handler
     for logger in loggers:
         logger.addFilter(nothing)
     try:
@@ -97,6 +96,5 @@ def modelopt(graph: Path, what: str) -> Iterator[None]:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{graph} cannot be turned into {what}: {first}; report it") from error
     finally:
-        root.handlers[:] = handlers
         for logger in loggers:
             logger.removeFilter(nothing)

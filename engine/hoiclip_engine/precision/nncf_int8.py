@@ -35,12 +35,12 @@ def quantised(graph: Path, calibration: Sequence[Inputs], out: Path) -> None:
         raise BackendMissing(
             f"8 bits for openvino need {error.name}; pip install 'hoiclip[quantize]' brings it"
         ) from error
-    nncf.set_log_level(logging.ERROR)
     kept = policy("int8").nodes(onnx.load(graph, load_external_data=False))
     # A convolution with a bias becomes two operations of OpenVINO; the second has the node's name.
     names = [f"{name}{tail}" for name in kept for tail in ("", "/WithoutBiases")]
     try:
         with quiet():
+            nncf.set_log_level(logging.ERROR)
             model = nncf.quantize(
                 openvino.Core().read_model(graph),
                 nncf.Dataset(calibration, dict),

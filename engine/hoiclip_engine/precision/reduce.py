@@ -1,56 +1,66 @@
-"""The graph of a lower precision, made by the library that knows the backend best."""
+"""The graph of a lower precision, made by the library that knows the runtime best, as the one policy says."""
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from numpy.typing import NDArray
 
-from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import UsageError
-from hoiclip_engine.backends import BackendName
-from hoiclip_engine.export import exported_graph
 from hoiclip_engine.precision import Precision
+from hoiclip_engine.precision.policy import policy
 
-COMPUTES: Mapping[BackendName, tuple[Precision, ...]] = {
-    "torch": ("fp16", "bf16"),
-    "openvino": ("int8", "bf16"),
-    "onnxruntime": (),
-}
-"""Below fp32. Which of them a machine is fast in, the backend knows."""
+Target = Literal["openvino", "tensorrt"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+REDUCED: Mapping[Target, tuple[Precision, ...]] = {"openvino": ("int8",), "tensorrt": ("fp16", "int8")}
+"""What a graph of its own is made for; OpenVINO computes the fp32 graph in bf16 by itself."""
 Inputs = Mapping[str, NDArray[Any]]
 
 
-def reduced_graph(
-    model: ModelFile,
-    backend: BackendName,
-    precision: Precision,
-    canvas_hw: tuple[int, int],
-    calibration: Sequence[Inputs],
-    room: Path,
-) -> Path | None:
-    """A graph of its own in `room`, which is otherwise empty, or None where the backend needs none.
+def require_reducible(target: Target, precision: Precision) -> None:
+    """Raises UsageError: there is no graph of this precision for the runtime."""
+    if precision not in REDUCED[target]:
+        known = ", ".join(REDUCED[target])
+        raise UsageError(f"expected one of {known} for {target}, got {precision}; name another --precision or --for")
+
+
+def reduced(graph: Path, target: Target, precision: Precision, samples: Sequence[Inputs], room: Path) -> Path:
+    """Writes the graph into a folder, under the name the fp32 graph has; inputs and outputs keep names and types.
 
     Args:
-        canvas_hw: decides how the detector's memory is looked at; the graph serves any canvas.
+        graph: fp32 ONNX, nodes named by node_names; not in `room`.
+        samples: what the graph takes; int8 finds its scales with all of them, fp16 looks for large values in the first.
 
     Raises:
-        BackendMissing: what makes the graph is not installed.
+        UsageError: there is no graph of this precision for the runtime.
+        BackendMissing: what makes it is not installed.
         ModelError: it cannot be made.
     """
-    if (backend, precision) != ("openvino", "int8"):
-        return None
-    from hoiclip_engine.precision.nncf_int8 import quantised
+    require_reducible(target, precision)
+    if target == "openvino":
+        from hoiclip_engine.precision.nncf_int8 import quantised
 
-    out = room / "model.xml"
-    quantised(exported_graph(model, canvas_hw), calibration, out)
+        out = room / f"{graph.stem}.xml"
+        quantised(graph, samples, out)
+        return out
+    import onnx
+
+    from hoiclip_engine.precision.modelopt_fp16 import to_fp16
+    from hoiclip_engine.precision.modelopt_int8 import to_int8
+
+    out, content = room / graph.name, onnx.load(graph, load_external_data=False)
+    half = policy("fp16").nodes(content)
+    if precision == "fp16":
+        to_fp16(graph, out, half, samples[0])
+    else:
+        to_int8(graph, out, policy("int8").nodes(content), samples, "fp16", half)
     return out
 
 
-def require_computed(backend: BackendName, precision: Precision) -> None:
-    """Raises UsageError: the backend does not compute in this precision."""
-    if precision not in COMPUTES[backend]:
-        known = ", ".join(("fp32", *COMPUTES[backend]))
-        raise UsageError(f"{backend} does not compute in {precision}, but in {known}; name another --precision")
+def made_by(target: Target) -> str:
+    """Name and version of the library that makes graphs for a runtime."""
+    name = "nncf" if target == "openvino" else "nvidia-modelopt"
+    return f"{name} {importlib.metadata.version(name)}"
