@@ -3,7 +3,8 @@
 A name that a version does not know raises AttributeError, also when set, as pybind11's classes do. Engines are the
 graph itself; ONNX Runtime computes what they say, on the memory of a fake CUDA.
 
-Source: TensorRT Python API 10.3, "Migrating Python Code from TensorRT 10.x to 11.x" (removed APIs), tensorrt_rtx 1.7.1.
+Source: TensorRT Python API of 10.x and 11.0, "Python APIs Added in 10.x", "Removed Python APIs" of 11.x, and
+tensorrt_rtx 1.7.1 itself. Of what we use, 10.16 has what 10.3 has.
 """
 
 from __future__ import annotations
