@@ -5,6 +5,7 @@ Where anything is wrong with an entry, the engine is made again, and one line sa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
@@ -63,3 +64,9 @@ def engine(key: EngineKey, make: Callable[[], bytes]) -> bytes:
     except OSError as error:
         _log.warning("the %s engine is not kept: %s", key.library, error)
     return made
+
+
+def forget(key: EngineKey) -> None:
+    """Removes what is kept for a key: the library does not take it after all."""
+    with contextlib.suppress(OSError):
+        SignedFolder("engines").remove(key.digest())

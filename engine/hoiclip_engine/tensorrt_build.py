@@ -97,14 +97,16 @@ def build(trt: Any, request: BuildRequest, say: Callable[[str], None] | None = N
         BackendMissing: a plugin library is missing.
     """
     log = messages(trt, say)
+    before = len(log.errors)
     try:
         builder = trt.Builder(log)
     except (TypeError, RuntimeError) as error:  # pybind11's words for a null pointer
-        raise ModelError(
-            f"{request.library} cannot start: {log.errors[0] if log.errors else one_line(error)}"
-        ) from error
-    load_plugins(builder.get_plugin_registry(), request.plugins, log)
+        why = log.errors[before] if len(log.errors) > before else one_line(error)
+        raise ModelError(f"{request.library} cannot start: {why}") from error
     network = builder.create_network(_network_flags(trt))
+    if request.plugins and not hasattr(network, "add_plugin_v3"):  # its parser aborts the process over a plugin's node
+        raise ModelError(f"{request.library} has no plugins; export {request.graph} with plain attention")
+    load_plugins(builder.get_plugin_registry(), request.plugins, log)
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(request.graph)):
         raise ModelError(f"{request.library} cannot parse {request.graph}: {_parse_error(parser, request)}")
@@ -187,7 +189,10 @@ def _parse_error(parser: Any, request: BuildRequest) -> str:
     error = parser.get_error(0)
     name, operator = error.node_name(), error.node_operator()
     where = f"node {name} ({operator}): " if operator else ""
-    hint = "; give its plugin library" if operator.startswith("Hoiclip") and not request.plugins else ""
+    hint = ""
+    if operator.startswith("Hoiclip") and not request.plugins:
+        rtx = request.library == "tensorrt-rtx"
+        hint = "; export with plain attention" if rtx else "; give its plugin library"
     return f"{where}{one_line(error.desc())}{hint}"
 
 

@@ -19,6 +19,8 @@ OLDEST: dict[Library, tuple[int, int]] = {"tensorrt": (10, 3), "tensorrt-rtx": (
 _ERROR, _INFO = 1, 3
 """ILogger.Severity of both libraries: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose."""
 _LONGEST = 400
+_LOGGERS: dict[int, tuple[Any, Any]] = {}
+"""By module, which is kept with it so that no other gets its number."""
 
 
 def load_library(name: Library) -> Any:
@@ -46,24 +48,36 @@ def version(trt: Any) -> tuple[int, int]:
 
 
 def messages(trt: Any, say: Callable[[str], None] | None = None) -> Any:
-    """A logger for the library; `errors` are the lines it logged as such.
+    """The logger of the library; `errors` are the lines it logged as such. One for all: it takes no second one.
 
     Args:
-        say: also gets every line from information on.
+        say: from now on also gets every line from information on.
     """
+    if id(trt) in _LOGGERS:
+        _, log = _LOGGERS[id(trt)]
+        log.say = say or log.say
+        return log
 
     class Messages(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.say = say
 
         def log(self, severity: Any, text: str) -> None:
             if int(severity) <= _ERROR:
                 self.errors.append(one_line(text))
-            if say is not None and int(severity) <= _INFO:
-                say(one_line(text))
+            if self.say is not None and int(severity) <= _INFO:
+                self.say(one_line(text))
 
-    return Messages()
+    log = Messages()
+    _LOGGERS[id(trt)] = (trt, log)
+    return log
+
+
+def said_since(log: Any, before: int) -> str:
+    """The first error after so many: what follows it is mostly its consequence."""
+    return log.errors[before] if len(log.errors) > before else "it does not say why"
 
 
 def load_plugins(registry: Any, plugins: Iterable[Path], log: Any) -> list[Any]:
@@ -81,8 +95,8 @@ def load_plugins(registry: Any, plugins: Iterable[Path], log: Any) -> list[Any]:
             raise BackendMissing(f"plugin library {plugin} is missing; build it (docs/kernels.md)")
         before = len(log.errors)
         handle = registry.load_library(str(plugin))
-        if handle is None and len(log.errors) > before:  # None without an error: its operators are there already
-            raise BackendMissing(f"plugin library {plugin} cannot be loaded: {log.errors[before]}; build it again")
+        if handle is None and "exists already" not in said_since(log, before):  # its operators, since an earlier engine
+            raise BackendMissing(f"plugin library {plugin} cannot be loaded: {said_since(log, before)}; build it again")
         handles.append(handle)
     return handles
 

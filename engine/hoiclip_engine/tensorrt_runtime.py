@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hoiclip.errors import ModelError
 from hoiclip_engine.cuda_runtime import checked, host_view
 from hoiclip_engine.tensorrt_layers import Layers, engine_layers
-from hoiclip_engine.tensorrt_library import load_plugins, messages, one_line
+from hoiclip_engine.tensorrt_library import load_plugins, messages, one_line, said_since
 
 Shape = tuple[int, ...]
 Arrays = Mapping[str, NDArray[Any]]
@@ -93,6 +93,7 @@ class TensorRtRuntime:
         self._freeing = ExitStack()
         try:
             self._log = messages(trt)
+            self._before = len(self._log.errors)
             self._engine = self._deserialised(content, plugins)
             self._context = self._engine.create_execution_context()
             if self._context is None:
@@ -162,9 +163,7 @@ class TensorRtRuntime:
         try:
             self._runtime = self._trt.Runtime(self._log)
         except (TypeError, RuntimeError) as error:  # pybind11's words for a null pointer
-            raise ModelError(
-                f"{self._trt.__name__} cannot start: {self._log.errors[0] if self._log.errors else one_line(error)}"
-            ) from error
+            raise ModelError(f"{self._trt.__name__} cannot start: {self._said()}; {one_line(error)}") from error
         load_plugins(self._runtime.get_plugin_registry(), plugins, self._log)
         engine = self._runtime.deserialize_cuda_engine(content)
         if engine is None:
@@ -278,4 +277,5 @@ class TensorRtRuntime:
             raise ModelError(f"{self._trt.__name__} refuses {what}: {self._said()}")
 
     def _said(self) -> str:
-        return self._log.errors[-1] if self._log.errors else "it does not say why"
+        """The first error since this engine was made."""
+        return said_since(self._log, self._before)

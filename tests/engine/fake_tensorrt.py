@@ -3,7 +3,8 @@
 A name that a version does not know raises AttributeError, also when set, as pybind11's classes do. Engines are the
 graph itself; ONNX Runtime computes what they say, on the memory of a fake CUDA.
 
-Source: TensorRT Python API 10.3, "Migrating Python Code from TensorRT 10.x to 11.x" (removed APIs), tensorrt_rtx 1.7.1.
+Source: TensorRT Python API of 10.x and 11.0, "Python APIs Added in 10.x", "Removed Python APIs" of 11.x, and
+tensorrt_rtx 1.7.1 itself. Of what we use, 10.16 has what 10.3 has.
 """
 
 from __future__ import annotations
@@ -109,8 +110,16 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
     if rtx:
         trt.ComputeCapability = _enum("ComputeCapability", "NONE", "CURRENT", "SM75", "SM80", "SM86", "SM89", "SM120")
 
+    loggers: list[Any] = []
+
     def called(*what: object) -> None:
         trt.calls.append(what)
+
+    def registered(logger: Any) -> Any:
+        """The first logger stays the one, whichever is passed later."""
+        if logger is not None:
+            loggers.append(logger)
+        return loggers[0]
 
     def fails(step: str, log: Any) -> bool:
         if step not in trt.trouble:
@@ -126,6 +135,9 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
         def load_library(self, plugin_path: str) -> object | None:
             called("load_library", plugin_path)
             if fails("load_library", self._log):
+                return None
+            if plugin_path in trt.plugins:
+                self._log.log(Severity.ERROR, "Cannot register the library as plugin creator of X exists already.")
                 return None
             trt.plugins.append(plugin_path)
             return object()
@@ -187,7 +199,7 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
 
     class Builder(_Strict):
         def __init__(self, logger: Any) -> None:
-            self._log = logger
+            self._log = registered(logger)
             if fails("Builder", logger):
                 raise TypeError("pybind11::init(): factory function returned nullptr")
 
@@ -252,6 +264,9 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
         def get_layer(self, index: int) -> Any:
             return self._layers[index]
 
+    if not rtx:
+        Network.add_plugin_v3 = lambda self, inputs, shape_inputs, plugin: None  # type: ignore[attr-defined]
+
     class Parser(_Strict):
         def __init__(self, network: Network, logger: Any) -> None:
             self._network = network
@@ -279,7 +294,7 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
         _can_set = ("engine_host_code_allowed",)
 
         def __init__(self, logger: Any) -> None:
-            self._log = logger
+            self._log = registered(logger)
 
         def get_plugin_registry(self) -> Registry:
             return Registry(self._log)

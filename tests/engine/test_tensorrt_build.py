@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,11 +103,36 @@ def test_plugins_are_loaded_before_the_graph_is_read(tmp_path: Path) -> None:
     build(trt, request)
     order = [call[0] for call in trt.calls]
     assert order.index("load_library") < order.index("parse_from_file")
+    trt = fake_tensorrt("10.3.0")
     trt.trouble["load_library"] = "Unable to load library: wrong ELF class"
     with pytest.raises(BackendMissing, match="cannot be loaded: Unable to load library: wrong ELF class"):
         build(trt, request)
     with pytest.raises(ModelError, match=r"node strange \(HoiclipDualAttention\): Plugin not found; give its plugin"):
         build(fake_tensorrt("10.3.0"), request_of("10.3.0", graph))
+
+
+def test_a_plugin_library_is_loaded_once_for_all_engines(tmp_path: Path) -> None:
+    graph = making_graphs.foreign(tmp_path / "g.onnx", "HoiclipDualAttention", "hoiclip")
+    library = tmp_path / "libhoiclip_plugin.so"
+    library.touch()
+    trt = fake_tensorrt("10.16.1.11")
+    request = request_of("10.16.1.11", graph, plugins=(library,))
+    assert build(trt, request) == build(trt, request)
+
+
+def test_an_error_is_of_this_build_and_not_of_an_earlier_one(tmp_path: Path) -> None:
+    trt = fake_tensorrt("11.0.0.114")
+    request = request_of("11.0.0.114", making_graphs.convolution(tmp_path / "g.onnx"))
+    for said in ("first trouble", "second trouble"):
+        trt.trouble["build_serialized_network"] = said
+        with pytest.raises(ModelError, match=said):
+            build(trt, request)
+
+
+def test_tensorrt_rtx_has_no_plugins(tmp_path: Path) -> None:
+    graph = making_graphs.foreign(tmp_path / "g.onnx", "HoiclipDualAttention", "hoiclip")
+    with pytest.raises(ModelError, match=r"tensorrt-rtx has no plugins; export .* with plain attention"):
+        build(fake_tensorrt("rtx"), request_of("rtx", graph, plugins=(tmp_path / "libhoiclip_plugin.so",)))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +303,7 @@ def test_what_tensorrt_rtx_refuses_is_one_line(rtx: Library, tmp_path: Path) -> 
     damaged.write_bytes(b"no graph")
     for graph, expected in (
         (making_graphs.foreign(tmp_path / "u.onnx", "Unheard"), r"node strange \(Unheard\): .*Plugin not found"),
-        (making_graphs.foreign(tmp_path / "p.onnx", "HoiclipDualAttention", "hoiclip"), "give its plugin library"),
+        (making_graphs.foreign(tmp_path / "p.onnx", "HoiclipDualAttention", "hoiclip"), "export with plain attention"),
         (damaged, "Failed to parse the ONNX model"),
         (tmp_path / "none.onnx", "Input file cannot be found"),
     ):
@@ -285,3 +311,30 @@ def test_what_tensorrt_rtx_refuses_is_one_line(rtx: Library, tmp_path: Path) -> 
             build_apart(request_of("rtx", graph, compute_capabilities=("SM89",)))
         assert isinstance(caught.value, ModelError)
         assert "\n" not in str(caught.value)
+
+
+def test_tensorrt_rtx_makes_our_plugin(rtx: Library, tmp_path: Path) -> None:
+    """It runs none, but has the registry of TensorRT: what it makes fits the interface that our header says."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to build the plugin with")
+    source, contract = ROOT / "kernels/hoiclip_kernels/dual_attention", ROOT / "tests/kernels/nvinfer_contract"
+    launcher, library = tmp_path / "launcher.cpp", tmp_path / "libhoiclip_plugin.so"
+    launcher.write_text(
+        '#include "dual_attention.h"\n'
+        'extern "C" int hoiclip_dual_attention(HoiclipDualAttention const*, void*) { return 1; }\n'
+    )
+    files = [str(source / "plugin.cpp"), str(launcher), "-o", str(library)]
+    subprocess.run([compiler, "-std=c++17", "-shared", "-fPIC", f"-I{source}", f"-I{contract}", *files], check=True)
+    code = (
+        "import sys, numpy as np, tensorrt_rtx as trt;"
+        "registry = trt.Builder(trt.Logger(trt.Logger.ERROR)).get_plugin_registry();"
+        "assert registry.load_library(sys.argv[1]) is not None;"
+        "creator = registry.get_creator('HoiclipDualAttention', '1', 'hoiclip');"
+        "heads = lambda n: trt.PluginFieldCollection("
+        "[trt.PluginField('heads', np.array([n], np.int32), trt.PluginFieldType.INT32)]);"
+        "make = lambda n: creator.create_plugin('', heads(n), trt.TensorRTPhase.BUILD);"
+        "print(creator.interface_info.kind, make(2).interface_info.kind, make(0), flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(library)], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["PLUGIN CREATOR_V3ONE PLUGIN None"], done.stderr

@@ -19,10 +19,12 @@ from hoiclip_engine.raw_output import RawOutput
 if TYPE_CHECKING:
     from hoiclip_engine.builds import Build
 
-BackendName = Literal["torch", "openvino", "onnxruntime"]
+BackendName = Literal["torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
-PLANNED = ("tensorrt", "tensorrt-rtx")
-"""Names the command line knows, whose backends this version does not have."""
+PACKAGES: dict[BackendName, str] = {"tensorrt": "'hoiclip[tensorrt]'", "tensorrt-rtx": "'hoiclip[tensorrt-rtx]'"}
+"""What pip installs, where that has another name."""
+_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
+"""One of them is there where Linux has loaded a driver of NVIDIA's, the last two on a Jetson."""
 
 
 class Backend(Protocol):
@@ -41,7 +43,7 @@ class Backend(Protocol):
 
 def installed(name: BackendName) -> bool:
     """Whether the library of a backend can be imported."""
-    return importlib.util.find_spec(name) is not None
+    return importlib.util.find_spec(name.replace("-", "_")) is not None
 
 
 def choose(name: str) -> BackendName:
@@ -50,17 +52,20 @@ def choose(name: str) -> BackendName:
     Raises:
         BackendMissing: not installed, or not part of this version.
     """
-    if name in PLANNED:
-        raise BackendMissing(f"the {name} backend is not part of this version; use one of {', '.join(BACKENDS)}")
     for known in BACKENDS:
         if known == name:
             if not installed(known):
-                raise BackendMissing(f"backend {known} is not installed; pip install {known}")
+                raise BackendMissing(f"backend {known} is not installed; pip install {PACKAGES.get(known, known)}")
             return known
     if name != "auto":
         raise BackendMissing(f"unknown backend {name!r}; there are auto, {', '.join(BACKENDS)}")
-    if _has_cuda():
-        return "torch"
+    if _has_driver():
+        if _runs("tensorrt"):
+            return "tensorrt"
+        if _torch_has_cuda():
+            return "torch"
+        if _runs("tensorrt-rtx"):
+            return "tensorrt-rtx"
     if platform.machine().lower() in ("x86_64", "amd64") and installed("openvino"):
         return "openvino"
     rest: tuple[BackendName, ...] = ("onnxruntime", "torch")
@@ -70,15 +75,29 @@ def choose(name: str) -> BackendName:
     raise BackendMissing("no backend is installed; pip install openvino (x86-64) or onnxruntime")
 
 
-def _has_cuda() -> bool:
-    """Asks torch only where an NVIDIA driver is loaded: importing torch takes seconds."""
-    if not Path("/proc/driver/nvidia/version").exists() and platform.system() == "Linux":
-        return False
+def _has_driver() -> bool:
+    """Cheap, where importing torch or TensorRT to ask for a GPU takes seconds."""
+    return platform.system() != "Linux" or any(Path(path).exists() for path in _DRIVERS)
+
+
+def _torch_has_cuda() -> bool:
     if not installed("torch"):
         return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def _runs(name: BackendName) -> bool:
+    """Whether the library loads and finds its device."""
+    if not installed(name):
+        return False
+    try:
+        backend_module(name).library()
+        backend_module(name).device()
+    except BackendMissing:
+        return False
+    return True
 
 
 class BackendModule(Protocol):
@@ -115,6 +134,10 @@ def backend_module(name: BackendName) -> BackendModule:
             from hoiclip_engine.backends import onnxruntime_backend
 
             return onnxruntime_backend
+        case "tensorrt" | "tensorrt-rtx":
+            from hoiclip_engine.backends.tensorrt_backend import TensorRtModule
+
+            return TensorRtModule(name)
 
 
 def load_backend(

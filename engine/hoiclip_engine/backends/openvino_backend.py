@@ -13,7 +13,7 @@ import openvino
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import ModelError
 from hoiclip_engine.cpu import cpu_flags
-from hoiclip_engine.engine_cache import EngineKey, engine, graph_sha256
+from hoiclip_engine.engine_cache import EngineKey, engine, forget, graph_sha256
 from hoiclip_engine.export import OUTPUTS, exported_graph
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
@@ -94,16 +94,13 @@ def _compiled(graph: Path, shapes: Mapping[str, tuple[int, ...]], precision: Pre
         options=chosen,
     )
 
-    def compiled() -> Any:
-        network = core.read_model(graph)
-        network.reshape({name: list(shape) for name, shape in shapes.items()})
-        return core.compile_model(network, "CPU", chosen)
-
     made: Any = None
 
     def make() -> bytes:
         nonlocal made
-        made = compiled()
+        network = core.read_model(graph)
+        network.reshape({name: list(shape) for name, shape in shapes.items()})
+        made = core.compile_model(network, "CPU", chosen)
         return bytes(made.export_model().getbuffer())
 
     kept = engine(key, make)
@@ -113,4 +110,6 @@ def _compiled(graph: Path, shapes: Mapping[str, tuple[int, ...]], precision: Pre
         return core.import_model(kept, "CPU", chosen)
     except RuntimeError as error:  # the key holds what is known to matter; this is for what is not
         _log.warning("the openvino engine is compiled again: %s", str(error).splitlines()[-1].strip())
-        return compiled()
+        forget(key)
+        engine(key, make)
+        return made

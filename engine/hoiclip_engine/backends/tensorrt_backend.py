@@ -12,7 +12,7 @@ from typing import Any
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import ModelFile, file_sha256
 from hoiclip_engine.cuda_runtime import gpu, load_cuda
-from hoiclip_engine.engine_cache import EngineKey, engine, graph_sha256
+from hoiclip_engine.engine_cache import EngineKey, engine, forget, graph_sha256
 from hoiclip_engine.export import OUTPUTS, exported_graph
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
@@ -90,13 +90,7 @@ class TensorRtBackend:
         self._runtime = _loaded(trt, cuda, request, key)
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
-        made = self._runtime(
-            {
-                "images": model_input.detector_bchw,
-                "padding": model_input.mask_bhw,
-                "clip_images": model_input.clip_bchw,
-            }
-        )
+        made = self._runtime(model_input.arrays())
         return RawOutput(**{name: made[name] for name in OUTPUTS})
 
     def close(self) -> None:
@@ -120,7 +114,8 @@ def _loaded(trt: Any, cuda: Any, request: BuildRequest, key: EngineKey) -> Tenso
         if made:
             raise
         _log.warning("the %s engine is built again: %s", key.library, error)
-        return TensorRtRuntime(trt, cuda, build_apart(request).engine, plugins=request.plugins)
+        forget(key)
+        return TensorRtRuntime(trt, cuda, engine(key, make), plugins=request.plugins)
 
 
 def _timings(library: Library, trt: Any, device: str) -> Path | None:

@@ -31,9 +31,11 @@ COMPUTES: Mapping[BackendName, tuple[Precision, ...]] = {
     "torch": ("fp16", "bf16"),
     "openvino": ("int8", "bf16"),
     "onnxruntime": (),
+    "tensorrt": ("int8", "fp16"),
+    "tensorrt-rtx": ("int8", "fp16"),
 }
 """Below fp32. Which of them a machine is fast in, the backend knows."""
-TARGET: Mapping[BackendName, Target] = {"openvino": "openvino"}
+TARGET: Mapping[BackendName, Target] = {"openvino": "openvino", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt"}
 """Whose graphs a backend takes."""
 
 

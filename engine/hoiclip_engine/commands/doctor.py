@@ -12,7 +12,7 @@ from hoiclip import __version__
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.errors import BackendMissing, ModelError
-from hoiclip_engine.backends import BACKENDS, PLANNED, BackendName, backend_module, choose
+from hoiclip_engine.backends import BACKENDS, BackendName, backend_module, choose
 from hoiclip_engine.builds import build_command, chosen_build
 from hoiclip_engine.commands.console import results, table
 from hoiclip_engine.cpu import cpu_flags, cpu_name
@@ -32,7 +32,14 @@ PACKAGES = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
 }
-EXTRAS = {"nncf": "quantize", "tensorboard": "tensorboard"}
+EXTRAS = {
+    "nncf": "quantize",
+    "nvidia-modelopt": "quantize-trt",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx-cu13": "tensorrt-rtx",
+    "torch-tensorrt": "torch-tensorrt",
+    "tensorboard": "tensorboard",
+}
 """Packages that nothing misses, to the extra that brings them."""
 
 DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mjpeg")
@@ -100,7 +107,7 @@ def _codecs() -> dict[str, str]:
 
 def _choices() -> dict[str, str]:
     report = {}
-    for name in (*BACKENDS, *PLANNED):
+    for name in BACKENDS:
         try:
             report[f"backend {name}"] = _ready(choose(name))
         except BackendMissing as error:
@@ -119,6 +126,9 @@ def _choices() -> dict[str, str]:
 
 
 def _ready(name: BackendName) -> str:
+    """Raises BackendMissing: its library does not load, or finds no device."""
+    backend_module(name).library()
+    backend_module(name).device()
     fast = ", ".join(backend_module(name).fast_precisions())
     return f"ready; faster than fp32 here: {fast}" if fast else "ready"
 
