@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hoiclip.model import HOICLIP
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raise it when the exported graph changes for the same model file."""
 ABSORB_FROM = 300
 """Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
