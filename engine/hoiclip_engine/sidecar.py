@@ -19,7 +19,6 @@ from hoiclip_kernels.preprocess.reference import CLIP_MEAN, CLIP_STD, DETECTOR_M
 
 SCHEMA = "hoiclip-graph/1"
 NAME = "model.json"
-Shape = list[int | str]
 
 
 def graph_entry(path: Path, form: GraphForm, errors: Mapping[str, float]) -> dict[str, Any]:

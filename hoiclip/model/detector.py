@@ -129,7 +129,7 @@ class HOICLIP(nn.Module):
     def detect(self, images: Tensor, padding: Tensor) -> Detected:
         """The detector's part of forward."""
         memory, position, cells = self.encode(images, padding)
-        instances = self.instance_decoder(memory, position, cells, self.instance_decoder.queries())[-1]
+        instances = self.instance_decoder.last(memory, position, cells, self.instance_decoder.queries())
         return Detected(
             *self.asked(instances, memory), cells, self.heads.object_logits(instances), *self.heads.boxes(instances)
         )
@@ -141,7 +141,8 @@ class HOICLIP(nn.Module):
 
     def interact(self, pairs: Tensor, memory: Tensor, hidden_cells: Tensor, clip_tokens: Tensor) -> Tensor:
         """What is left of forward: (B, Q, K)."""
-        return self.heads.hoi_logits(self.clip.embed(self.interactions(pairs, memory, hidden_cells, clip_tokens)[-1]))
+        t = self.interaction_decoder.last(pairs, self._clip_memory(clip_tokens), memory, hidden_cells)
+        return self.heads.hoi_logits(self.clip.embed(t))
 
     def all_layers(
         self, images: Tensor, padding: Tensor, clip_images: Tensor, *, mask_memory: bool = True
@@ -188,7 +189,8 @@ class HOICLIP(nn.Module):
             queries = self.instance_decoder.queries()
         instances = self.instance_decoder(seen.memory, seen.position, seen.cells, queries)
         pairs, memory = self.asked(instances[-1], seen.memory)
-        return instances, self.interactions(pairs, memory, seen.hidden_cells, seen.clip_tokens)
+        tokens = self._clip_memory(seen.clip_tokens)
+        return instances, self.interaction_decoder(pairs, tokens, memory, seen.hidden_cells)
 
     def asked(self, instances: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs (B, Q, clip width) and memory (B, N, clip width), as the interaction decoder takes them.
@@ -201,11 +203,9 @@ class HOICLIP(nn.Module):
         pairs = self.query_norm(self.query_projection((humans + objects) / 2))
         return pairs, self.memory_norm(self.memory_projection(memory))
 
-    def interactions(self, pairs: Tensor, memory: Tensor, hidden_cells: Tensor | None, clip_tokens: Tensor) -> Tensor:
-        """(L, B, Q, clip width) what the pairs of `asked` do."""
-        tokens = clip_tokens if self.config.clip_memory else None
-        decoded: Tensor = self.interaction_decoder(pairs, tokens, memory, hidden_cells)
-        return decoded
+    def _clip_memory(self, clip_tokens: Tensor) -> Tensor | None:
+        """What the interaction decoder looks at of CLIP."""
+        return clip_tokens if self.config.clip_memory else None
 
     def outputs(self, instances: Tensor, interactions: Tensor, clip_tokens: Tensor) -> LayerOutputs:
         """All heads on all layers."""

@@ -44,10 +44,18 @@ class InstanceDecoder(nn.Module):
 
     def forward(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None, queries: Tensor) -> Tensor:
         """Queries (2Q, D) for all pictures, or (B, 2Q, D)."""
+        return torch.stack([self.norm(t) for t in self._states(memory, position, padding_bn, queries)])
+
+    def last(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None, queries: Tensor) -> Tensor:
+        """forward(...)[-1], (B, 2Q, D), without the norms of the layers before."""
+        output: Tensor = self.norm(self._states(memory, position, padding_bn, queries)[-1])
+        return output
+
+    def _states(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None, queries: Tensor) -> list[Tensor]:
         t = torch.zeros_like(queries).expand(memory.shape[0], -1, -1)
         keys = memory + position
-        outputs = []
+        states = []
         for layer in self.layers:
             t = layer(t, queries, keys, memory, padding_bn)
-            outputs.append(self.norm(t))
-        return torch.stack(outputs)
+            states.append(t)
+        return states

@@ -53,9 +53,17 @@ class InteractionDecoder(nn.Module):
         """How the detector's memory is looked at; a matter of speed alone. Training always projects it."""
 
     def forward(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
+        return torch.stack([self.norm(t) for t in self._states(t, clip_tokens, memory, padding_bn)])
+
+    def last(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
+        """forward(...)[-1], (B, Q, D), without the norms of the layers before."""
+        output: Tensor = self.norm(self._states(t, clip_tokens, memory, padding_bn)[-1])
+        return output
+
+    def _states(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None) -> list[Tensor]:
         form: Form = "projected" if self.training else self.form
-        outputs = []
+        states = []
         for layer in self.layers:
             t = layer(t, clip_tokens, memory, padding_bn, form)
-            outputs.append(self.norm(t))
-        return torch.stack(outputs)
+            states.append(t)
+        return states

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hoiclip.model import HOICLIP, LayerOutputs, Prediction
 from tests.hoiclip.test_model_file import CONFIG, state
@@ -92,6 +92,22 @@ def test_the_official_way_does_see_the_padding(model: HOICLIP) -> None:
             outputs[1].clip_visual[:, 0],
         ),
     )
+
+
+@torch.inference_mode()
+def test_a_look_norms_the_last_layer_alone_and_is_that_of_all_layers() -> None:
+    torch.manual_seed(0)
+    model = HOICLIP(replace(CONFIG, instance_layers=3, interaction_layers=3)).eval()
+    normed: list[nn.Module] = []
+    for decoder in (model.instance_decoder, model.interaction_decoder):
+        decoder.norm.register_forward_hook(lambda norm, *_: normed.append(norm))
+    inputs = pictures((65, 95), canvas_hw=(96, 96))
+    found = model(*inputs)
+    assert normed == [model.instance_decoder.norm, model.interaction_decoder.norm]
+    outputs = model.all_layers(*inputs)
+    assert len(normed) == 2 + 3 + 3
+    for name in ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh"):
+        torch.testing.assert_close(getattr(found, name), getattr(outputs, name)[-1], atol=ATOL, rtol=ATOL)
 
 
 @torch.inference_mode()

@@ -14,14 +14,13 @@ import torch
 
 from hoiclip_kernels import cuda_library
 from hoiclip_kernels.dispatch import KernelError
-from hoiclip_kernels.dual_attention import cuda_impl, dual_attention, example_inputs, reference
+from hoiclip_kernels.dual_attention import cuda_impl, dual_attention, example_inputs
+from tests.kernels.attention_checks import TOLERANCE, assert_close, check, check_inside_a_cuda_graph
 from tests.kernels.conftest import Built
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "kernels" / "hoiclip_kernels" / "dual_attention" / "dual_attention.cu"
 HERE = Path(__file__).parent
-TOLERANCE = {torch.float32: 5e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-"""Attention weights are rounded to the type before values of up to 5 are summed, and the sum again."""
 REGISTERS = 180
 """Per thread, of 65,536 for three blocks of 128 threads or more per multiprocessor."""
 
@@ -36,15 +35,6 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-DHOICLIP_ON_HOST"]
     subprocess.run([compiler, "-x", "c++", *options, f"-I{HERE}", str(SOURCE), "-o", str(library)], check=True)
     return library
-
-
-def check(dtype: torch.dtype, device: str, seed: int, **shape: Any) -> None:
-    arguments = example_inputs(dtype=dtype, device=device, seed=seed, **shape)
-    found, expected = (tuple(torch.full_like(arguments.q, float("nan")) for _ in range(2)) for _ in range(2))
-    cuda_impl.dual_attention(*arguments, found)  # type: ignore[arg-type]
-    reference.dual_attention(*arguments, expected)  # type: ignore[arg-type]
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours.float(), theirs.float(), atol=TOLERANCE[dtype], rtol=0)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -66,14 +56,14 @@ def test_the_kernel_s_logic(
     on_host: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, shape: dict[str, Any], seed: int
 ) -> None:
     monkeypatch.setenv(cuda_library.VARIABLE, str(on_host))
-    check(dtype, "cpu", seed, **shape)
+    check(cuda_impl.dual_attention, example_inputs(dtype=dtype, seed=seed, **shape))
 
 
 def test_it_is_one_of_the_operator_s_implementations(on_host: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setenv(cuda_library.VARIABLE, str(on_host))
     arguments = example_inputs(1, 2, 5, 32, 3, 9, seed=seed)
-    for ours, theirs in zip(dual_attention(*arguments, implementation="cuda"), dual_attention(*arguments), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=5e-6, rtol=0)
+    found = dual_attention(*arguments, implementation="cuda")
+    assert_close(found, dual_attention(*arguments), TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +118,10 @@ def test_the_built_library_has_the_function_and_needs_no_torch(built: Built) -> 
         assert not re.search(r"NEEDED.*(torch|nvinfer)", needed)
 
 
+def test_the_plugin_is_built_too_where_the_header_is(built: Built) -> None:
+    assert ctypes.CDLL(str(built.folder / "libhoiclip_plugin.so")).hoiclip_plugin_self_test() == 0
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize(("batch", "cells"), [(1, 300), (8, 1100), (2, 1400)])
@@ -135,22 +129,11 @@ def test_official_sizes_on_a_gpu(
     built: Built, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, batch: int, cells: int, seed: int
 ) -> None:
     monkeypatch.setenv(cuda_library.VARIABLE, str(built.folder / cuda_library.NAME))
-    check(dtype, "cuda", seed, batch=batch, cells=cells, padded=77)
+    arguments = example_inputs(batch, cells=cells, padded=77, dtype=dtype, device="cuda", seed=seed)
+    check(cuda_impl.dual_attention, arguments)
 
 
 @pytest.mark.gpu
 def test_inside_a_cuda_graph(built: Built, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setenv(cuda_library.VARIABLE, str(built.folder / cuda_library.NAME))
-    arguments = example_inputs(dtype=torch.float16, device="cuda", seed=seed)
-    out = torch.empty_like(arguments.q), torch.empty_like(arguments.q)
-    cuda_impl.dual_attention(*arguments, out)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        cuda_impl.dual_attention(*arguments, out)
-    for one in out:
-        one.fill_(float("nan"))
-    graph.replay()
-    expected = torch.empty_like(arguments.q), torch.empty_like(arguments.q)
-    reference.dual_attention(*arguments, expected)
-    for ours, theirs in zip(out, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=TOLERANCE[torch.float16], rtol=0)
+    check_inside_a_cuda_graph(cuda_impl.dual_attention, seed)

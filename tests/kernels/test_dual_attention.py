@@ -16,11 +16,12 @@ from hoiclip_kernels.dual_attention import (
     attend_memories,
     dual_attention,
     example_inputs,
-    reference,
     split_heads,
 )
 from hoiclip_kernels.dual_attention.forms import ABSORB_FROM, chosen
 from hoiclip_kernels.dual_attention.graph import Attention, decompositions
+from tests.kernels import attention_checks
+from tests.kernels.attention_checks import Both, assert_close
 
 SHAPES = [
     {},
@@ -36,18 +37,8 @@ SHAPES = [
 IDS = [", ".join(f"{k} {v}" for k, v in shape.items()) or "official" for shape in SHAPES]
 
 
-def outputs(implementation: str, arguments: Arguments) -> tuple[Tensor, Tensor]:
-    """Written over poison, so that an element left out shows."""
-    out = torch.full_like(arguments.q, float("nan")), torch.full_like(arguments.q, float("nan"))
-    if arguments.q.numel():
-        dispatch.pick("dual_attention", implementation, "").dual_attention(*arguments, out)
-    return out
-
-
-def assert_close(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], atol: float) -> None:
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.shape == theirs.shape
-        torch.testing.assert_close(ours.float(), theirs.float(), atol=atol, rtol=0)
+def outputs(implementation: str, arguments: Arguments) -> Both:
+    return attention_checks.outputs(dispatch.pick("dual_attention", implementation, "").dual_attention, arguments)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=IDS)
@@ -235,7 +226,6 @@ def test_a_plugin_graph_holds_one_node_per_attention(seed: int) -> None:
 
 def test_reference_of_no_keys_is_zero() -> None:
     arguments = example_inputs(tokens=0, cells=5, padded=5)
-    out = torch.full_like(arguments.q, float("nan")), torch.full_like(arguments.q, float("nan"))
-    reference.dual_attention(*arguments, out)
-    assert not out[0].any()
-    assert not out[1].any()
+    first, second = outputs("reference", arguments)
+    assert not first.any()
+    assert not second.any()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from hoiclip_kernels.pair_nms import example_inputs, numba_impl, reference
+from tests.kernels.nonsense import nonsense_pairs
 
 IMPLEMENTATIONS = [reference.pair_nms, numba_impl.pair_nms]
 IDS = ["reference", "numba"]
@@ -26,18 +27,12 @@ def test_agrees_with_the_reference(n: int, threshold: float, powers: tuple[float
     np.testing.assert_array_equal(numba_impl.pair_nms(*inputs, threshold, *powers), expected)
 
 
-_numbers = st.sampled_from([0.0, 1.0, 5.0, -3.0, 100.0, np.nan, np.inf, -np.inf])
-
-
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(data=st.data(), n=st.integers(1, 8))
-def test_agrees_on_boxes_and_scores_that_make_no_sense(data: st.DataObject, n: int) -> None:
-    humans, objects = (data.draw(hnp.arrays(np.float32, (n, 4), elements=_numbers)) for _ in range(2))
-    classes = data.draw(hnp.arrays(np.int64, n, elements=st.integers(0, 2)))
-    scores = data.draw(hnp.arrays(np.float64, n, elements=_numbers))
+@given(pairs=nonsense_pairs(8))
+def test_agrees_on_boxes_and_scores_that_make_no_sense(pairs: tuple[Any, ...]) -> None:
     with np.errstate(all="ignore"):
-        expected = reference.pair_nms(humans, objects, classes, scores, *OFFICIAL)
-    np.testing.assert_array_equal(numba_impl.pair_nms(humans, objects, classes, scores, *OFFICIAL), expected)
+        expected = reference.pair_nms(*pairs, *OFFICIAL)
+    np.testing.assert_array_equal(numba_impl.pair_nms(*pairs, *OFFICIAL), expected)
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
