@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from hoiclip.model import HOICLIP
 
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 """Raise it when the exported graph changes for the same model file."""
 ABSORB_FROM = 300
 """Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
@@ -203,5 +203,7 @@ def quiet() -> Any:
     finally:
         root.setLevel(level)
         root.handlers[:] = [handler for handler, _ in handlers]
-        for one, before in (*handlers, *zip(loggers, levels, strict=True)):
-            one.setLevel(before)
+        for handler, before in handlers:
+            handler.setLevel(before)
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)
