@@ -12,22 +12,20 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.harness import append, provenance
 from hoiclip_engine.export import exported_graph
-from hoiclip_engine.precision.modelopt_fp16 import Inputs, to_fp16
-from hoiclip_engine.precision.modelopt_int8 import to_int8
-from hoiclip_engine.precision.policy import policy
+from hoiclip_engine.precision import Precision
+from hoiclip_engine.precision.reduce import Inputs, reduced
 from hoiclip_engine.tensorrt_build import BuildRequest
 from hoiclip_engine.tensorrt_process import build_apart
 from tests.golden.models import GoldenModels
 from tests.golden.rule import PUBLIC_SALT, golden_image
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 def pictures(canvas_hw: tuple[int, int], count: int) -> list[Inputs]:
@@ -40,26 +38,6 @@ def pictures(canvas_hw: tuple[int, int], count: int) -> list[Inputs]:
         }
         for index in range(count)
     ]
-
-
-def reduced(graph: Path, precision: str, samples: list[Inputs], room: Path) -> Path:
-    """The graph of a precision, int8 amid fp16."""
-    import onnx
-
-    if precision == "fp32":
-        return graph
-    out, model = room / f"{precision}.onnx", onnx.load(graph, load_external_data=False)
-    half = policy("fp16").nodes(model)
-    if precision == "fp16":
-        to_fp16(graph, out, half, samples[0])
-    else:
-        to_int8(graph, out, policy("int8").nodes(model), samples, "fp16", half)
-    return out
-
-
-def timed(call: Callable[[], Path]) -> tuple[Path, float]:
-    started = time.perf_counter()
-    return call(), round(time.perf_counter() - started, 1)
 
 
 def main() -> None:
@@ -75,7 +53,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         exported = exported_graph(GoldenModels(Path(folder)).file("hico", PUBLIC_SALT), (height_px, width_px))
         for precision in asked.precision or PRECISIONS:
-            graph, convert_s = timed(lambda p=precision: reduced(exported, p, samples, Path(folder)))  # type: ignore[misc]
+            started, graph = time.perf_counter(), exported
+            if precision != "fp32":
+                (room := Path(folder) / precision).mkdir()
+                graph = reduced(exported, "tensorrt", precision, samples, room)
+            convert_s = round(time.perf_counter() - started, 1)
             request = BuildRequest(
                 library="tensorrt-rtx", graph=graph, profile=profile, compute_capabilities=(asked.gpu,)
             )
