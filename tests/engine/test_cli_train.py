@@ -16,10 +16,12 @@ from tests.engine.making_videos import write_clip
 from tests.engine.saying import Cli, python
 
 RECIPES = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
+LAYERS = {f"{part}_layers": 1 for part in ("encoder", "instance", "clip", "interaction")}
+"""Exporting takes time by the layer."""
 TINY = ["optimizer.batch_size=4", "schedule.steps=2", "schedule.warmup_steps=1", "optimizer.precision=fp32"]
-
-
-OPTIMIZER = '[optimizer]\nbatch_size = 4\nprecision = "fp32"\n'
+TINY += [f"model.{name}={count}" for name, count in LAYERS.items()]
+TINY_TOML = '[optimizer]\nbatch_size = 4\nprecision = "fp32"\n[model]\n'
+TINY_TOML += "".join(f"{name} = {count}\n" for name, count in LAYERS.items())
 
 
 def settings() -> list[str]:
@@ -47,7 +49,7 @@ def test_the_guide_leads_from_pictures_to_pairs_in_a_video(
     monkeypatch.chdir(folder)
     write_clip(folder / "clip.mp4", [0, 40, 80])
     (recipe,) = blocks("toml")
-    (folder / "mine.toml").write_text(recipe.replace("steps = 3000", "steps = 2\nwarmup_steps = 1") + OPTIMIZER)
+    (folder / "mine.toml").write_text(recipe.replace("steps = 3000", "steps = 2\nwarmup_steps = 1") + TINY_TOML)
     for command in "".join(blocks("sh")).splitlines():
         program, *words = shlex.split(command.replace("--images 200", "--images 6"))
         assert program == "hoiclip"

@@ -17,13 +17,13 @@ CONFIG = ModelConfig(
     hidden=64,
     heads=4,
     feedforward=128,
-    encoder_layers=2,
-    instance_layers=2,
+    encoder_layers=1,
+    instance_layers=1,
     queries=16,
     clip_image_px=64,
     clip_patch_px=16,
     clip_width=64,
-    clip_layers=2,
+    clip_layers=1,
     clip_heads=2,
     clip_embed=64,
     interaction_layers=2,
@@ -31,7 +31,7 @@ CONFIG = ModelConfig(
     interaction_feedforward=128,
 )
 NOTICE = "this model is untrained: its weights are random and its pairs mean nothing"
-VERSION = 1
+VERSION = 2
 """Raise it when CONFIG or the layout of the weights changes."""
 
 

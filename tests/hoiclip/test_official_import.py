@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hoiclip.checkpoint.official import import_checkpoint
 from hoiclip.errors import ModelError
+from hoiclip.text import encode as text_encode
 from hoiclip_engine.cli import main
 from tests.golden.models import ZERO_SHOT
 from tests.golden.rule import official_keys
@@ -24,6 +25,16 @@ Write = Callable[..., Path]
 def light_state(layout: str) -> dict[str, Tensor]:
     """Right keys and shapes, one number per tensor: a few hundred kilobytes instead of 870 MB."""
     return {key: torch.tensor(0.01).expand(shape) for key, shape in official_keys(layout).items()}
+
+
+@pytest.fixture(autouse=True)
+def _one_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The full text tower reads one prompt in place of hundreds, which tests/golden and tests/parity compare."""
+
+    def encode(prompts: Sequence[str], weights: Mapping[str, Tensor]) -> Tensor:
+        return text_encode(prompts[:1], weights).expand(len(prompts), -1)
+
+    monkeypatch.setattr("hoiclip.text.encode", encode)
 
 
 @pytest.fixture

@@ -118,6 +118,10 @@ def test_the_built_library_has_the_function_and_needs_no_torch(built: Built) -> 
         assert not re.search(r"NEEDED.*(torch|nvinfer)", needed)
 
 
+def test_the_plugin_is_built_too_where_the_header_is(built: Built) -> None:
+    assert ctypes.CDLL(str(built.folder / "libhoiclip_plugin.so")).hoiclip_plugin_self_test() == 0
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize(("batch", "cells"), [(1, 300), (8, 1100), (2, 1400)])

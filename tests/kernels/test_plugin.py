@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from hoiclip_kernels.dual_attention import example_inputs, reference
-from tests.kernels.conftest import Built
 from tests.kernels.test_cuda import HERE, SOURCE
 
 CONTRACT = HERE / "nvinfer_contract"
@@ -61,7 +60,3 @@ def test_it_computes_what_the_reference_says(library: ctypes.CDLL, padded: int |
     reference.dual_attention(*arguments, expected)
     for ours, theirs in zip(outputs, expected, strict=True):
         torch.testing.assert_close(ours, as_rows(theirs), atol=5e-6, rtol=0)
-
-
-def test_cmake_builds_it_where_the_header_is(built: Built) -> None:
-    assert ctypes.CDLL(str(built.folder / "libhoiclip_plugin.so")).hoiclip_plugin_self_test() == 0
