@@ -21,6 +21,12 @@ def _needed(path: Path, what: str) -> Path:
     pytest.skip(message)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Several workers share the cores: each computes with one thread, from before it imports anything."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, MKL, OpenBLAS; workers and their children inherit it
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked gpu run where there is one; a GPU machine that lost its GPU must not pass by skipping."""
     if item.get_closest_marker("gpu") is None:
@@ -46,13 +52,22 @@ def parity_dir() -> Path:
     return _needed(Path(os.environ.get("HOICLIP_PARITY_DIR", default)).resolve(), "the parity folder")
 
 
+@pytest.fixture(scope="session")
+def of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that goes away with the test run and is the same for all its workers: what is in it is made once."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_cache(of_the_run: Path) -> None:
     """Tests neither use nor fill the cache of whoever runs them."""
-    os.environ["HOICLIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["HOICLIP_CACHE"] = str(of_the_run / "cache")
 
 
 @pytest.fixture(scope="session")
-def golden_models(tmp_path_factory: pytest.TempPathFactory) -> GoldenModels:
+def golden_models(of_the_run: Path) -> GoldenModels:
     """Models of golden weights by layout and salt."""
-    return GoldenModels(tmp_path_factory.mktemp("golden"))
+    folder = of_the_run / "golden"
+    folder.mkdir(exist_ok=True)
+    return GoldenModels(folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+import zlib
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import torch
 
 from hoiclip.checkpoint.model_file import ModelFile, load_model_file, save_model_file
-from hoiclip.checkpoint.official import import_checkpoint
+from hoiclip.checkpoint.official import Imported, import_checkpoint
 from hoiclip.model import HOICLIP
 from tests.golden.rule import golden_state
 
@@ -19,27 +21,28 @@ ZERO_SHOT = "hico_zeroshot_rare_first"
 
 
 class GoldenModels:
-    """Made once per layout and salt, in a folder that goes away with the test run."""
+    """Made once per layout and salt, in a folder that goes away with the test run; its workers may share one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.file = cache(self._file)
         self.module = cache(self._module)
 
-    def checkpoint(self, layout: str, salt: str) -> Path:
-        """An official-looking .pth of about 870 MB; the caller deletes it."""
-        path = self._folder / f"{layout}.pth"
+    def _imported(self, layout: str, salt: str) -> Imported:
+        """By way of an official-looking .pth of about 870 MB."""
         state = {key: torch.from_numpy(value) for key, value in golden_state(layout, salt, _unseen(layout)).items()}
         arguments = argparse.Namespace(num_queries=64, verb_weight=0.1 if layout == "vcoco" else 0.5, lr=1e-4)
-        torch.save({"model": state, "optimizer": {}, "epoch": 89, "args": arguments}, path)
-        return path
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            path = Path(folder) / f"{layout}.pth"
+            torch.save({"model": state, "optimizer": {}, "epoch": 89, "args": arguments}, path)
+            del state
+            return import_checkpoint(path)
 
     def _file(self, layout: str, salt: str) -> ModelFile:
-        checkpoint = self.checkpoint(layout, salt)
-        imported = import_checkpoint(checkpoint)
-        checkpoint.unlink()
-        path = checkpoint.with_suffix(".safetensors")
-        save_model_file(path, imported.state, imported.config, imported.vocabulary, {"kind": "golden", "salt": salt})
+        path = self._folder / f"{layout}-{zlib.crc32(salt.encode()):08x}.safetensors"
+        if not path.is_file():
+            made, provenance = self._imported(layout, salt), {"kind": "golden", "salt": salt}
+            save_model_file(path, made.state, made.config, made.vocabulary, provenance)
         return load_model_file(path)
 
     def _module(self, layout: str, salt: str) -> HOICLIP:

@@ -307,6 +307,6 @@ def test_sixty_pictures_take_less_than_a_second() -> None:
     vocabulary: Vocabulary = load_vocabulary("hico")
     annotations = random_annotations(rng, pictures=60, verbs=117, objects=80)
     predictions = noisy_predictions(rng, annotations, categories=600, objects=80)
-    begun = time.perf_counter()
+    begun = time.process_time()  # what else the machine does is not counted
     evaluate_hico(predictions, annotations, vocabulary, splits=list(bundled_splits(vocabulary).values()))
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
