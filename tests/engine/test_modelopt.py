@@ -104,7 +104,7 @@ def test_what_the_policy_keeps_is_in_32_bits_and_the_rest_in_16(
     computing = [
         node for node in fp32.model.graph.node if node.op_type in (*LAYERS, "Softmax", "LayerNormalization", "Sigmoid")
     ]
-    assert len([node for node in computing if node.name in kept]) > 30
+    assert len([node for node in computing if node.name in kept]) > 20
     for node in computing:
         expected = TensorProto.FLOAT if node.name in kept else TensorProto.FLOAT16
         found = nodes[node.name]
@@ -128,7 +128,7 @@ def test_quantisation_is_around_every_layer_with_weights_but_the_kept(fp32: Grap
     def dequantised(node: Any) -> list[bool]:
         return [getattr(makers.get(name), "op_type", None) == "DequantizeLinear" for name in node.input[:2]]
 
-    assert len(expected) > 60
+    assert len(expected) > 40
     assert {node.name for node in graph.node if all(dequantised(node)) and node.op_type in LAYERS} == expected
     assert not [node.name for node in graph.node if any(dequantised(node)) and node.name not in expected]
 
@@ -137,7 +137,7 @@ def test_no_product_of_an_attention_is_quantised(int8: Graph) -> None:
     graph = int8.model.graph
     makers = {output: node for node in graph.node for output in node.output}
     products = [node for node in graph.node if node.op_type == "MatMul" and "dot_product" in node.name]
-    assert len(products) > 20
+    assert len(products) > 10
     for node in products:
         assert not {makers[name].op_type for name in node.input} & {"DequantizeLinear", "QuantizeLinear"}, node.name
 
@@ -161,7 +161,7 @@ def test_scales_are_symmetric_and_one_per_output_channel(int8: Graph) -> None:
         else:
             assert constants[scale].size == 1
         found["weights" if value in shapes else "activations"] += 1
-    assert min(found.values()) > 30
+    assert min(found.values()) > 20
 
 
 def test_8_bits_change_something_but_not_much(fp32: Graph, int8: Graph) -> None:
