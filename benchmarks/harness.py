@@ -20,14 +20,25 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results"
 
 
+SETTLE_S = 0.05
+"""Threads of torch and ONNX Runtime go on spinning for a while after a call, and slow down whatever comes next."""
+
+
 def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Milliseconds of every call, taken in turns so that a slow moment hits all of them alike."""
+    """Milliseconds of every call, taken in turns so that a slow moment hits all of them alike.
+
+    Before each call that is timed the same call runs untimed, until nobody spins any more for the call before.
+    """
     for _ in range(warmup):
         for call in calls.values():
             call()
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            settled = time.perf_counter() + SETTLE_S
+            call()
+            while time.perf_counter() < settled:
+                call()
             started = time.perf_counter()
             call()
             times[name].append((time.perf_counter() - started) * 1e3)

@@ -112,17 +112,19 @@ class Samples:
 
         known = self._inputs
         if part == "interaction":
-            known = [self._between(one) for one in known]
+            known = [interaction_inputs(self._module, one) for one in known]
         return [{name: np.repeat(one[name], self._batch, axis=0) for name in INPUTS[part]} for one in known]
 
-    def _between(self, one: dict[str, Any]) -> dict[str, Any]:
-        import torch
 
-        images, padding, clip_images = (torch.from_numpy(one[name]) for name in INPUTS["whole"])
-        with torch.inference_mode():
-            found, (tokens, _) = self._module.detect(images, padding), self._module.view(clip_images)
-        made = (found.pairs, found.memory, found.hidden_cells, tokens)
-        return {name: value.numpy() for name, value in zip(INPUTS["interaction"], made, strict=True)}
+def interaction_inputs(module: HOICLIP, one: dict[str, Any]) -> dict[str, Any]:
+    """What the other parts make of a picture (the inputs of the whole model) for the interaction part."""
+    import torch
+
+    images, padding, clip_images = (torch.from_numpy(one[name]) for name in INPUTS["whole"])
+    with torch.inference_mode():
+        found, (tokens, _) = module.detect(images, padding), module.view(clip_images)
+    made = (found.pairs, found.memory, found.hidden_cells, tokens)
+    return {name: value.numpy() for name, value in zip(INPUTS["interaction"], made, strict=True)}
 
 
 def _reduced(exact: Path, part: Part, reduction: Reduction, samples: Samples, room: Path) -> dict[str, Any]:
