@@ -26,7 +26,7 @@ CONFIG = ModelConfig(
     clip_layers=1,
     clip_heads=2,
     clip_embed=64,
-    interaction_layers=1,
+    interaction_layers=2,
     interaction_heads=2,
     interaction_feedforward=128,
 )
