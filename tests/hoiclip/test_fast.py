@@ -11,8 +11,8 @@ import torch
 from hoiclip.errors import ModelError
 from hoiclip.model import HOICLIP, Prediction
 from hoiclip.model.fast import fast_module
-from tests.hoiclip.test_model import pictures
-from tests.hoiclip.test_model_file import CONFIG, state
+from tests.hoiclip.test_model import pictures, random_model
+from tests.hoiclip.test_model_file import CONFIG
 
 # Wide enough for oneDNN, whose strided 1x1 convolutions with channels last want 16 inputs (training/loop.py).
 WIDE = replace(CONFIG, backbone_widths=(16, 16, 16, 32), encoder_layers=2, clip_layers=2, interaction_layers=2)
@@ -28,16 +28,8 @@ move by a hundredth, and thirty roundings to the 8 bits of bf16 are a quarter of
 
 @pytest.fixture(scope="module", params=CONFIGS.values(), ids=list(CONFIGS))
 def model(request: pytest.FixtureRequest) -> HOICLIP:
-    """Random weights of the usual sizes, also those of the batch norms."""
-    made = HOICLIP(request.param)
-    tensors = state(request.param)
-    for key in tensors:
-        if key.endswith(("running_var", "log_scale")):
-            tensors[key] = tensors[key].abs() + 0.5
-        elif "norm" not in key and tensors[key].ndim > 1:
-            tensors[key] *= 1.4 / tensors[key][0].numel() ** 0.5
-    made.load_state_dict(tensors)
-    return made.requires_grad_(False).eval()
+    """Weights of the usual sizes."""
+    return random_model(request.param, gain=1.4).requires_grad_(False)
 
 
 def fast(model: HOICLIP, dtype: torch.dtype) -> HOICLIP:

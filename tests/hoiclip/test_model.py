@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hoiclip.model import HOICLIP, LayerOutputs, Prediction
+from hoiclip.model import HOICLIP, LayerOutputs, ModelConfig, Prediction
 from tests.hoiclip.test_model_file import CONFIG, state
 
 CLIP_PX = CONFIG.clip_image_px
@@ -23,18 +23,26 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", params=CONFIGS.values(), ids=list(CONFIGS))
-def model(request: pytest.FixtureRequest) -> HOICLIP:
-    """Every tensor random, also those of the batch norms: with means of zero padding would do nothing anyway."""
-    made = HOICLIP(request.param)
-    tensors = state(request.param)
+def random_model(config: ModelConfig, gain: float) -> HOICLIP:
+    """Every tensor random, also those of the batch norms: with means of zero padding would do nothing anyway.
+
+    Args:
+        gain: how much larger a layer makes what goes through it.
+    """
+    made = HOICLIP(config)
+    tensors = state(config)
     for key in tensors:
         if key.endswith(("running_var", "log_scale")):
             tensors[key] = tensors[key].abs() + 0.5
         elif "norm" not in key and tensors[key].ndim > 1:
-            tensors[key] *= 2 / tensors[key][0].numel() ** 0.5
+            tensors[key] *= gain / tensors[key][0].numel() ** 0.5
     made.load_state_dict(tensors)
     return made.eval()
+
+
+@pytest.fixture(scope="module", params=CONFIGS.values(), ids=list(CONFIGS))
+def model(request: pytest.FixtureRequest) -> HOICLIP:
+    return random_model(request.param, gain=2)
 
 
 def pictures(*sizes_hw: tuple[int, int], canvas_hw: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
