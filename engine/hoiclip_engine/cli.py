@@ -90,7 +90,8 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 
 def _run(a: argparse.Namespace) -> int:
-    from hoiclip_engine.commands.run import Outputs, run
+    from hoiclip_engine.commands.outputs import Outputs
+    from hoiclip_engine.commands.run import run
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.pipeline import StreamConfig

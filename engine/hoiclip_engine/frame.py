@@ -1,8 +1,9 @@
-"""One decoded picture of a stream."""
+"""Pictures of a stream, and what happens to the source that they come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ class Frame:
     """Presentation time in seconds on the source's own clock; strictly increasing along a stream."""
     index: int
     """0, 1, 2 ... over the decoded frames of a stream."""
+    read_s: float = 0.0
+    """time.monotonic() when the source handed it out; its age counts from then."""
 
     @property
     def width_px(self) -> int:
@@ -26,3 +29,14 @@ class Frame:
     @property
     def height_px(self) -> int:
         return int(self.rgb.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceEvent:
+    """A live source is lost, or back again."""
+
+    event: Literal["source_lost", "source_back"]
+    pts_s: float
+    """Of the last frame before, or of the first frame after."""
+    reason: str
+    """One line without credentials: what was seen of the loss; for its end, how long it took."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
 
 from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.frame import Frame
+from hoiclip_engine.frame import Frame, SourceEvent
 from hoiclip_engine.pairs import Event, TrackedPairs
 
 
@@ -38,6 +39,12 @@ class FrameResult:
     """False where pairs were predicted from motion, without looking."""
     pairs: TrackedPairs
     events: tuple[Event, ...]
+    dropped_before: int = 0
+    """Decoded frames that were skipped since the result before, because newer ones had come."""
+    age_s: float = 0.0
+    """From the moment the source handed the frame out to this result."""
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    """What this frame took: decode, preprocess, infer, ..."""
 
     @property
     def pts_s(self) -> float:
@@ -60,19 +67,25 @@ class RunSummary:
     pairs: int
     """Distinct pairs seen."""
     events: int
+    reconnects: int = 0
+    """How often a lost source came back."""
     closing_events: tuple[Event, ...] = ()
     """Ends of verbs that were still going on when the stream ended."""
     interrupted: bool = False
     wall_s: float = 0.0
     stage_ms: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Per stage (decode, preprocess, infer, ...): p50, p90, p99 and mean in milliseconds."""
+    """Per stage (decode, preprocess, infer, ...) and for the age of frames: p50, p90, p99 and mean in milliseconds."""
 
 
 class Sink(Protocol):
-    """Takes results in order; raises SinkError when it cannot write."""
+    """Takes results in order; raises SinkError when it cannot write. Called from one thread; subclass it."""
 
     def start(self, header: RunHeader) -> None: ...
     def write(self, result: FrameResult) -> None: ...
+    def source_event(self, event: SourceEvent) -> None:
+        """Between two results: the source is lost or back. Most sinks have nothing to say of it."""
+        return
+
     def finish(self, summary: RunSummary) -> None:
         """Called exactly once after a successful start, also after an interrupt or an error."""
         ...

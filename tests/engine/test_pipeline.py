@@ -16,7 +16,8 @@ from hoiclip_engine.frame import Frame
 from hoiclip_engine.pairs import Event, Pairs, TrackedPairs
 from hoiclip_engine.pipeline import QUEUE_FRAMES, FrameReader, Stream, StreamConfig
 from hoiclip_engine.track.pair_tracker import PairTracker
-from hoiclip_engine.video.source import SourceCounters, SourceInfo, VideoSource
+from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
+from hoiclip_engine.video.source import VideoSource
 from tests.engine.making_results import header, tracked
 from tests.engine.scenes import Triplet, pairs_of
 

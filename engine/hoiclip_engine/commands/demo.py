@@ -8,7 +8,8 @@ from pathlib import Path
 from hoiclip.data.drawn import draw_clip
 from hoiclip.errors import SinkError
 from hoiclip_engine.commands.console import messages, working
-from hoiclip_engine.commands.run import Outputs, run
+from hoiclip_engine.commands.outputs import Outputs
+from hoiclip_engine.commands.run import run
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.folder import make_folder
 from hoiclip_engine.pipeline import StreamConfig

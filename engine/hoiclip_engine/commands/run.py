@@ -6,55 +6,18 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hoiclip.errors import HoiclipError, UsageError
+from hoiclip.errors import HoiclipError
 from hoiclip_engine.commands.console import messages, progress, table, working
+from hoiclip_engine.commands.outputs import Outputs
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.pipeline import Stream, StreamConfig
 from hoiclip_engine.results import RunSummary, Sink
-from hoiclip_engine.sinks.event_lines import EventLines
-from hoiclip_engine.sinks.jsonl_sink import JsonlSink
-from hoiclip_engine.sinks.mot_sink import MotSink
-from hoiclip_engine.sinks.video_sink import VideoSink
-from hoiclip_engine.sinks.vtt_sink import VttSink
 from hoiclip_engine.video.source import SourceConfig
 
 PARTIAL = 7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """Where results go; nothing at all means event lines on standard output."""
-
-    video: Path | None = None
-    jsonl: str | None = None
-    mot: Path | None = None
-    vtt: Path | None = None
-
-    def sinks(self, source: str) -> list[Sink]:
-        """Not started yet.
-
-        Raises:
-            UsageError: two results, or a result and the source, would share one file.
-        """
-        named = [p for p in (self.video, self.jsonl, self.mot, self.vtt) if p]
-        paths = ["-" if str(p) == "-" else Path(p).resolve() for p in named]
-        if len(set(paths)) < len(paths) or Path(source).resolve() in paths:
-            raise UsageError("source and outputs must be different files; choose other names for the outputs")
-        sinks: list[Sink] = []
-        if self.video:
-            sinks.append(VideoSink(self.video))
-        if self.jsonl:
-            sinks.append(JsonlSink(self.jsonl))
-        if self.mot:
-            sinks.append(MotSink(self.mot))
-        if self.vtt:
-            sinks.append(VttSink(self.vtt))
-        return sinks or [EventLines()]
 
 
 def run(engine: Engine, source: str, outputs: Outputs, config: StreamConfig, part: SourceConfig) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hoiclip_engine.pairs import Event
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.sentences import sentence
 from hoiclip_engine.sinks.text_file import TextFile
 
 
-class EventLines:
+class EventLines(Sink):
     def start(self, header: RunHeader) -> None:
         self._vocabulary = header.vocabulary
         self._file = TextFile("-")

@@ -15,7 +15,7 @@ import numpy as np
 
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.pairs import Event, TrackedPairs
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.text_file import TextFile
 
 SCHEMA = "hoiclip/1"
@@ -26,7 +26,7 @@ _BOX_DIGITS = 1
 _TIME_DIGITS = 6
 
 
-class JsonlSink:
+class JsonlSink(Sink):
     """A file of JSON lines, or stdout for "-"."""
 
     def __init__(self, path: str | Path) -> None:

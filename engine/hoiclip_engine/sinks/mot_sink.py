@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hoiclip_engine.pairs import TrackedPairs
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.text_file import TextFile
 
 
-class MotSink:
+class MotSink(Sink):
     def __init__(self, path: Path) -> None:
         self._path = path
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.annotate import Annotator
 from hoiclip_engine.sinks.encode import VideoEncoder, output_time_base
 from hoiclip_engine.sinks.letterbox import letterbox
@@ -21,7 +21,7 @@ SUFFIXES = (".mp4", ".mkv", ".mov")
 _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
-class VideoSink:
+class VideoSink(Sink):
     """One video file. It gets its name when it is whole: until then it is NAME.part.SUFFIX beside it."""
 
     def __init__(self, path: str | Path, overlay: bool = True) -> None:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from hoiclip_engine.pairs import Event
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.sentences import sentence
 from hoiclip_engine.sinks.text_file import TextFile
 
@@ -18,7 +18,7 @@ SHORTEST_CUE_S = 0.001
 """A cue must end after it starts."""
 
 
-class VttSink:
+class VttSink(Sink):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._first_s: float | None = None

@@ -7,6 +7,7 @@ source from one thread.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from hoiclip.errors import SourceError
 from hoiclip_engine.frame import Frame
 from hoiclip_engine.video.decode import FrameDecoder
+from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
 from hoiclip_engine.video.opening import open_container, pick_video, regular_file
 from hoiclip_engine.video.orient import orientation_of_photo
 from hoiclip_engine.video.picture import PictureMaker, check_size
@@ -63,41 +65,6 @@ class SourceConfig:
             raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceInfo:
-    """What is known once the first frame is decoded."""
-
-    name: str
-    """Printable and without credentials."""
-    width_px: int
-    """Of the first frame, upright and with square pixels; later frames may differ."""
-    height_px: int
-    time_base: Fraction
-    frames_declared: int | None
-    """What the container says; often more than can be decoded."""
-    duration_s: float | None
-    average_rate: Fraction | None
-    """As the container says, which may be absurd."""
-    codec: str
-    pixel_format: str
-    is_photo: bool
-    """A still picture, which has no time."""
-    rotation_deg: int
-    """Clockwise turn that was applied: 0, 90, 180 or 270."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceCounters:
-    """What happened so far."""
-
-    decoded: int = 0
-    """Frames handed out."""
-    decode_errors: int = 0
-    """Packets or frames that could not be decoded, and a file that ends early."""
-    pts_missing: int = 0
-    pts_repaired: int = 0
-
-
 def open_video(path: str | Path, config: SourceConfig | None = None) -> VideoSource:
     """Opens a file and decodes its first frame.
 
@@ -111,6 +78,7 @@ class VideoSource:
     """Frames of one file; a context manager and an iterable that can be gone through once."""
 
     info: SourceInfo
+    is_live = False
 
     def __init__(self, path: str | Path, config: SourceConfig) -> None:
         """Use open_video."""
@@ -145,6 +113,9 @@ class VideoSource:
             pts_missing=self._clock.missing,
             pts_repaired=self._clock.repaired,
         )
+
+    def stop(self) -> None:
+        """A file never keeps anybody waiting."""
 
     def close(self) -> None:
         """Frees the file; may be called twice. Iteration ends."""
@@ -205,7 +176,7 @@ class VideoSource:
             rgb = self._picture(frame) if pts_s >= start_s else None
             if rgb is not None:
                 self._delivered += 1
-                yield Frame(rgb, pts_s, self._delivered - 1)
+                yield Frame(rgb, pts_s, self._delivered - 1, time.monotonic())
         if not self._delivered:
             raise SourceError(
                 f"expected a frame {config.start_s:g} s after the start of {self._name}, found that it ends after "
