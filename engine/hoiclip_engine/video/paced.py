@@ -1,7 +1,7 @@
 """Plays a file as if it were a camera: each frame when it is due, whether somebody is ready for it or not.
 
-For `--policy latest` on recordings, and for tests of overload. It drops nothing itself: whoever reads too late gets late
-frames at once, one after the other, and has to skip.
+For `--policy latest` on recordings, and for tests of overload. It drops nothing itself: whoever reads too late gets
+late frames at once, one after the other, and has to skip.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 from hoiclip_engine.frame import Frame
-from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.source import VideoSource
+from hoiclip_engine.video.frame_source import FrameSource, SourceCounters, SourceInfo
 
 
 class PacedSource:
@@ -21,7 +20,7 @@ class PacedSource:
 
     is_live = True
 
-    def __init__(self, source: VideoSource, speed: float = 1.0) -> None:
+    def __init__(self, source: FrameSource, speed: float = 1.0) -> None:
         """Takes the source over and closes it; speed 3 plays three times as fast.
 
         Raises:
@@ -59,6 +58,8 @@ class PacedSource:
     def _play(self) -> Generator[Frame, None, None]:
         started_s: float | None = None
         for frame in self._source:
+            if not isinstance(frame, Frame):
+                continue  # a file is never lost
             if started_s is None:
                 started_s = time.monotonic() - frame.pts_s / self._speed
             due_s = started_s + frame.pts_s / self._speed
