@@ -98,11 +98,9 @@ def _run(a: argparse.Namespace) -> int:
     from hoiclip_engine.track.pair_tracker import TrackConfig
     from hoiclip_engine.video.source import SourceConfig
 
-    if a.policy == "latest":
-        raise UsageError("--policy latest is for live sources, which this version does not read; leave it out")
     try:
         part = SourceConfig(start_s=a.start, duration_s=a.duration, max_frames=a.max_frames)
-        stream = StreamConfig(detect_every=a.detect_every)
+        stream = StreamConfig(policy=a.policy, detect_every=a.detect_every)
         track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
     except ValueError as error:
         raise UsageError(str(error)) from error

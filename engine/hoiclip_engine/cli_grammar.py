@@ -55,10 +55,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _every(text: str) -> int:
-    """--detect-every: a number, or "auto", which is every frame for a file."""
+def _every(text: str) -> int | str:
+    """--detect-every."""
     if text == "auto":
-        return 1
+        return text
     try:
         return int(text)
     except ValueError:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+from rich.progress import Progress
 
 from hoiclip.errors import HoiclipError
 from hoiclip_engine.commands.console import messages, progress, table, working
 from hoiclip_engine.commands.outputs import Outputs
 from hoiclip_engine.engine import Engine
+from hoiclip_engine.frame import SourceEvent
 from hoiclip_engine.pipeline import Stream, StreamConfig
 from hoiclip_engine.results import RunSummary, Sink
 from hoiclip_engine.video.source import SourceConfig
+from hoiclip_engine.writer import SinkWriter
 
 PARTIAL = 7
+SHOW_EVERY_S = 0.1
 
 
 def run(engine: Engine, source: str, outputs: Outputs, config: StreamConfig, part: SourceConfig) -> int:
@@ -31,33 +36,56 @@ def run(engine: Engine, source: str, outputs: Outputs, config: StreamConfig, par
         stream = engine.open(source, config, part)
     if stream.header.notice:
         messages.print(f"Note: {stream.header.notice}", style="yellow")
-    with stopping_on_signals(stream) as signalled:
-        summary = feed(stream, sinks, part.max_frames)
+    with stopping_on_signals([stream]) as signalled, progress() as bar:
+        summary = feed(stream, sinks, Meter(bar, "frames", part.max_frames or stream.frames_expected))
     messages.print(summary_table(summary))
     return 128 + signalled[0] if signalled else 0
 
 
-def feed(stream: Stream, sinks: Sequence[Sink], expected_frames: int | None = None) -> RunSummary:
+class Meter:
+    """A line of a progress display: frames done, and how fast."""
+
+    def __init__(self, bar: Progress, name: str, expected: int | None) -> None:
+        self._bar, self._task = bar, bar.add_task(name, total=expected, rate="")
+        self._frames, self._begun = 0, time.perf_counter()
+        self._shown = 0.0
+
+    def __call__(self) -> None:
+        """One more. Drawing takes longer than some frames, so not each of them is shown."""
+        self._frames += 1
+        now = time.perf_counter()
+        if now - self._shown >= SHOW_EVERY_S:
+            self._shown = now
+            rate = f"{self._frames / (now - self._begun):.1f} fps"
+            self._bar.update(self._task, completed=self._frames, rate=rate)
+
+    def tell(self, event: SourceEvent) -> None:
+        """A line above the display."""
+        words = "lost" if event.event == "source_lost" else "back"
+        self._bar.console.print(f"Source {words} at {event.pts_s:.2f} s: {event.reason}", style="yellow")
+
+
+def feed(stream: Stream, sinks: Sequence[Sink], meter: Meter) -> RunSummary:
     """Every result into every sink; each sink that was started is finished, whatever happens.
 
     Raises:
         HoiclipError: the source or a sink failed; with exit code 7 if some results were written before.
     """
-    started: list[Sink] = []
+    writer = SinkWriter(sinks, stream.times)
+
+    def on_source_event(event: SourceEvent) -> None:
+        meter.tell(event)
+        writer.put(event)
+
+    stream.on_source_event = on_source_event
     frames = 0
     try:
-        for sink in sinks:
-            sink.start(stream.header)
-            started.append(sink)
-        with progress() as bar:
-            task = bar.add_task("frames", total=expected_frames or stream.frames_expected, rate="")
-            begun = time.perf_counter()
-            for result in stream:
-                with stream.times.measure("write"):
-                    for sink in sinks:
-                        sink.write(result)
+        writer.start(stream.header)
+        with closing(iter(stream)) as results:
+            for result in results:
+                writer.put(result)
                 frames += 1
-                bar.update(task, advance=1, rate=f"{frames / (time.perf_counter() - begun):.1f} fps")
+                meter()
     except HoiclipError as error:
         if frames:
             error.exit_code = PARTIAL
@@ -65,25 +93,13 @@ def feed(stream: Stream, sinks: Sequence[Sink], expected_frames: int | None = No
     finally:
         stream.close()
         summary = stream.summary
-        finish_all(started, summary)
+        writer.finish(summary)
     return summary
 
 
-def finish_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
-    """Finishes each sink even where another one fails; the first failure is raised at the end."""
-    failure: HoiclipError | None = None
-    for sink in sinks:
-        try:
-            sink.finish(summary)
-        except HoiclipError as error:
-            failure = failure or error
-    if failure is not None:
-        raise failure
-
-
 @contextmanager
-def stopping_on_signals(stream: Stream) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM ends the stream cleanly, the second ends the process.
+def stopping_on_signals(streams: Sequence[Stream]) -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM ends the streams cleanly, the second ends the process.
 
     Yields:
         The list of signals that came.
@@ -93,7 +109,8 @@ def stopping_on_signals(stream: Stream) -> Iterator[list[int]]:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         came.append(number)
-        stream.stop()
+        for stream in streams:
+            stream.stop()
         for known, handler in before.items():
             signal.signal(known, handler)
 
