@@ -1,7 +1,7 @@
 """Intersection over union in float64, in two ways.
 
-As HICO-DET and V-COCO count it (`pixel_iou`), a box from pixel x1 to pixel x2 is x2 - x1 + 1 wide; as trackers' metrics count
-it (`iou_matrix`), it is x2 - x1 wide.
+As HICO-DET and V-COCO count it (`pixel_iou`), a box from pixel x1 to pixel x2 is x2 - x1 + 1 wide; as the metrics of
+trackers count it (`iou_matrix`), it is x2 - x1 wide.
 """
 
 from __future__ import annotations

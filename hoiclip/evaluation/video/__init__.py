@@ -1,4 +1,4 @@
-"""What a film's results are worth: identities, verbs over time, trajectories. docs/video_metrics.md has the formulas."""
+"""What a film's results are worth: identities, verbs over time, trajectories. Formulas: docs/video_metrics.md."""
 
 from hoiclip.evaluation.video.align import Aligned, aligned
 from hoiclip.evaluation.video.clear import Clear, clear

@@ -28,9 +28,11 @@ class Aligned:
 
 
 def aligned(name: str, truth: Sequence[FilmFrame], found: Sequence[FilmFrame], num_verbs: int) -> Aligned:
-    """Frames belong together by index. Where that contradicts their times (a run of a part, other numbering), by time: a true
-    frame has the result nearest to it, if that is nearer than half the way to the true frames beside it. Times are the
-    truth's, or the results' where it has none.
+    """Frames belong together by index.
+
+    Where that contradicts their times (a run of a part, other numbering), by time: a true frame has the result nearest
+    to it, if that is nearer than half the way to the true frames beside it. Times are the truth's, or the results'
+    where it has none.
 
     Raises:
         DataError: no result belongs to the film, or the time of a frame is nowhere told.

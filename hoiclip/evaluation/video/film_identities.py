@@ -16,9 +16,14 @@ from hoiclip.evaluation.video.moments import F64, Moment
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
 
 
-def entity_moments(film: Aligned, vocabulary: Vocabulary) -> list[Moment]:
-    """Humans and objects; similarity is their IoU, 0 between different labels."""
-    return [_entity_moment(true, found, vocabulary) for true, found in _acting(film, vocabulary)]
+def entity_moments(film: Aligned, vocabulary: Vocabulary, *, all_listed: bool = False) -> list[Moment]:
+    """Humans and objects; similarity is their IoU, 0 between different labels.
+
+    Args:
+        all_listed: also of pairs that do nothing.
+    """
+    frames = zip(film.truth, film.found, strict=True) if all_listed else _acting(film, vocabulary)
+    return [_entity_moment(true, found, vocabulary) for true, found in frames]
 
 
 def pair_moments(film: Aligned, vocabulary: Vocabulary) -> list[Moment]:

@@ -1,7 +1,7 @@
 """IDF1: how much of the time each true identity has one and the same number.
 
-Source: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking, ECCV workshops 2016;
-counted as TrackEval counts.
+Source: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking, ECCV workshops
+2016; counted as TrackEval counts.
 """
 
 from __future__ import annotations

@@ -53,7 +53,11 @@ class VideoReport:
     vidhoi_map: float
     trajectories: Trajectories
     entities: Identities
+    """Of pairs that do something."""
     pairs: Identities
+    """That do something."""
+    listed: Clear
+    """Humans and objects of all pairs that truth and results list, whatever is believed of their verbs."""
     flicker: Flicker
     true_flicker: Flicker
     """What a perfect result flickers."""
@@ -67,13 +71,19 @@ class VideoReport:
     """Results that belong to no true frame."""
 
     @property
+    def at_a_glance(self) -> dict[str, float]:
+        """For a table beside those of pictures; fractions."""
+        return {"frame mAP": self.frame_map, "entity recall": self.listed.summary["Recall"]}
+
+    @property
+    def frame_map(self) -> float:
+        return next(iter(self.frames.summary.values()))
+
+    @property
     def summary(self) -> dict[str, dict[str, float]]:
-        """By subject. Fractions but for counts, seconds (s) and changes per pair-minute."""
+        """By subject. Fractions but for counts, seconds ("... s"), and changes and flicker per pair-minute."""
         return {
-            "frames": {
-                "frame mAP": next(iter(self.frames.summary.values())),
-                "VidHOI mAP": self.vidhoi_map,
-            },
+            "frames": {**self.at_a_glance, "VidHOI mAP": self.vidhoi_map},
             "trajectories": {
                 "mAP": self.trajectories.map_by_film,
                 "class mAP": self.trajectories.map_by_class,
@@ -83,8 +93,10 @@ class VideoReport:
             "entities": self.entities.summary,
             "pairs": self.pairs.summary,
             "verbs": {
-                "flicker": self.flicker.per_pair_minute,
-                "true flicker": self.true_flicker.per_pair_minute,
+                "changes": self.flicker.changes_per_minute,
+                "true changes": self.true_flicker.changes_per_minute,
+                "flicker": self.flicker.per_minute,
+                "true flicker": self.true_flicker.per_minute,
                 "onset median s": self.onsets.median_s,
                 "onset p90 s": self.onsets.p90_s,
                 "onsets found": self.onsets.found,
@@ -100,6 +112,8 @@ class VideoReport:
             "film_frames": len(self.frames.truths),
             "missing_frames": self.missing_frames,
             "foreign_frames": self.foreign_frames,
+            "film_entities": self.listed.tp + self.listed.fn,
+            "identity_switches": self.listed.switches,
             "true_events": self.onsets.events,
         }
 
@@ -132,6 +146,7 @@ def measure_films(films: Sequence[Aligned], vocabulary: Vocabulary, splits: Iter
         trajectories=trajectories(films, vocabulary),
         entities=measure_identities([entity_moments(film, vocabulary) for film in films]),
         pairs=measure_identities([pair_moments(film, vocabulary) for film in films]),
+        listed=clear(entity_moments(film, vocabulary, all_listed=True) for film in films),
         flicker=sum((flicker(film.found, vocabulary) for film in films), Flicker()),
         true_flicker=sum((flicker(film.truth, vocabulary) for film in films), Flicker()),
         onsets=sum((film.onsets() for film in events), Onsets(delays_s=(), events=0)),

@@ -47,7 +47,10 @@ def kind(segment: Segment, labels: int) -> int:
 
 
 def class_mean(films: Sequence[Ranked], min_overlap: float) -> float:
-    """Mean over the kinds that truth has of the AP over all films: area under the precision envelope. NaN without truth."""
+    """Mean over the kinds that truth has of their AP over all films; NaN without truth.
+
+    AP is the area under the precision envelope.
+    """
     none = np.zeros(0)
     score = np.concatenate([none, *(film.score for film in films)])
     which = np.concatenate([none, *(film.kind for film in films)])

@@ -1,7 +1,7 @@
 """Relations as two trajectories: VidVRD's mAP and recall on the overlap of volumes (vIoU).
 
-Source: Shang et al., Video Visual Relation Detection, ACM MM 2017, and the task of the ACM MM Video Relation Understanding
-challenges (videorelation.nextcenter.org).
+Source: Shang et al., Video Visual Relation Detection, ACM MM 2017, and the task of the ACM MM Video Relation
+Understanding challenges (videorelation.nextcenter.org).
 """
 
 from __future__ import annotations
