@@ -1,7 +1,7 @@
 """Plays a file as if it were a camera: each frame when it is due, whether somebody is ready for it or not.
 
-For `--policy latest` on recordings, and for tests of overload. It drops nothing itself: whoever reads too late gets late
-frames at once, one after the other, and has to skip.
+For `--policy latest` on recordings, and for tests of overload. It drops nothing itself: whoever reads too late gets
+late frames at once, one after the other, and has to skip.
 """
 
 from __future__ import annotations
