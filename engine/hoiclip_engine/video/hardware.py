@@ -34,11 +34,13 @@ def open_decoding_by(
     """
     decoder = accelerator(choice)
     try:
-        return av.open(target, "r", options=options, metadata_errors="replace", hwaccel=decoder, **arguments)
+        container = av.open(target, "r", options=options, metadata_errors="replace", hwaccel=decoder, **arguments)
     except RuntimeError:  # PyAV's word for a codec that a decoder which is not to be replaced does not know
         if decoder is None:
             raise
         raise SourceError(f"expected a codec that CUDA decodes in {name}, found another; use --hwaccel auto") from None
+    assert isinstance(container, InputContainer)
+    return container
 
 
 def accelerator(choice: Hwaccel) -> HWAccel | None:

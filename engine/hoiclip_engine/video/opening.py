@@ -74,16 +74,15 @@ def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "
     Raises:
         SourceError: not a video or image file, one damaged beyond opening, or no such decoder.
     """
-    piped = not isinstance(file, Path)
-    name = "standard input" if piped else redact(str(file))
+    target, name = (str(file), redact(str(file))) if isinstance(file, Path) else (file, "standard input")
     options = {
-        "protocol_whitelist": "pipe" if piped else "file",
+        "protocol_whitelist": "file" if isinstance(target, str) else "pipe",
         "format_whitelist": FORMATS,
         "pattern_type": "none",  # "clip%03d.jpg" is a name here, not a pattern that stands for other files
         "max_pixels": str(max_pixels),
     }
     try:
-        return open_decoding_by(hwaccel, file if piped else str(file), name, options=options)
+        return open_decoding_by(hwaccel, target, name, options=options)
     except av.FFmpegError as error:
         # ffmpeg's own text may hold more than a reader should see: only the kind of error is told.
         raise SourceError(
