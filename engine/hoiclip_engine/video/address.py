@@ -76,7 +76,7 @@ def parse_address(text: str, folder: Path | None = None) -> Address:
 
 def path_is_there(text: str, folder: Path | None = None) -> bool:
     """Whether the text, as it stands, is the name of something on disk; cameras and "-" are not."""
-    if is_stream(text) or text == "-" or _webcam(text) is not None or "\0" in text:
+    if not text.strip() or is_stream(text) or text == "-" or _webcam(text) is not None or "\0" in text:
         return False
     try:
         return ((folder or Path()) / text).exists()

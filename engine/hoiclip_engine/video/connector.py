@@ -62,8 +62,11 @@ class Connector:
                 break
             try:
                 return self._attempt(give_up_at_s)
-            except (av.FFmpegError, Silence) as error:
-                self.failed(reason_of(TimeoutError() if isinstance(error, Silence) else error))
+            except Silence:
+                # Our time is over, not ffmpeg's: what was wrong before says more.
+                self.failed(self._reason if self._failures else reason_of(TimeoutError()))
+            except av.FFmpegError as error:
+                self.failed(reason_of(error))
                 if first and is_hopeless(error):
                     break
         if self.stopped.is_set():

@@ -138,5 +138,5 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (av.InvalidDataError, "no answer in time, or nothing that is video"),
     (av.FileNotFoundError, "no such device"),
     (PermissionError, "not permitted"),
-    (OSError, "network or device error, or unknown host"),
+    (OSError, "connection failed or broken, host unknown, or nothing that is video"),
 )
