@@ -46,9 +46,8 @@ def _fail(arguments: argparse.Namespace, error: BaseException, message: str, cod
 
     if arguments.debug:
         traceback.print_exception(error)
-    source = getattr(arguments, "source", None)
     line = " ".join(message.split())
-    if source:
+    for source in getattr(arguments, "source", None) or ():
         line = line.replace(source, redact(source))
     print(f"hoiclip: {line}", file=sys.stderr)
     return code
@@ -91,23 +90,32 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 def _run(a: argparse.Namespace) -> int:
     from hoiclip_engine.commands.outputs import Outputs
-    from hoiclip_engine.commands.run import run
+    from hoiclip_engine.commands.run import RunConfig, run
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.pipeline import StreamConfig
     from hoiclip_engine.track.pair_tracker import TrackConfig
-    from hoiclip_engine.video.source import SourceConfig
+    from hoiclip_engine.video.expand import expand_sources
+    from hoiclip_engine.video.source_config import SourceConfig
 
     try:
-        part = SourceConfig(start_s=a.start, duration_s=a.duration, max_frames=a.max_frames)
+        source = SourceConfig(
+            start_s=a.start,
+            duration_s=a.duration,
+            max_frames=a.max_frames,
+            transport=a.transport,
+            timeout_s=a.timeout,
+            hwaccel=a.hwaccel,
+        )
         stream = StreamConfig(policy=a.policy, detect_every=a.detect_every)
         track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
     except ValueError as error:
         raise UsageError(str(error)) from error
     outputs = Outputs(video=a.output, jsonl=a.jsonl, mot=a.mot, vtt=a.vtt)
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
+    addresses = expand_sources(a.source)
     with Engine.load(find_model(a.model), config) as engine:
-        return run(engine, a.source, outputs, stream, part)
+        return run(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=a.batch))
 
 
 def _eval(a: argparse.Namespace) -> int:

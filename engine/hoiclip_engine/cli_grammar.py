@@ -87,7 +87,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(p: argparse.ArgumentParser) -> None:
-    p.add_argument("source", metavar="SRC", help="video or image file")
+    p.add_argument(
+        "source",
+        nargs="+",
+        metavar="SRC",
+        help="video or picture file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
+    )
     p.add_argument("-o", "--output", type=Path, metavar="OUT.mp4", help="annotated video")
     p.add_argument("--jsonl", metavar="PATH|-", help="every pair of every frame as JSON lines, schema hoiclip/1")
     p.add_argument("--mot", type=Path, metavar="PATH", help="MOTChallenge text")
@@ -95,13 +100,36 @@ def _add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS)
-    p.add_argument("--policy", default="auto", choices=("auto", "lossless", "latest"))
-    p.add_argument("--detect-every", default=1, type=_every, metavar="auto|N", help="look at every Nth frame")
+    p.add_argument(
+        "--policy",
+        default="auto",
+        choices=("auto", "lossless", "latest"),
+        help="every frame (files), or the newest one, never behind (live; plays a file in real time)",
+    )
+    p.add_argument(
+        "--detect-every",
+        default=1,
+        type=_every,
+        metavar="auto|N",
+        help="look at every Nth frame; auto: live, whenever the model is free",
+    )
+    p.add_argument(
+        "--batch",
+        default=1,
+        type=_count,
+        metavar="N",
+        help="look at N sources together, where the backend can",
+    )
     p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
     p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
     p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
     p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")
     p.add_argument("--max-frames", type=int, metavar="N")
+    p.add_argument("--transport", default="tcp", choices=("tcp", "udp"), help="of RTSP (default: tcp)")
+    p.add_argument(
+        "--timeout", type=float, default=5.0, metavar="S", help="seconds without data until a stream counts as lost"
+    )
+    p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
 
 
 def _add_export(p: argparse.ArgumentParser) -> None:

@@ -27,9 +27,11 @@ from hoiclip_engine.precision import PRECISIONS
 from hoiclip_engine.preprocess import PreprocessConfig, canvas_for
 from hoiclip_engine.results import FrameResult, Policy, RunHeader
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
+from hoiclip_engine.video.address import parse_address
 from hoiclip_engine.video.frame_source import FrameSource
+from hoiclip_engine.video.open_source import open_source
 from hoiclip_engine.video.paced import PacedSource
-from hoiclip_engine.video.source import SourceConfig, open_video
+from hoiclip_engine.video.source_config import SourceConfig
 from hoiclip_engine.video.timestamps import nominal_step_s
 
 MOST_LANES = 4
@@ -126,9 +128,13 @@ class Engine:
         yield from self.open(source, config, part)
 
     def open(self, source: str | Path, config: StreamConfig | None = None, part: SourceConfig | None = None) -> Stream:
-        """Like `stream`, with header and summary. The model is compiled here, so that frames come at once."""
+        """Like `stream`, with header and summary. The model is compiled here, so that frames come at once.
+
+        Args:
+            source: a file, a stream or a camera (docs/sources.md).
+        """
         config = config or StreamConfig()
-        return self.streams([open_video(source, part)], config)[0]
+        return self.streams([open_source(parse_address(str(source)), part)], config)[0]
 
     def streams(self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1) -> list[Stream]:
         """A stream of each source, to be iterated each in a thread of its own or one after the other.

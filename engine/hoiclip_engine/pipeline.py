@@ -133,20 +133,23 @@ class Stream:
         waits = self._config.looks_every <= self._most_waiting
         last: FrameResult | None = None
         waiting: list[FrameResult] = []
-        for read, answer in self._ordered(reader):
-            if answer is None:
-                result = self._predicted(read)
-                waiting.append(result)
-                if waits:
-                    continue
-            else:
-                result = self._looked(read, answer.result())
-                if last is not None:
-                    waiting = [_interpolated(last, one, result) for one in waiting]
-                last = result
-                waiting.append(result)
-            yield from waiting
-            waiting.clear()
+        try:
+            for read, answer in self._ordered(reader):
+                if answer is None:
+                    waiting.append(self._predicted(read))
+                    if waits:
+                        continue
+                else:
+                    result = self._looked(read, answer.result())
+                    if last is not None:
+                        waiting = [_interpolated(last, one, result) for one in waiting]
+                    last = result
+                    waiting.append(result)
+                yield from waiting
+                waiting.clear()
+        except Exception:
+            yield from waiting  # what was read before the source broke
+            raise
         yield from waiting
 
     def _ordered(self, reader: FrameReader) -> Iterator[tuple[Read, Future[Look] | None]]:

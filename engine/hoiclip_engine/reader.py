@@ -52,14 +52,15 @@ class FrameReader:
         """The oldest item; None at the end, or without waiting where there is none.
 
         Raises:
-            Whatever the source raised, behind all frames that came before.
+            Whatever the source raised, behind all frames that came before, to a caller that waits.
         """
         with self._changed:
             while wait and not (self._items or self._ended or self._stopped):
                 self._changed.wait()
             if self._items and not self._stopped:
                 return self._pop()
-            self._nothing_left()
+            if wait:
+                self._nothing_left()
             return None
 
     def take_dropped(self) -> int:
