@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KernelError as error:
         return _fail(arguments, error, str(error), UsageError.exit_code)
     except KeyboardInterrupt:
-        return 130
+        return _abort()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
         return 7
@@ -39,6 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         said = f"internal error, {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(arguments, error, said, 1)
+
+
+def _abort() -> int:
+    """After a second SIGINT."""
+    if any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
+        # It hangs in a pipe that nobody reads, and the interpreter would wait for it when it ends.
+        os._exit(130)
+    return 130
 
 
 def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
