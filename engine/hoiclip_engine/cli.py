@@ -128,6 +128,8 @@ def _run(a: argparse.Namespace) -> int:
 
 
 def _eval(a: argparse.Namespace) -> int:
+    if a.action == "video":
+        return _eval_video(a)
     from hoiclip.checkpoint.model_file import load_model_file
     from hoiclip_engine.commands.eval import EvalRequest, evaluate_model
     from hoiclip_engine.engine import EngineConfig
@@ -149,6 +151,13 @@ def _eval(a: argparse.Namespace) -> int:
     )
     config = EngineConfig(backend=a.backend, short_side_px=a.short_side)
     return evaluate_model(load_model_file(find_model(a.model)), config, request)
+
+
+def _eval_video(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands.eval_video import VideoRequest, evaluate_video
+
+    names = ("films", "mot", "results", "model", "backend", "precision", "detect_every", "json")
+    return evaluate_video(VideoRequest(**{name: getattr(a, name) for name in names}))
 
 
 def _export(a: argparse.Namespace) -> int:

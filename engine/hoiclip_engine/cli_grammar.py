@@ -75,7 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands.add_parser("demo", parents=[common], help="draw a clip and run on it"))
     _add_models(commands.add_parser("models", help="list, look into, import and check models"), common)
     _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
-    _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures and films"))
+    measure = commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures and films")
+    _add_eval(measure, common)
     _add_data(commands.add_parser("data", help="check and convert data sets"), common)
     _add_export(commands.add_parser("export", parents=[common], help="write a model as ONNX graphs"))
     _add_build(commands.add_parser("build", parents=[common], help="make and check a faster form of a model"))
@@ -180,7 +181,22 @@ def _add_demo(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backend", default="auto", choices=BACKENDS)
 
 
-def _add_eval(p: argparse.ArgumentParser) -> None:
+def _add_eval(p: argparse.ArgumentParser, common: Parser) -> None:
+    actions = p.add_subparsers(dest="action", metavar="video", parser_class=Parser)
+    video = actions.add_parser("video", parents=[common], help="identities, verbs over time, trajectories of films")
+    video.add_argument("films", type=Path, nargs="?", metavar="DIR", help="films with their truth, a.mp4 and a.jsonl")
+    video.add_argument("--mot", type=Path, metavar="GT.txt", help="truth in MOTChallenge text instead of films")
+    video.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR|FILE",
+        help="what was found, JSON lines or MOT text; default: run the model",
+    )
+    video.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
+    video.add_argument("--backend", default="auto", choices=BACKENDS)
+    video.add_argument("--precision", default="auto", choices=PRECISIONS)
+    video.add_argument("--detect-every", default=1, type=_every, metavar="auto|N", help="look at every Nth frame")
+    video.add_argument("--json", metavar="PATH|-", help="all numbers as JSON")
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations in HOI-A JSON")
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures")
