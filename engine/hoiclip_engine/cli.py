@@ -101,7 +101,14 @@ def _run(a: argparse.Namespace) -> int:
     if a.policy == "latest":
         raise UsageError("--policy latest is for live sources, which this version does not read; leave it out")
     try:
-        part = SourceConfig(start_s=a.start, duration_s=a.duration, max_frames=a.max_frames)
+        part = SourceConfig(
+            start_s=a.start,
+            duration_s=a.duration,
+            max_frames=a.max_frames,
+            transport=a.transport,
+            timeout_s=a.timeout,
+            hwaccel=a.hwaccel,
+        )
         stream = StreamConfig(detect_every=a.detect_every)
         track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
     except ValueError as error:

@@ -101,6 +101,16 @@ def _add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
     p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")
     p.add_argument("--max-frames", type=int, metavar="N")
+    _add_source_options(p)
+
+
+def _add_source_options(p: argparse.ArgumentParser) -> None:
+    """How sources are reached; one source has its own after "#", as in rtsp://host/stream#transport=udp."""
+    p.add_argument("--transport", default="tcp", choices=("tcp", "udp"), help="of RTSP (default: tcp)")
+    p.add_argument(
+        "--timeout", type=float, default=5.0, metavar="S", help="seconds without data after which a stream is lost"
+    )
+    p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
 
 
 def _add_export(p: argparse.ArgumentParser) -> None:
