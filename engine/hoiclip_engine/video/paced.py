@@ -12,9 +12,8 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
-from hoiclip_engine.frame import Frame
-from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.source import VideoSource
+from hoiclip_engine.frame import Frame, SourceEvent
+from hoiclip_engine.video.frame_source import FrameSource, SourceCounters, SourceInfo
 
 
 class Pacer:
@@ -44,7 +43,7 @@ class PacedSource:
 
     is_live = True
 
-    def __init__(self, source: VideoSource, speed: float = 1.0) -> None:
+    def __init__(self, source: FrameSource, speed: float = 1.0) -> None:
         """Takes the source over and closes it; speed 3 plays three times as fast.
 
         Raises:
@@ -64,7 +63,7 @@ class PacedSource:
         """As of now; a frame counts when it is due, not when it is decoded ahead."""
         return replace(self._source.counters, decoded=self._delivered)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Frame | SourceEvent]:
         return self._frames
 
     def stop(self) -> None:
@@ -77,8 +76,11 @@ class PacedSource:
         self._frames.close()
         self._source.close()
 
-    def _play(self) -> Generator[Frame, None, None]:
+    def _play(self) -> Generator[Frame | SourceEvent, None, None]:
         for frame in self._source:
+            if isinstance(frame, SourceEvent):
+                yield frame
+                continue
             if not self._pacer.wait(frame.pts_s, self._stopped):
                 return
             self._delivered += 1
