@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.frame import Frame, SourceEvent
 from hoiclip_engine.pairs import Event, TrackedPairs
+
+Policy = Literal["lossless", "latest"]
+"""Every frame in order, or always the newest one: then results tell their age and what was dropped before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class RunHeader:
     width_px: int
     height_px: int
     time_base: Fraction
+    policy: Policy = "lossless"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
