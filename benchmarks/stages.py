@@ -44,7 +44,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 1000, (30, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(40, 200, (30, 2))], axis=1)
-    entities, pairs = EntityTracker(), PairTracker(num_verbs=117)
+    entities, pairs = EntityTracker(), PairTracker.for_vocabulary(vocabulary)
     clock = iter(np.arange(100_000) / 30)
     times = side_by_side(
         {

@@ -52,7 +52,7 @@ def test_no_module_lies_in_the_root_and_no_package_hides_another() -> None:
     [
         "hoiclip",
         "hoiclip.vocabulary",
-        "hoiclip_engine.track.pair_tracker",
+        "hoiclip_engine.track",
         "hoiclip_engine.postprocess",
         "hoiclip_engine.preprocess",
         "hoiclip_engine.video.source",

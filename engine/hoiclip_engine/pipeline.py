@@ -132,10 +132,11 @@ class Stream:
         if detected:
             found = self._detect(frame, self._times)
             with self._times.measure("track"):
-                pairs, events = self._tracker.update(found, frame.pts_s)
+                pairs = self._tracker.update(found, frame.pts_s)
         else:
             with self._times.measure("track"):
-                pairs, events = self._tracker.predict(frame.pts_s)
+                pairs = self._tracker.predict(frame.pts_s)
+        events = self._tracker.take_events()
         self._decoded += 1
         self._detected += detected
         self._events += len(events)

@@ -33,7 +33,7 @@ def prediction_sheet(detect: Detector, vocabulary: Vocabulary, pictures: Iterabl
         frame = Frame(np.asarray(large, np.uint8), 0.0, 0)
         tracker = PairTracker.for_vocabulary(vocabulary, TrackConfig().for_photos())
         # The picture as it is evaluated, not the enlarged one: an enlarged one gets other scores.
-        found, _ = tracker.update(_scaled(detect(rgb), scale), 0.0)
+        found = tracker.update(_scaled(detect(rgb), scale), 0.0)
         true = true_pairs(annotation, vocabulary, scale)
         above, below = (annotator.draw(frame, pairs) for pairs in (found, true))
         cells.append(_framed(np.concatenate((above, np.full_like(above[:2], 255), below))))

@@ -244,8 +244,15 @@ def test_whatever_comes_in_ids_are_unique_in_time_and_space_and_the_same_again(c
         assert all(i >= 1 for i in named)
 
 
-def test_tracking_imports_no_torch():
-    code = "import hoiclip_engine.track.pair_tracker, sys; sys.exit(int('torch' in sys.modules))"
+def test_tracking_imports_neither_torch_nor_a_decoder_nor_a_backend():
+    names = "EntityTracker, EntityConfig, PairTracker, TrackConfig, VerbConfig"
+    heavy = ("torch", "av", "cv2", "onnxruntime", "openvino", "hoiclip_engine.backends", "hoiclip_engine.engine")
+    code = f"from hoiclip_engine.track import {names}; sys.exit(str([m for m in {heavy} if m in sys.modules] or 0))"
     paths = [path for path in sys.path if path]
-    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"], check=False)
-    assert done.returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.strip() == "0"

@@ -17,22 +17,22 @@ SCENE = pairs_of(Triplet(box_at(100, 100), box_at(150, 100, 30, 30), verb=HOLD))
 
 def test_pairs_keep_their_ids_when_looks_are_further_apart_than_patience() -> None:
     looks = [0.0, 2.0, 4.0, 6.0]
-    patient = PairTracker(TrackConfig(lost_after_s=1.0).for_looks_every(2.0), num_verbs=NUM_VERBS)
-    hasty = PairTracker(TrackConfig(lost_after_s=1.0), num_verbs=NUM_VERBS)
-    assert {int(patient.update(SCENE, t)[0].pair[0]) for t in looks} == {1}
-    assert [int(hasty.update(SCENE, t)[0].pair[0]) for t in looks] == [1, 2, 3, 4]
+    patient = PairTracker(TrackConfig(lost_after_s=1.0).for_looks_every(2.0))
+    hasty = PairTracker(TrackConfig(lost_after_s=1.0))
+    assert {int(patient.update(SCENE, t).pair[0]) for t in looks} == {1}
+    assert [int(hasty.update(SCENE, t).pair[0]) for t in looks] == [1, 2, 3, 4]
 
 
 def test_a_quiet_verb_is_scored_but_never_goes_on() -> None:
-    tracker = PairTracker(num_verbs=NUM_VERBS, quiet_verbs=(HOLD,))
+    tracker = PairTracker(TrackConfig(num_verbs=NUM_VERBS, quiet_verbs=(HOLD,)))
     scene = pairs_of(
         Triplet(box_at(100, 100), box_at(150, 100, 30, 30), verb=HOLD),
         Triplet(box_at(100, 100), box_at(150, 100, 30, 30), verb=KICK),
     )
     events = []
     for t in times(30, 1.0):
-        pairs, new = tracker.update(scene, t)
-        events += new
+        pairs = tracker.update(scene, t)
+        events += tracker.take_events()
     assert pairs.verb_scores[0, HOLD] > 0.7
     assert not pairs.verb_active[0, HOLD]
     assert {event.verb for event in (*events, *tracker.finish())} == {KICK}

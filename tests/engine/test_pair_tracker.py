@@ -36,14 +36,13 @@ def mug(person: tuple[float, ...]) -> tuple[float, ...]:
 def play(tracker: PairTracker, script: Script, pts_s: Iterable[float]) -> tuple[list[TrackedPairs], list[Event]]:
     frames, events = [], []
     for t in pts_s:
-        pairs, new = tracker.update(pairs_of(*script(t)), t)
-        frames.append(pairs)
-        events += new
+        frames.append(tracker.update(pairs_of(*script(t)), t))
+        events += tracker.take_events()
     return frames, events
 
 
 def tracker_of(person_label: int = PERSON, **config) -> PairTracker:
-    return PairTracker(TrackConfig(**config), num_verbs=NUM_VERBS, person_label=person_label)
+    return PairTracker(TrackConfig(**config, num_verbs=NUM_VERBS, person_label=person_label))
 
 
 def identities(pairs: TrackedPairs) -> list[tuple[int, int, int]]:
@@ -77,8 +76,8 @@ def test_active_is_what_events_say():
     count = 0
     for t in times(30, 6):
         triplets = [Triplet(who, mug(who), verb=v, verb_score=rng.random()) for who in (ann(t), bob(t)) for v in (0, 2)]
-        pairs, events = tracker.update(pairs_of(*triplets), t)
-        for event in events:
+        pairs = tracker.update(pairs_of(*triplets), t)
+        for event in tracker.take_events():
             count += 1
             change = going.add if event.event == "start" else going.remove
             change((event.pair, event.verb))
@@ -165,7 +164,7 @@ def test_a_pair_that_is_missed_is_held_for_a_moment_and_then_not_shown():
     tracker = tracker_of(hold_s=0.3, lost_after_s=1.0)
     shown = {}
     for t in times(20, 2):
-        pairs, _ = tracker.update(pairs_of(*([Triplet(ann(t), mug(ann(t)))] if t < 1 else [])), t)
+        pairs = tracker.update(pairs_of(*([Triplet(ann(t), mug(ann(t)))] if t < 1 else [])), t)
         shown[round(t, 2)] = len(pairs)
     assert shown[0.95] == shown[1.0] == shown[1.2] == 1
     assert shown[1.3] == shown[1.9] == 0
@@ -177,10 +176,12 @@ def test_an_end_by_disappearance_carries_the_time_last_seen(look):
     events = []
     for t in times(20, 3):
         if t < 1:
-            new = tracker.update(pairs_of(Triplet(ann(t), mug(ann(t)))), t)[1]
+            tracker.update(pairs_of(Triplet(ann(t), mug(ann(t)))), t)
+        elif look:
+            tracker.update(pairs_of(), t)
         else:
-            new = tracker.update(pairs_of(), t)[1] if look else tracker.predict(t)[1]
-        events += [(t, event) for event in new]
+            tracker.predict(t)
+        events += [(t, event) for event in tracker.take_events()]
     assert kinds(event for _, event in events) == [("start", 1, HOLD), ("end", 1, HOLD)]
     emitted_s, end = events[1]
     assert end.pts_s == pytest.approx(0.95)
@@ -208,7 +209,7 @@ def test_looking_at_every_fifth_frame_keeps_ids_and_boxes_move_between(fps, jitt
 
     for index, t in enumerate(times(fps, 4, jitter=jitter)):
         look = index % 5 == 0
-        pairs, _ = tracker.update(pairs_of(Triplet(person(t), mug(person(t)))), t) if look else tracker.predict(t)
+        pairs = tracker.update(pairs_of(Triplet(person(t), mug(person(t)))), t) if look else tracker.predict(t)
         assert identities(pairs) == [(1, 1, 2)]
         if t > 1:
             assert box_iou(pairs.human_boxes_xyxy, np.array([person(t)]))[0, 0] > 0.85
@@ -221,8 +222,8 @@ def test_looking_once_in_0_7_seconds_shows_pairs_all_the_time_and_finds_their_ev
     events = []
     for index in range(40):
         t = index / 10
-        pairs, new = tracker.update(pairs_of(Triplet(ann(t), mug(ann(t)))), t) if index % 7 == 0 else tracker.predict(t)
-        events += new
+        pairs = tracker.update(pairs_of(Triplet(ann(t), mug(ann(t)))), t) if index % 7 == 0 else tracker.predict(t)
+        events += tracker.take_events()
         assert identities(pairs) == [(1, 1, 2)]
     assert kinds(events) == [("start", 1, HOLD)]
 
@@ -232,7 +233,7 @@ def test_a_new_size_of_picture_keeps_ids_and_scales_boxes():
     frames, _ = play(tracker, lambda t: [Triplet(ann(t), mug(ann(t)))], times(30, 1))
     scale = np.array([0.25, 2.0, 0.25, 2.0])
     tracker.rescale(0.25, 2.0)
-    here, _ = tracker.predict(29 / 30)
+    here = tracker.predict(29 / 30)
     np.testing.assert_allclose(here.human_boxes_xyxy, frames[-1].human_boxes_xyxy * scale, rtol=1e-5)
 
     def smaller(t):
@@ -254,8 +255,9 @@ def test_the_same_input_gives_the_same_output():
                 triplets.append(
                     Triplet(tuple(person), tuple(thing), int(rng.integers(0, 3)), n % 4, rng.random(), rng.random())
                 )
-            pairs, events = tracker.update(pairs_of(*triplets), t)
-            result.append((*(getattr(pairs, name).tolist() for name in pairs.__dataclass_fields__), events))
+            pairs = tracker.update(pairs_of(*triplets), t)
+            values = (getattr(pairs, name).tolist() for name in pairs.__dataclass_fields__)
+            result.append((*values, tracker.take_events()))
         return [*result, tracker.finish()]
 
     first = run()
@@ -267,7 +269,7 @@ def test_ids_of_pairs_and_things_are_never_used_again():
     tracker = tracker_of(lost_after_s=0.2)
     seen_pairs, seen_things = [], []
     for index in range(10):
-        pairs, _ = tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 2.0 * index)
+        pairs = tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 2.0 * index)
         seen_pairs += pairs.pair.tolist()
         seen_things += [*pairs.human.tolist(), *pairs.object.tolist()]
     assert seen_pairs == list(range(1, 11))
@@ -287,12 +289,12 @@ def test_a_lower_least_score_shows_fainter_pairs():
 
 def test_nothing_found_is_nothing_tracked():
     tracker = tracker_of()
-    pairs, events = tracker.update(pairs_of(), 0.0)
+    pairs = tracker.update(pairs_of(), 0.0)
     assert len(pairs) == 0
     assert pairs.verb_scores.shape == pairs.verb_active.shape == (0, NUM_VERBS)
     assert pairs.human_boxes_xyxy.shape == (0, 4)
-    assert events == ()
-    assert len(tracker.predict(1.0)[0]) == 0
+    assert tracker.take_events() == ()
+    assert len(tracker.predict(1.0)) == 0
 
 
 def test_arrays_have_the_types_of_the_contract():
@@ -320,10 +322,48 @@ def test_a_refused_frame_changes_nothing():
     tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.0)
     with pytest.raises(ValueError, match="verbs must be"):
         tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)), verb=NUM_VERBS)), 0.1)
-    assert identities(tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.05)[0]) == [(1, 1, 2)]
+    assert identities(tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.05)) == [(1, 1, 2)]
 
 
-@pytest.mark.parametrize("wrong", [{"min_score": 1.5}, {"same_overlap": 0.0}, {"hold_s": -1.0}, {"lost_after_s": 0.0}])
+def test_a_tracker_told_of_no_vocabulary_learns_how_many_verbs_there_are():
+    """As of the tracker that knew from the start, in every column that both have."""
+    knowing, learning = tracker_of(), PairTracker()
+    for index, verb in enumerate([KICK, KICK, HOLD, HUG, KICK, HOLD] * 5):
+        scene = pairs_of(Triplet(ann(index / 10), mug(ann(index / 10)), verb=verb))
+        known, learned = knowing.update(scene, index / 10), learning.update(scene, index / 10)
+        columns = learned.verb_scores.shape[1]
+        assert columns == (KICK + 1 if index < 3 else HUG + 1)
+        np.testing.assert_array_equal(learned.verb_scores, known.verb_scores[:, :columns])
+        np.testing.assert_array_equal(learned.verb_active, known.verb_active[:, :columns])
+        assert learning.take_events() == knowing.take_events()
+    assert identities(learned) == [(1, 1, 2)]
+
+
+@pytest.mark.parametrize("verb", [-1, 10**12])
+def test_a_verb_that_cannot_be_is_refused_also_without_a_vocabulary(verb):
+    with pytest.raises(ValueError, match="verbs must be"):
+        PairTracker().update(pairs_of(Triplet(ann(0), mug(ann(0)), verb=verb)), 0.0)
+
+
+def test_events_are_given_out_once():
+    tracker = tracker_of(verb=SEEN_AT_ONCE)
+    tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.0)
+    tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)), verb_score=0.1)), 0.1)
+    assert kinds(tracker.take_events()) == [("start", 1, HOLD), ("end", 1, HOLD)]
+    assert tracker.take_events() == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_score": 1.5},
+        {"same_overlap": 0.0},
+        {"hold_s": -1.0},
+        {"lost_after_s": 0.0},
+        {"num_verbs": -1},
+        {"quiet_verbs": (-1,)},
+    ],
+)
 def test_a_config_without_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrackConfig(**wrong)

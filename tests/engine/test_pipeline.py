@@ -82,13 +82,16 @@ class FakeTracker:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    def update(self, pairs: Pairs, pts_s: float) -> tuple[TrackedPairs, tuple[Event, ...]]:
+    def update(self, pairs: Pairs, pts_s: float) -> TrackedPairs:
         self.calls.append(("update", len(pairs), pts_s))
-        return tracked(), ()
+        return tracked()
 
-    def predict(self, pts_s: float) -> tuple[TrackedPairs, tuple[Event, ...]]:
+    def predict(self, pts_s: float) -> TrackedPairs:
         self.calls.append(("predict", pts_s))
-        return tracked(), ()
+        return tracked()
+
+    def take_events(self) -> tuple[Event, ...]:
+        return ()
 
     def rescale(self, x: float, y: float) -> None:
         self.calls.append(("rescale", x, y))

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hoiclip.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
-from hoiclip_engine.pairs import I64, Bool, Event, Pairs, TrackedPairs
+from hoiclip_engine.pairs import F64, I64, Bool, Event, Pairs, TrackedPairs
 from hoiclip_engine.track.consolidate import Scene, consolidate
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
 from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbSwitch
+
+_MOST_VERBS = 4096
+"""Of a tracker that learns their number from what it sees: a wrong index must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,12 @@ class TrackConfig:
     entity: EntityConfig = field(default_factory=EntityConfig)
     """Humans and objects; a score above min_score or a time below lost_after_s gives way to those."""
     verb: VerbConfig = field(default_factory=VerbConfig)
+    num_verbs: int | None = None
+    """V of the vocabulary; where it is not known, there are as many as have been seen."""
+    person_label: int = 0
+    """Index of "person" among the vocabulary's objects, -1 if it has none."""
+    quiet_verbs: tuple[int, ...] = ()
+    """Verbs that are scored but never go on, such as "no interaction"."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1:
@@ -45,6 +54,10 @@ class TrackConfig:
             raise ValueError(f"hold_s must be 0 or more, got {self.hold_s}")
         if not self.lost_after_s > 0:
             raise ValueError(f"lost_after_s must be positive, got {self.lost_after_s}")
+        if self.num_verbs is not None and not self.num_verbs >= 0:
+            raise ValueError(f"num_verbs must be 0 or more, got {self.num_verbs}")
+        if not all(verb >= 0 for verb in self.quiet_verbs):
+            raise ValueError(f"quiet_verbs must be 0 or more, got {self.quiet_verbs}")
 
     def for_looks_every(self, interval_s: float) -> TrackConfig:
         """Patient enough for a cadence: a pair missed by one look must live to be found by the next."""
@@ -67,40 +80,28 @@ class TrackConfig:
 class PairTracker:
     """Gives pairs an identity. Ids count from 1 and are never used again. Call it from one thread."""
 
-    def __init__(
-        self,
-        config: TrackConfig | None = None,
-        *,
-        num_verbs: int,
-        person_label: int = 0,
-        quiet_verbs: tuple[int, ...] = (),
-    ) -> None:
-        """
-        Args:
-            num_verbs: V of the vocabulary.
-            person_label: index of "person" among the vocabulary's objects, -1 if it has none.
-            quiet_verbs: verbs that are scored but never go on, such as "no interaction".
-        """
-        self.config = config or TrackConfig()
-        self._num_verbs = num_verbs
-        self._person_label = person_label
-        self._quiet_verbs = np.array(quiet_verbs, np.int64)
-        self._entities = EntityTracker(self.config.for_entities())
-        self._average = RunningAverage(1 + num_verbs, self.config.verb.half_life_s)  # column 0: the pair's own score
-        self._switch = VerbSwitch(num_verbs, self.config.verb)
+    def __init__(self, config: TrackConfig | None = None) -> None:
+        self.config = config = config or TrackConfig()
+        self._num_verbs = config.num_verbs or 0  # so far, where the config does not say
+        self._entities = EntityTracker(config.for_entities())
+        self._average = RunningAverage(1 + self._num_verbs, config.verb.half_life_s)  # column 0: the pair's own score
+        self._switch = VerbSwitch(self._num_verbs, config.verb)
         self._table = np.empty((0, 4), np.int64)  # pair, human, object, label; ordered by pair
         self._seen_s = np.empty(0)
         self._looked_s = self._now_s = -np.inf
         self._last_pair = 0
+        self._events: list[Event] = []
 
     @staticmethod
-    def for_vocabulary(vocabulary: Vocabulary, config: TrackConfig) -> PairTracker:
+    def for_vocabulary(vocabulary: Vocabulary, config: TrackConfig | None = None) -> PairTracker:
         """The tracker of a model that speaks these words."""
         return PairTracker(
-            config,
-            num_verbs=len(vocabulary.verbs),
-            person_label=vocabulary.person,
-            quiet_verbs=tuple(index for index, verb in enumerate(vocabulary.verbs) if verb == NO_INTERACTION),
+            replace(
+                config or TrackConfig(),
+                num_verbs=len(vocabulary.verbs),
+                person_label=vocabulary.person,
+                quiet_verbs=tuple(index for index, verb in enumerate(vocabulary.verbs) if verb == NO_INTERACTION),
+            )
         )
 
     @property
@@ -108,8 +109,8 @@ class PairTracker:
         """Distinct pairs seen so far."""
         return self._last_pair
 
-    def update(self, pairs: Pairs, pts_s: float) -> tuple[TrackedPairs, tuple[Event, ...]]:
-        """Takes the triplets found in a frame.
+    def update(self, pairs: Pairs, pts_s: float) -> TrackedPairs:
+        """Takes the triplets found in a frame; what begins or ends with it waits in `take_events`.
 
         Raises:
             ValueError: time is not finite or runs backwards, or a verb is not in the vocabulary.
@@ -118,34 +119,37 @@ class PairTracker:
         config = self.config
         scene = consolidate(
             pairs,
-            num_verbs=self._num_verbs,
-            person_label=self._person_label,
+            num_verbs=self._verbs_with(pairs),
+            person_label=config.person_label,
             same_overlap=config.same_overlap,
             confused_overlap=config.confused_overlap,
         )
-        lost = self._drop_lost(pts_s)
+        self._widen(scene.verb_scores.shape[1])
+        self._drop_lost(pts_s)
         ids = self._entities.update(scene.boxes_xyxy, scene.scores, scene.labels, pts_s)
         self._now_s = self._looked_s = pts_s
         rows, scene_rows = self._recognise(scene, ids)
         scores = np.concatenate([scene.pair_scores[:, None], scene.verb_scores], axis=1)[scene_rows]
         averages = self._average.observe(rows, scores, pts_s)
         self._seen_s[rows] = pts_s
-        heard = averages[:, 1:].copy()
-        heard[:, self._quiet_verbs] = 0
-        changes = self._switch.observe(rows, heard, pts_s)
-        events = [self._event(change.row, change.verb, change.starts, change.pts_s) for change in changes]
-        return self._alive(pts_s), (*lost, *events)
+        self._listen(rows, averages[:, 1:], pts_s)
+        return self._alive(pts_s)
 
-    def predict(self, pts_s: float) -> tuple[TrackedPairs, tuple[Event, ...]]:
+    def predict(self, pts_s: float) -> TrackedPairs:
         """Where the pairs are in a frame that nobody looked at; ends those not seen for too long.
 
         Raises:
             ValueError: time is not finite or runs backwards.
         """
         check_time(pts_s, self._now_s)
-        lost = self._drop_lost(pts_s)
+        self._drop_lost(pts_s)
         self._now_s = pts_s
-        return self._alive(pts_s), lost
+        return self._alive(pts_s)
+
+    def take_events(self) -> tuple[Event, ...]:
+        """What began or ended since the last call, in the order in which it was noticed; each is given out once."""
+        events, self._events = tuple(self._events), []
+        return events
 
     def finish(self) -> tuple[Event, ...]:
         """The stream is over: ends what is going on, each at the time its pair was last seen."""
@@ -154,6 +158,28 @@ class PairTracker:
     def rescale(self, sx: float, sy: float) -> None:
         """The stream goes on with sx times as many pixels across and sy times as many down."""
         self._entities.rescale(sx, sy)
+
+    def _verbs_with(self, pairs: Pairs) -> int:
+        """V, at least that of the pairs where the config names none."""
+        if self.config.num_verbs is not None or not len(pairs):
+            return self._num_verbs
+        most = int(pairs.verb.max())
+        if most >= _MOST_VERBS:
+            raise ValueError(f"verbs must be below {_MOST_VERBS} where num_verbs is not given, got {most}")
+        return max(self._num_verbs, most + 1)
+
+    def _widen(self, num_verbs: int) -> None:
+        if num_verbs > self._num_verbs:
+            self._num_verbs = num_verbs
+            self._average.widen(1 + num_verbs)
+            self._switch.widen(num_verbs)
+
+    def _listen(self, rows: I64, verb_averages: F64, pts_s: float) -> None:
+        """Switches the verbs of the rows on and off."""
+        heard = verb_averages.copy()
+        heard[:, [verb for verb in self.config.quiet_verbs if verb < self._num_verbs]] = 0
+        changes = self._switch.observe(rows, heard, pts_s)
+        self._events += [self._event(change.row, change.verb, change.starts, change.pts_s) for change in changes]
 
     def _recognise(self, scene: Scene, ids: I64) -> tuple[I64, I64]:
         """Rows of the table and the pairs of the scene that they are; new pairs get new rows."""
@@ -179,8 +205,8 @@ class PairTracker:
         self._average.add(len(members))
         self._switch.add(len(members))
 
-    def _drop_lost(self, pts_s: float) -> tuple[Event, ...]:
-        return self._drop(pts_s - self._seen_s > self.config.lost_after_s)
+    def _drop_lost(self, pts_s: float) -> None:
+        self._events += self._drop(pts_s - self._seen_s > self.config.lost_after_s)
 
     def _drop(self, rows: Bool) -> tuple[Event, ...]:
         """Forgets pairs and returns the ends of their verbs."""

@@ -62,6 +62,10 @@ class RunningAverage:
         """Drops the rows where `rows` is False."""
         self.mean, self._weight, self._last_s = self.mean[rows], self._weight[rows], self._last_s[rows]
 
+    def widen(self, columns: int) -> None:
+        """Further columns at the end, in which nothing was seen so far."""
+        self.mean = np.pad(self.mean, ((0, 0), (0, columns - self.mean.shape[1])))
+
     def observe(self, rows: I64, scores: F64, pts_s: float) -> F64:
         """Takes (N, C) scores of the given rows and returns their new averages."""
         elapsed_s = np.nan_to_num(pts_s - self._last_s[rows])
@@ -104,6 +108,11 @@ class VerbSwitch:
     def keep(self, rows: Bool) -> None:
         """Drops the rows where `rows` is False."""
         self.active, self._since_s = self.active[rows], self._since_s[rows]
+
+    def widen(self, num_verbs: int) -> None:
+        """Further verbs at the end, all of them off."""
+        more = ((0, 0), (0, num_verbs - self.active.shape[1]))
+        self.active, self._since_s = np.pad(self.active, more), np.pad(self._since_s, more, constant_values=np.nan)
 
     def observe(self, rows: I64, averages: F64, pts_s: float) -> list[VerbChange]:
         """Takes (N, V) averaged scores of the given rows; changes come in the order of rows, then verbs."""
