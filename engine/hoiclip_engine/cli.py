@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KernelError as error:
         return _fail(arguments, error, str(error), UsageError.exit_code)
     except KeyboardInterrupt:
-        return 130
+        return _abort()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
         return 7
@@ -41,14 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(arguments, error, said, 1)
 
 
+def _abort() -> int:
+    """After a second SIGINT."""
+    if any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
+        # It hangs in a pipe that nobody reads, and the interpreter would wait for it when it ends.
+        os._exit(130)
+    return 130
+
+
 def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
     from hoiclip_engine.video.redact import redact
 
     if arguments.debug:
         traceback.print_exception(error)
-    source = getattr(arguments, "source", None)
     line = " ".join(message.split())
-    if source:
+    for source in getattr(arguments, "source", None) or ():
         line = line.replace(source, redact(source))
     print(f"hoiclip: {line}", file=sys.stderr)
     return code
@@ -91,28 +99,37 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 def _run(a: argparse.Namespace) -> int:
     from hoiclip_engine.commands.outputs import Outputs
-    from hoiclip_engine.commands.run import run
+    from hoiclip_engine.commands.run import RunConfig, run
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.pipeline import StreamConfig
     from hoiclip_engine.track.pair_tracker import TrackConfig
-    from hoiclip_engine.video.source import SourceConfig
+    from hoiclip_engine.video.expand import expand_sources
+    from hoiclip_engine.video.source_config import SourceConfig
 
-    if a.policy == "latest":
-        raise UsageError("--policy latest is for live sources, which this version does not read; leave it out")
     try:
-        part = SourceConfig(start_s=a.start, duration_s=a.duration, max_frames=a.max_frames)
-        stream = StreamConfig(detect_every=a.detect_every)
+        source = SourceConfig(
+            start_s=a.start,
+            duration_s=a.duration,
+            max_frames=a.max_frames,
+            transport=a.transport,
+            timeout_s=a.timeout,
+            hwaccel=a.hwaccel,
+        )
+        stream = StreamConfig(policy=a.policy, detect_every=a.detect_every)
         track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
     except ValueError as error:
         raise UsageError(str(error)) from error
     outputs = Outputs(video=a.output, jsonl=a.jsonl, mot=a.mot, vtt=a.vtt)
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
+    addresses = expand_sources(a.source)
     with Engine.load(find_model(a.model), config) as engine:
-        return run(engine, a.source, outputs, stream, part)
+        return run(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=a.batch))
 
 
 def _eval(a: argparse.Namespace) -> int:
+    if a.action == "video":
+        return _eval_video(a)
     from hoiclip.checkpoint.model_file import load_model_file
     from hoiclip_engine.commands.eval import EvalRequest, evaluate_model
     from hoiclip_engine.engine import EngineConfig
@@ -134,6 +151,13 @@ def _eval(a: argparse.Namespace) -> int:
     )
     config = EngineConfig(backend=a.backend, short_side_px=a.short_side)
     return evaluate_model(load_model_file(find_model(a.model)), config, request)
+
+
+def _eval_video(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands.eval_video import VideoRequest, evaluate_video
+
+    names = ("films", "mot", "results", "model", "backend", "precision", "detect_every", "json")
+    return evaluate_video(VideoRequest(**{name: getattr(a, name) for name in names}))
 
 
 def _export(a: argparse.Namespace) -> int:

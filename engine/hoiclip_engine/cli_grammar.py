@@ -55,10 +55,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _every(text: str) -> int:
-    """--detect-every: a number, or "auto", which is every frame for a file."""
+def _every(text: str) -> int | str:
+    """--detect-every."""
     if text == "auto":
-        return 1
+        return text
     try:
         return int(text)
     except ValueError:
@@ -75,7 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands.add_parser("demo", parents=[common], help="draw a clip and run on it"))
     _add_models(commands.add_parser("models", help="list, look into, import and check models"), common)
     _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
-    _add_eval(commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures and films"))
+    measure = commands.add_parser("eval", parents=[common], help="measure a model on annotated pictures and films")
+    _add_eval(measure, common)
     _add_data(commands.add_parser("data", help="check and convert data sets"), common)
     _add_export(commands.add_parser("export", parents=[common], help="write a model as ONNX graphs"))
     _add_build(commands.add_parser("build", parents=[common], help="make and check a faster form of a model"))
@@ -86,7 +87,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(p: argparse.ArgumentParser) -> None:
-    p.add_argument("source", metavar="SRC", help="video or image file")
+    p.add_argument(
+        "source",
+        nargs="+",
+        metavar="SRC",
+        help="video or picture file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
+    )
     p.add_argument("-o", "--output", type=Path, metavar="OUT.mp4", help="annotated video")
     p.add_argument("--jsonl", metavar="PATH|-", help="every pair of every frame as JSON lines, schema hoiclip/1")
     p.add_argument("--mot", type=Path, metavar="PATH", help="MOTChallenge text")
@@ -94,13 +100,36 @@ def _add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS)
-    p.add_argument("--policy", default="auto", choices=("auto", "lossless", "latest"))
-    p.add_argument("--detect-every", default=1, type=_every, metavar="auto|N", help="look at every Nth frame")
+    p.add_argument(
+        "--policy",
+        default="auto",
+        choices=("auto", "lossless", "latest"),
+        help="every frame (files), or the newest one, never behind (live; plays a file in real time)",
+    )
+    p.add_argument(
+        "--detect-every",
+        default=1,
+        type=_every,
+        metavar="auto|N",
+        help="look at every Nth frame; auto: live, whenever the model is free",
+    )
+    p.add_argument(
+        "--batch",
+        default=1,
+        type=_count,
+        metavar="N",
+        help="look at N sources together, where the backend can",
+    )
     p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
     p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
     p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
     p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")
     p.add_argument("--max-frames", type=int, metavar="N")
+    p.add_argument("--transport", default="tcp", choices=("tcp", "udp"), help="of RTSP (default: tcp)")
+    p.add_argument(
+        "--timeout", type=float, default=5.0, metavar="S", help="seconds without data until a stream counts as lost"
+    )
+    p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
 
 
 def _add_export(p: argparse.ArgumentParser) -> None:
@@ -152,7 +181,22 @@ def _add_demo(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backend", default="auto", choices=BACKENDS)
 
 
-def _add_eval(p: argparse.ArgumentParser) -> None:
+def _add_eval(p: argparse.ArgumentParser, common: Parser) -> None:
+    actions = p.add_subparsers(dest="action", metavar="video", parser_class=Parser)
+    video = actions.add_parser("video", parents=[common], help="identities, verbs over time, trajectories of films")
+    video.add_argument("films", type=Path, nargs="?", metavar="DIR", help="films with their truth, a.mp4 and a.jsonl")
+    video.add_argument("--mot", type=Path, metavar="GT.txt", help="truth in MOTChallenge text instead of films")
+    video.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR|FILE",
+        help="what was found, JSON lines or MOT text; default: run the model",
+    )
+    video.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
+    video.add_argument("--backend", default="auto", choices=BACKENDS)
+    video.add_argument("--precision", default="auto", choices=PRECISIONS)
+    video.add_argument("--detect-every", default=1, type=_every, metavar="auto|N", help="look at every Nth frame")
+    video.add_argument("--json", metavar="PATH|-", help="all numbers as JSON")
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations in HOI-A JSON")
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures")

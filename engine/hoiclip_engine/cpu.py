@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,11 @@ def cpu_flags() -> tuple[str, ...]:
     fields = _fields()
     have = set((fields.get("flags") or fields.get("Features") or "").split())
     return tuple(flag for flag in CPU_FLAGS if flag in have)
+
+
+def cpu_count() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

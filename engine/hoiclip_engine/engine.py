@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,18 +15,28 @@ from hoiclip.checkpoint.model_file import ModelFile, load_model_file
 from hoiclip.errors import UsageError
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
+from hoiclip_engine.backends.capacity import ONE, Capacity
 from hoiclip_engine.builds import Build, chosen_build
-from hoiclip_engine.clock import StageTimes
+from hoiclip_engine.cpu import cpu_count
+from hoiclip_engine.looker import Looker
 from hoiclip_engine.models import find_model
 from hoiclip_engine.pairs import Pairs
-from hoiclip_engine.pipeline import Stream, StreamConfig
+from hoiclip_engine.pipeline import Stream, StreamConfig, policy_for
 from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor
 from hoiclip_engine.precision import PRECISIONS
-from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess
-from hoiclip_engine.results import FrameResult, RunHeader
+from hoiclip_engine.preprocess import PreprocessConfig, canvas_for
+from hoiclip_engine.results import FrameResult, Policy, RunHeader
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
-from hoiclip_engine.video.source import SourceConfig, VideoSource, open_video
+from hoiclip_engine.video.address import parse_address
+from hoiclip_engine.video.frame_source import FrameSource
+from hoiclip_engine.video.open_source import open_source
+from hoiclip_engine.video.paced import PacedSource
+from hoiclip_engine.video.source_config import SourceConfig
 from hoiclip_engine.video.timestamps import nominal_step_s
+
+MOST_LANES = 4
+"""Looks at a time; each has its own buffers of the whole model."""
+WARM_UP = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,8 @@ class Engine:
         self.backend_name: BackendName = choose(self.config.backend)
         self.build = build or chosen_build(model, self.backend_name, self.config.precision)
         self._backend: Backend | None = None
+        self._looker: Looker | None = None
+        self._wanted, self._ahead, self._look_s = ONE, False, 0.0
         enhanced = self.config.postprocess.enhance_top_k is not None
         self._postprocess = Postprocessor(
             model.vocabulary, self.config.postprocess, model.rows("hoi_rows") if enhanced else None
@@ -89,19 +102,25 @@ class Engine:
 
     def close(self) -> None:
         """Frees the compiled model; the engine can be used again."""
+        if self._looker is not None:
+            self._looker.close()
+            self._looker = None
         if self._backend is not None:
             self._backend.close()
             self._backend = None
 
     def detect(self, rgb: NDArray[np.uint8]) -> Pairs:
         """Triplets of one picture (H, W, 3), by the official rules."""
-        self._compile_for(rgb.shape[0], rgb.shape[1])
-        return self._detect(rgb, StageTimes())
+        canvas_hw = self.canvas_for(rgb.shape[0], rgb.shape[1])
+        if self._backend is None or self._backend.canvas_hw != canvas_hw:
+            self._compile(canvas_hw, ONE)
+        assert self._looker is not None
+        return self._looker.look(rgb).result().pairs
 
     def stream(
         self, source: str | Path, config: StreamConfig | None = None, part: SourceConfig | None = None
     ) -> Iterator[FrameResult]:
-        """Results of every frame of a file; memory stays flat.
+        """Results of every frame of a source; memory stays flat.
 
         Raises:
             SourceError: nothing can be read from the source.
@@ -109,25 +128,59 @@ class Engine:
         yield from self.open(source, config, part)
 
     def open(self, source: str | Path, config: StreamConfig | None = None, part: SourceConfig | None = None) -> Stream:
-        """Like `stream`, with header and summary. The model is compiled here, so that frames come at once."""
-        video = open_video(source, part)
+        """Like `stream`, with header and summary. The model is compiled here, so that frames come at once.
+
+        Args:
+            source: a file, a stream or a camera (docs/sources.md).
+        """
+        config = config or StreamConfig()
+        return self.streams([open_source(parse_address(str(source)), part)], config)[0]
+
+    def streams(self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1) -> list[Stream]:
+        """A stream of each source, to be iterated each in a thread of its own or one after the other.
+
+        A file under the policy `latest` plays in real time.
+        They share one compiled model, padded to the largest picture among them; frames that wait at the same time are
+        looked at together, up to `batch` of them where the backend can. Streams opened before must have ended.
+
+        Raises:
+            ModelError: the model cannot be compiled; the sources are closed.
+        """
+        sources = [_played(source) if config.policy == "latest" else source for source in sources]
         try:
-            self._compile_for(video.info.height_px, video.info.width_px)
-            config = config or StreamConfig()
-            tracker = self._tracker(video, config)
-            return Stream(
-                self._header(video), video, lambda frame, times: self._detect(frame.rgb, times), tracker, config
-            )
+            policies = [policy_for(config, source) for source in sources]
+            sizes = [self.canvas_for(source.info.height_px, source.info.width_px) for source in sources]
+            canvas_hw = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
+            ahead = "lossless" in policies
+            # Beside each other, looks are many; one after the other, each is quick.
+            lanes = min(MOST_LANES, cpu_count()) if ahead or len(sources) > 1 else 1
+            self._compile(canvas_hw, Capacity(batch=batch, lanes=lanes), ahead=ahead)
+            looker = self._looker
+            assert looker is not None
+            return [
+                Stream(
+                    self._header(source, policy),
+                    source,
+                    looker.look,
+                    self._tracker(source, config, policy),
+                    config,
+                    looks_ahead=looker.frames_ahead,
+                )
+                for source, policy in zip(sources, policies, strict=True)
+            ]
         except BaseException:
-            video.close()
+            for source in sources:
+                source.close()
             raise
 
-    def _tracker(self, video: VideoSource, config: StreamConfig) -> PairTracker:
-        track = self.config.track.for_photos() if video.info.is_photo else self.config.track
-        patient = track.for_looks_every(config.detect_every * nominal_step_s(video.info.average_rate))
-        return PairTracker.for_vocabulary(self.vocabulary, patient)
+    def _tracker(self, source: FrameSource, config: StreamConfig, policy: Policy) -> PairTracker:
+        track = self.config.track.for_photos() if source.info.is_photo else self.config.track
+        interval_s = config.looks_every * nominal_step_s(source.info.average_rate)
+        if policy == "latest":
+            interval_s = max(interval_s, self._look_s)
+        return PairTracker.for_vocabulary(self.vocabulary, track.for_looks_every(interval_s))
 
-    def _header(self, video: VideoSource) -> RunHeader:
+    def _header(self, source: FrameSource, policy: Policy) -> RunHeader:
         return RunHeader(
             model=self.model.name,
             model_sha256=self.model.sha256(),
@@ -135,10 +188,11 @@ class Engine:
             vocabulary=self.vocabulary,
             backend=self.backend_name,
             precision=self.build.precision,
-            source=video.info.name,
-            width_px=video.info.width_px,
-            height_px=video.info.height_px,
-            time_base=video.info.time_base,
+            source=source.info.name,
+            width_px=source.info.width_px,
+            height_px=source.info.height_px,
+            time_base=source.info.time_base,
+            policy=policy,
         )
 
     def preprocess_config(self, canvas_hw: tuple[int, int] | None = None) -> PreprocessConfig:
@@ -158,20 +212,27 @@ class Engine:
         rows, columns = canvas_for(height_px, width_px, self.preprocess_config(), stride)
         return max(rows, 2 * stride), max(columns, 2 * stride)
 
-    def _compile_for(self, height_px: int, width_px: int) -> None:
-        canvas_hw = self.canvas_for(height_px, width_px)
-        if self._backend is not None and self._backend.canvas_hw == canvas_hw:
+    def _compile(self, canvas_hw: tuple[int, int], wanted: Capacity, *, ahead: bool = False) -> None:
+        """Also takes the measure of a look."""
+        kept = self._backend is not None and (self._backend.canvas_hw, self._wanted, self._ahead) == (
+            canvas_hw,
+            wanted,
+            ahead,
+        )
+        if kept:
             return
         self.close()
-        self._backend = load_backend(self.backend_name, self.model, canvas_hw, self.build)
-        # The first look compiles kernels and touches memory; it should not be a frame of the stream.
-        self._detect(np.zeros((height_px, width_px, 3), np.uint8), StageTimes())
+        self._backend = load_backend(self.backend_name, self.model, canvas_hw, self.build, wanted)
+        self._wanted, self._ahead = wanted, ahead
+        preprocess = self.preprocess_config(canvas_hw)
+        self._looker = Looker(self._backend, preprocess, self._postprocess, ahead=ahead)
+        # The first looks compile kernels and touch memory; they should not be frames of the stream.
+        picture = np.zeros((*canvas_hw, 3), np.uint8)
+        for _ in range(WARM_UP):
+            started = time.perf_counter()
+            self._looker.look(picture).result()
+            self._look_s = time.perf_counter() - started
 
-    def _detect(self, rgb: NDArray[np.uint8], times: StageTimes) -> Pairs:
-        assert self._backend is not None
-        with times.measure("preprocess"):
-            model_input = preprocess(rgb, self.preprocess_config(self._backend.canvas_hw))
-        with times.measure("infer"):
-            raw = self._backend(model_input)
-        with times.measure("postprocess"):
-            return self._postprocess(raw, model_input.original_hw[0])
+
+def _played(source: FrameSource) -> FrameSource:
+    return source if source.is_live else PacedSource(source)

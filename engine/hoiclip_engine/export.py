@@ -40,18 +40,19 @@ _LARGEST_IN_ONE_FILE = 1 << 30
 _ANY_SIZE = 1 << 40
 
 
-def exported_graph(model: ModelFile, canvas_hw: tuple[int, int]) -> Path:
+def exported_graph(model: ModelFile, canvas_hw: tuple[int, int], batch: int = 1) -> Path:
     """The model's ONNX file in the cache, exported now if this model has not been before.
 
-    One graph serves every canvas. There are two all the same, equal up to rounding: one projects the detector's memory,
-    one absorbs it, and which is the faster depends on the canvas.
+    One graph serves every canvas, and another one every batch above 1. Each is there in two forms all the same, equal
+    up to rounding: one projects the detector's memory, one absorbs it, and which is the faster depends on the canvas.
 
     Raises:
         BackendMissing: torch or onnxscript, which only the export needs, is not installed.
         ModelError: the export failed.
     """
-    form = GraphForm(memory=memory_form(model.config, canvas_hw))
-    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-{form.memory}-v{GRAPH_VERSION}-opset{form.opset}"
+    form = GraphForm(memory=memory_form(model.config, canvas_hw), batch=1 if batch == 1 else None)
+    several = "" if batch == 1 else "-batch"
+    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-{form.memory}{several}-v{GRAPH_VERSION}-opset{form.opset}"
     graph = folder / "model.onnx"
     if graph.is_file():
         return graph

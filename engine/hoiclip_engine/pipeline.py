@@ -1,87 +1,60 @@
-"""One pass over a source: decode, preprocess, infer, postprocess, track; results come out in order.
+"""One pass over a source: frames in, tracked pairs out, in order and at the pace of the policy.
 
-Owns the decoding thread and its bounded queue. Everything else runs in the thread that asks for results.
+Reading (reader.py) and looking (looker.py) run in threads of their own; tracking runs in the thread that asks for
+results. `lossless` gives every frame and lets the source wait; `latest` looks at the newest frame there is and counts
+what it skips.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Literal
 
+from hoiclip.errors import UsageError
 from hoiclip_engine.clock import StageTimes
-from hoiclip_engine.frame import Frame
-from hoiclip_engine.pairs import Event, Pairs, TrackedPairs
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.frame import Frame, SourceEvent
+from hoiclip_engine.looker import RGB, Look
+from hoiclip_engine.pairs import Event, TrackedPairs
+from hoiclip_engine.reader import FrameReader, Item, Read
+from hoiclip_engine.results import FrameResult, Policy, RunHeader, RunSummary
+from hoiclip_engine.track.interpolate import between
 from hoiclip_engine.track.pair_tracker import PairTracker
-from hoiclip_engine.video.source import VideoSource
+from hoiclip_engine.video.frame_source import FrameSource
 
 QUEUE_FRAMES = 4
-"""Decoded frames waiting at most; decoding overlaps inference, and memory stays flat."""
+"""Decoded frames waiting at most; decoding overlaps looking, and memory stays flat."""
+MOST_WAITING = 32
+"""Frames that wait at most for a look, their own or the next one."""
+_WAITING_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """How a stream is looked at."""
 
-    detect_every: int = 1
-    """Look at every Nth frame; pairs between are predicted from their motion."""
+    policy: Literal["auto", "lossless", "latest"] = "auto"
+    """auto: latest for what goes on without us, lossless for files."""
+    detect_every: int | Literal["auto"] = 1
+    """Look at every Nth frame; pairs between are interpolated, or predicted where nobody can wait. "auto": whenever the
+    model is free; a file, which waits, is looked at in every frame."""
+    max_age_s: float = 1.0
+    """A frame that was read longer ago is not worth a look any more (latest)."""
 
     def __post_init__(self) -> None:
-        if self.detect_every < 1:
+        if self.detect_every != "auto" and self.detect_every < 1:
             raise ValueError(f"detect_every must be at least 1, got {self.detect_every}")
+        if not self.max_age_s > 0:
+            raise ValueError(f"max_age_s must be positive, got {self.max_age_s}")
 
-
-class FrameReader:
-    """Decodes ahead in a thread of its own; iterate for frames, in order, every one of them."""
-
-    def __init__(self, source: VideoSource, times: StageTimes) -> None:
-        self._source, self._times = source, times
-        self._frames: queue.Queue[Frame | BaseException | None] = queue.Queue(QUEUE_FRAMES)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="hoiclip-decode", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            frames = iter(self._source)
-            while not self._stopped.is_set():
-                with self._times.measure("decode"):
-                    frame = next(frames, None)
-                if frame is None or not self._put(frame):
-                    break
-            self._put(None)
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, item: Frame | BaseException | None) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._frames.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def __iter__(self) -> Iterator[Frame]:
-        while not self._stopped.is_set():
-            try:
-                item = self._frames.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                return
-            yield item
-
-    def close(self) -> None:
-        """Ends the thread, then the source it was reading."""
-        self._stopped.set()
-        self._thread.join()
-        self._source.close()
+    @property
+    def looks_every(self) -> int:
+        """Frames from look to look at least."""
+        return 1 if self.detect_every == "auto" else self.detect_every
 
 
 class Stream:
@@ -90,57 +63,192 @@ class Stream:
     def __init__(
         self,
         header: RunHeader,
-        source: VideoSource,
-        detect: Callable[[Frame, StageTimes], Pairs],
+        source: FrameSource,
+        look: Callable[[RGB], Future[Look]],
         tracker: PairTracker,
         config: StreamConfig,
+        *,
+        looks_ahead: int = 1,
     ) -> None:
+        """
+        Args:
+            header: its policy decides.
+            looks_ahead: frames that are handed to `look` before the first of them is back (lossless).
+        """
         self.header = header
-        self._source, self._detect, self._tracker, self._config = source, detect, tracker, config
+        self.on_source_event: Callable[[SourceEvent], None] | None = None
+        """Called between results, in the thread that asks for them."""
+        self._source, self._look, self._tracker, self._config = source, look, tracker, config
+        self._looks_ahead = looks_ahead
+        frame_bytes = 3 * header.width_px * header.height_px
+        self._most_waiting = max(QUEUE_FRAMES, min(MOST_WAITING, _WAITING_BYTES // max(1, frame_bytes)))
+        self._reader: FrameReader | None = None
         self._times = StageTimes()
-        self._decoded = self._detected = self._events = 0
+        self._processed = self._detected = self._events = self._skipped = self._told_dropped = 0
         self._closing: tuple[Event, ...] = ()
         self._size: tuple[int, int] | None = None
         self._interrupted = False
         self._started = time.perf_counter()
+        self._wall_s = 0.0
 
     def stop(self) -> None:
         """Ends the stream after the frame that is being worked on."""
         self._interrupted = True
+        if self._reader is not None:
+            self._reader.stop()
 
     def close(self) -> None:
         """Frees the source of a stream that is not iterated; may be called at any time."""
-        self._source.close()
+        if self._reader is None:
+            self._source.close()
 
-    def __iter__(self) -> Iterator[FrameResult]:
+    def __iter__(self) -> Generator[FrameResult, None, None]:
         self._started = time.perf_counter()
-        reader = FrameReader(self._source, self._times)
+        lossless = self.header.policy == "lossless"
+        room = QUEUE_FRAMES if lossless else self._most_waiting if self._predicts else 1
+        reader = self._reader = FrameReader(self._source, room=room, waits=lossless)
+        if self._interrupted:
+            reader.stop()
+        results = self._every_frame(reader) if lossless else self._newest_frames(reader)
         try:
-            for frame in reader:
-                yield self._look(frame)
+            for result in results:
+                yield result
                 if self._interrupted:
                     break
         finally:
-            reader.close()
+            results.close()
+            left = reader.close()
+            self._skipped += 0 if lossless else left
             self._closing = self._tracker.finish()
             self._events += len(self._closing)
+            self._wall_s = time.perf_counter() - self._started
 
-    def _look(self, frame: Frame) -> FrameResult:
-        self._follow_size(frame)
-        detected = frame.index % self._config.detect_every == 0
-        pairs: TrackedPairs
-        if detected:
-            found = self._detect(frame, self._times)
-            with self._times.measure("track"):
-                pairs = self._tracker.update(found, frame.pts_s)
-        else:
-            with self._times.measure("track"):
-                pairs = self._tracker.predict(frame.pts_s)
+    @property
+    def _predicts(self) -> bool:
+        """Whether a live stream shows the frames between two looks."""
+        return self._config.detect_every == "auto" or self._config.detect_every > 1
+
+    def _every_frame(self, reader: FrameReader) -> Generator[FrameResult, None, None]:
+        """Lossless. Frames between two looks wait for the second one, if there is room for them."""
+        waits = self._config.looks_every <= self._most_waiting
+        last: FrameResult | None = None
+        waiting: list[FrameResult] = []
+        try:
+            for read, answer in self._ordered(reader):
+                if answer is None:
+                    waiting.append(self._predicted(read))
+                    if waits:
+                        continue
+                else:
+                    result = self._looked(read, answer.result())
+                    if last is not None:
+                        waiting = [_interpolated(last, one, result) for one in waiting]
+                    last = result
+                    waiting.append(result)
+                yield from waiting
+                waiting.clear()
+        except Exception:
+            yield from waiting  # what was read before the source broke
+            raise
+        yield from waiting
+
+    def _ordered(self, reader: FrameReader) -> Iterator[tuple[Read, Future[Look] | None]]:
+        """Every frame with the look that is under way for it, if it gets one."""
+        waiting: deque[tuple[Item, Future[Look] | None]] = deque()
+        try:
+            while True:
+                while len(waiting) < self._most_waiting and _looks(waiting) < self._looks_ahead:
+                    item = reader.take(wait=not waiting)
+                    if item is None:
+                        break
+                    due = isinstance(item, Read) and item.frame.index % self._config.looks_every == 0
+                    waiting.append((item, self._look(item.frame.rgb) if isinstance(item, Read) and due else None))
+                if not waiting:
+                    return
+                item, answer = waiting.popleft()
+                if isinstance(item, Read):
+                    yield item, answer
+                else:
+                    self._tell(item)
+        finally:
+            for _, answer in waiting:
+                if answer is not None:
+                    answer.cancel()
+
+    def _newest_frames(self, reader: FrameReader) -> Generator[FrameResult, None, None]:
+        """Latest: looks at the newest frame; those before it are predicted, or skipped and counted."""
+        since_look = self._config.looks_every
+        while items := reader.take_all():
+            self._skipped += reader.take_dropped()
+            for is_frame, group in groupby(items, lambda item: isinstance(item, Read)):
+                if not is_frame:
+                    for event in group:
+                        assert isinstance(event, SourceEvent)
+                        self._tell(event)
+                    continue
+                reads = [read for read in group if isinstance(read, Read)]
+                for read in reads[:-1]:
+                    since_look += 1
+                    if self._predicts and self._is_fresh(read.frame):
+                        yield self._predicted(read)
+                    else:
+                        self._skipped += 1
+                newest = reads[-1]
+                since_look += 1
+                if not self._is_fresh(newest.frame):
+                    self._skipped += 1
+                elif since_look > self._config.looks_every:
+                    since_look = 1
+                    yield self._looked(newest, self._look(newest.frame.rgb).result())
+                else:
+                    yield self._predicted(newest)
+
+    def _is_fresh(self, frame: Frame) -> bool:
+        return time.monotonic() - frame.read_s <= self._config.max_age_s
+
+    def _looked(self, read: Read, look: Look) -> FrameResult:
+        self._follow_size(read.frame)
+        started = time.perf_counter()
+        pairs = self._tracker.update(look.pairs, read.frame.pts_s)
+        self._detected += 1
+        return self._result(read, pairs, look.stage_ms, started)
+
+    def _predicted(self, read: Read) -> FrameResult:
+        self._follow_size(read.frame)
+        started = time.perf_counter()
+        pairs = self._tracker.predict(read.frame.pts_s)
+        return self._result(read, pairs, None, started)
+
+    def _result(
+        self, read: Read, pairs: TrackedPairs, look_ms: dict[str, float] | None, track_started: float
+    ) -> FrameResult:
+        """Args: look_ms: stages of the look, None where nobody looked."""
         events = self._tracker.take_events()
-        self._decoded += 1
-        self._detected += detected
+        stage_ms = {
+            "decode" if self.header.policy == "lossless" else "read": read.read_ms,
+            **(look_ms or {}),
+            "track": (time.perf_counter() - track_started) * 1e3,
+        }
+        age_s = time.monotonic() - read.frame.read_s
+        for stage, duration_ms in stage_ms.items():
+            self._times.add(stage, duration_ms)
+        self._times.add("age", age_s * 1e3)
+        self._processed += 1
         self._events += len(events)
-        return FrameResult(frame=frame, detected=detected, pairs=pairs, events=events)
+        dropped, self._told_dropped = self._skipped - self._told_dropped, self._skipped
+        return FrameResult(
+            frame=read.frame,
+            detected=look_ms is not None,
+            pairs=pairs,
+            events=events,
+            dropped_before=dropped,
+            age_s=age_s,
+            stage_ms=stage_ms,
+        )
+
+    def _tell(self, event: SourceEvent) -> None:
+        if self.on_source_event is not None:
+            self.on_source_event(event)
 
     def _follow_size(self, frame: Frame) -> None:
         size = (frame.width_px, frame.height_px)
@@ -162,15 +270,39 @@ class Stream:
         """How it went so far; complete once the iteration has ended."""
         counters = self._source.counters
         return RunSummary(
-            decoded=self._decoded,
+            decoded=self._processed + self._skipped,
             detected=self._detected,
-            dropped=0,
+            dropped=self._skipped,
             decode_errors=counters.decode_errors,
             pts_repaired=counters.pts_missing + counters.pts_repaired,
             pairs=self._tracker.pair_count,
             events=self._events,
+            reconnects=counters.reconnects,
             closing_events=self._closing,
             interrupted=self._interrupted,
-            wall_s=round(time.perf_counter() - self._started, 3),
+            wall_s=round(self._wall_s or time.perf_counter() - self._started, 3),
             stage_ms=self._times.percentiles(),
         )
+
+
+def policy_for(config: StreamConfig, source: FrameSource) -> Policy:
+    """What "auto" stands for.
+
+    Raises:
+        UsageError: lossless was asked of a source that does not wait.
+    """
+    if config.policy == "lossless" and source.is_live:
+        raise UsageError(
+            f"expected a file for --policy lossless, found {source.info.name}, which does not wait; take latest"
+        )
+    return "latest" if source.is_live else "lossless"
+
+
+def _looks(waiting: deque[tuple[Item, Future[Look] | None]]) -> int:
+    return sum(answer is not None for _, answer in waiting)
+
+
+def _interpolated(last: FrameResult, one: FrameResult, following: FrameResult) -> FrameResult:
+    """A frame between two looks, corrected by the second."""
+    share = (one.pts_s - last.pts_s) / (following.pts_s - last.pts_s)
+    return replace(one, pairs=between(last.pairs, one.pairs, following.pairs, share))

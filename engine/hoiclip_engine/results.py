@@ -12,7 +12,7 @@ from hoiclip_engine.frame import Frame, SourceEvent
 from hoiclip_engine.pairs import Event, TrackedPairs
 
 Policy = Literal["lossless", "latest"]
-"""Every frame in order, or always the newest one: then results tell their age and what was dropped before them."""
+"""Every frame, or the newest one with every skipped one counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

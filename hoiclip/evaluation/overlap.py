@@ -1,4 +1,8 @@
-"""Intersection over union as HICO-DET and V-COCO count it: a box from pixel x1 to pixel x2 is x2 - x1 + 1 wide."""
+"""Intersection over union in float64, in two ways.
+
+As HICO-DET and V-COCO count it (`pixel_iou`), a box from pixel x1 to pixel x2 is x2 - x1 + 1 wide; as the metrics of
+trackers count it (`iou_matrix`), it is x2 - x1 wide.
+"""
 
 from __future__ import annotations
 
@@ -22,3 +26,25 @@ def pixel_iou(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64
 def pixel_iou_matrix(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:
     """(N, 4) and (M, 4) to (N, M)."""
     return pixel_iou(a_xyxy[:, None], b_xyxy[None])
+
+
+def iou_matrix(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:
+    """(N, 4) and (M, 4) to (N, M), without the extra pixel; 0 where nothing is common."""
+    common = common_area(a_xyxy[:, None], b_xyxy[None])
+    union = area(a_xyxy)[:, None] + area(b_xyxy)[None] - common
+    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+
+
+def common_area(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:
+    """(..., 4) with (..., 4) to (...), broadcast: square pixels in both boxes."""
+    a, b = np.asarray(a_xyxy, np.float64), np.asarray(b_xyxy, np.float64)
+    common_wh = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
+    product: F64 = common_wh.prod(axis=-1)
+    return product
+
+
+def area(boxes_xyxy: NDArray[np.floating]) -> F64:
+    """(..., 4) to (...); 0 of an inverted box."""
+    boxes = np.asarray(boxes_xyxy, np.float64)
+    product: F64 = np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1)
+    return product

@@ -31,7 +31,9 @@ from tests.engine.saying import Cli, Said, python
         ["run", "clip.mp4", "--nope"],
         ["run", "clip.mp4", "--detect-every", "0"],
         ["run", "clip.mp4", "--detect-every", "x"],
-        ["run", "clip.mp4", "--policy", "latest"],
+        ["run", "clip.mp4", "--policy", "fastest"],
+        ["run", "clip.mp4", "--batch", "0"],
+        ["run", "clip.mp4", "--timeout", "0"],
         ["run", "clip.mp4", "--precision", "int3"],
         ["run", "clip.mp4", "--backend", "magic"],
         ["run", "clip.mp4", "--short-side", "8"],
@@ -99,7 +101,7 @@ def test_a_source_that_cannot_be_read_is_one_line_and_exit_code_3(model: Path, t
     sound = sound_only(tmp_path / "sound.wav")
     results = tmp_path / "results"
     results.mkdir()
-    for source in (tmp_path / "missing.mp4", tmp_path, text, empty, sound, "0", "-", "x" * 5000):
+    for source in (tmp_path / "missing.mp4", results, text, empty, sound, "0", "-", "x" * 5000):
         said = cli(
             "run", source, "--model", model, "--backend", "torch", "-o", results / "o.mp4", "--jsonl", results / "o"
         )
@@ -123,13 +125,13 @@ URL = "rtsp://user:secret@host/x"
         (["run", URL, "--debug"], 3),
         (["run", "rtsp://host/x?password=secret"], 3),
         ([URL], 2),
-        (["run", "clip.mp4", URL], 2),
+        (["run", "clip.mp4", URL], 3),
         (["run", URL, "--jsonl", "same", "--mot", "same"], 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
 def test_a_password_never_shows(argv: list[str], code: int, model: Path, cli: Cli) -> None:
-    said = cli(*argv, *(["--model", str(model), "--backend", "torch"] if argv[0] == "run" else []))
+    said = cli(*argv, *(["--model", model, "--backend", "torch", "--timeout", 0.3] if argv[0] == "run" else []))
     assert said.code == code
     assert "secret" not in said.out + said.err
     assert said.err

@@ -1,94 +1,53 @@
-"""The decoding thread and the stream made with it: nothing lost, nothing twice, nothing left running."""
+"""The stream: nothing lost, nothing twice, nothing left running, and never behind where it must not be."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from hoiclip_engine.clock import StageTimes
-from hoiclip_engine.frame import Frame
+from hoiclip.errors import UsageError
+from hoiclip_engine.frame import SourceEvent
+from hoiclip_engine.looker import RGB, Look
 from hoiclip_engine.pairs import Event, Pairs, TrackedPairs
-from hoiclip_engine.pipeline import QUEUE_FRAMES, FrameReader, Stream, StreamConfig
+from hoiclip_engine.pipeline import QUEUE_FRAMES, Stream, StreamConfig, policy_for
+from hoiclip_engine.results import FrameResult
 from hoiclip_engine.track.pair_tracker import PairTracker
-from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.source import VideoSource
-from tests.engine.making_results import header, tracked
+from tests.engine.fake_source import FakeSource, readers
+from tests.engine.making_results import Row, header, tracked
 from tests.engine.scenes import Triplet, pairs_of
 
-
-def decoders() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "hoiclip-decode"]
-
-
-class FakeSource:
-    """Frames made on demand; counts how many were asked for and whether it was closed."""
-
-    def __init__(
-        self,
-        count: int,
-        *,
-        size_px: Callable[[int], tuple[int, int]] = lambda index: (64, 48),
-        fail_at: int | None = None,
-        error: BaseException | None = None,
-    ) -> None:
-        self.made = self.closed = 0
-        self._count, self._size_px, self._fail_at = count, size_px, fail_at
-        self._error = error or RuntimeError("decoder broke")
-        self.info = SourceInfo(
-            name="fake",
-            width_px=64,
-            height_px=48,
-            time_base=Fraction(1, 1000),
-            frames_declared=count,
-            duration_s=None,
-            average_rate=Fraction(25),
-            codec="fake",
-            pixel_format="rgb24",
-            is_photo=False,
-            rotation_deg=0,
-        )
-
-    @property
-    def counters(self) -> SourceCounters:
-        return SourceCounters(decoded=self.made, decode_errors=2, pts_missing=1, pts_repaired=3)
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index in range(self._count):
-            if index == self._fail_at:
-                raise self._error
-            width_px, height_px = self._size_px(index)
-            self.made += 1
-            yield Frame(np.full((height_px, width_px, 3), index % 250, np.uint8), index / 25, index)
-
-    def close(self) -> None:
-        assert decoders() == []  # never under the hands of the thread that reads it
-        self.closed += 1
-
-    def as_source(self) -> VideoSource:
-        return cast(VideoSource, self)
+LOST = SourceEvent(event="source_lost", pts_s=0.0, reason="gone")
+Looking = Callable[[RGB], Pairs]
 
 
 class FakeTracker:
-    """Records what it is asked."""
+    """Records what it is asked; the human of its one pair stands where a look says, 10 px further at each."""
 
     pair_count = 3
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self._looks = 0
 
     def update(self, pairs: Pairs, pts_s: float) -> TrackedPairs:
         self.calls.append(("update", len(pairs), pts_s))
-        return tracked()
+        self._looks += 1
+        return self._pairs()
 
     def predict(self, pts_s: float) -> TrackedPairs:
         self.calls.append(("predict", pts_s))
-        return tracked()
+        return self._pairs()
+
+    def _pairs(self) -> TrackedPairs:
+        left = 10.0 * self._looks
+        return tracked(Row(human_box_xyxy=(left, 0, left + 5, 9), verbs={0: 0.1 * self._looks}))
 
     def take_events(self) -> tuple[Event, ...]:
         return ()
@@ -101,37 +60,60 @@ class FakeTracker:
         return (Event(event="end", pair=1, human=1, object=2, label=0, verb=0, pts_s=1.0),)
 
 
+def at_once(rgb: RGB) -> Future[Look]:
+    """A look that takes no time."""
+    answer: Future[Look] = Future()
+    answer.set_result(Look(pairs_of(Triplet((0, 0, 9, 9), None)), {"infer": 1.0}))
+    return answer
+
+
 def stream_of(
-    source: FakeSource,
-    *,
-    detect_every: int = 1,
-    detect: Callable[[Frame, StageTimes], Pairs] = lambda frame, times: pairs_of(Triplet((0, 0, 9, 9), None)),
+    source: FakeSource, look: Callable[[RGB], Future[Look]] = at_once, *, looks_ahead: int = 1, **config: Any
 ) -> tuple[Stream, FakeTracker]:
     tracker = FakeTracker()
-    config = StreamConfig(detect_every=detect_every)
-    return Stream(header(), source.as_source(), detect, cast(PairTracker, tracker), config), tracker
+    told = replace(header(), policy="latest" if source.is_live else "lossless")
+    stream = Stream(told, source, look, cast(PairTracker, tracker), StreamConfig(**config), looks_ahead=looks_ahead)
+    return stream, tracker
 
 
+@pytest.mark.parametrize("looks_ahead", [1, 3])
 @pytest.mark.parametrize("count", [1, QUEUE_FRAMES, 50])
-def test_every_frame_comes_exactly_once_and_in_order(count: int) -> None:
+def test_every_frame_comes_exactly_once_and_in_order(count: int, looks_ahead: int) -> None:
     source = FakeSource(count)
-    stream, _ = stream_of(source)
+    stream, _ = stream_of(source, looks_ahead=looks_ahead)
     assert [(result.index, result.frame.rgb[0, 0, 0]) for result in stream] == [(i, i) for i in range(count)]
     assert source.closed == 1
-    assert decoders() == []
+    assert source.closed_by not in (None, threading.main_thread())
+    assert readers() == []
     summary = stream.summary
     assert (summary.decoded, summary.detected, summary.dropped, summary.interrupted) == (count, count, 0, False)
     assert (summary.decode_errors, summary.pts_repaired, summary.pairs, summary.events) == (2, 4, 3, 1)
     assert len(summary.closing_events) == 1
 
 
+def test_results_keep_their_order_when_looks_come_back_in_another() -> None:
+    def look(rgb: RGB) -> Pairs:
+        time.sleep(0.02 if rgb[0, 0, 0] % 3 == 0 else 0.001)
+        return pairs_of()
+
+    with ThreadPoolExecutor(4) as pool:
+        stream, tracker = stream_of(FakeSource(24), _in(pool, look), looks_ahead=6)
+        assert [result.index for result in stream] == list(range(24))
+    assert [call[-1] for call in tracker.calls[:-1]] == [index / 25 for index in range(24)]
+
+
+def _in(pool: ThreadPoolExecutor, look: Looking) -> Callable[[RGB], Future[Look]]:
+    return lambda rgb: pool.submit(lambda: Look(look(rgb), {}))
+
+
 @pytest.mark.parametrize("fail_at", [0, 1, QUEUE_FRAMES, 20])
 @pytest.mark.parametrize("error", [RuntimeError("decoder broke"), MemoryError()])
+@pytest.mark.parametrize(("looks_ahead", "detect_every"), [(1, 1), (3, 1), (2, 3)])
 def test_an_error_of_the_decoder_reaches_the_caller_behind_the_frames_before_it(
-    fail_at: int, error: BaseException
+    fail_at: int, error: BaseException, looks_ahead: int, detect_every: int
 ) -> None:
     source = FakeSource(30, fail_at=fail_at, error=error)
-    stream, tracker = stream_of(source)
+    stream, tracker = stream_of(source, looks_ahead=looks_ahead, detect_every=detect_every)
     seen: list[int] = []
     with pytest.raises(type(error)) as caught:
         seen.extend(result.index for result in stream)
@@ -139,21 +121,22 @@ def test_an_error_of_the_decoder_reaches_the_caller_behind_the_frames_before_it(
     assert seen == list(range(fail_at))
     assert source.closed == 1
     assert tracker.calls[-1] == ("finish",)
-    assert decoders() == []
+    assert readers() == []
 
 
 def test_an_error_of_the_detector_ends_the_thread() -> None:
-    def broken(frame: Frame, times: StageTimes) -> Pairs:
-        if frame.index == 2:
+    def look(rgb: RGB) -> Pairs:
+        if rgb[0, 0, 0] == 2:
             raise ValueError("no look")
         return pairs_of()
 
     source = FakeSource(1000)
-    stream, _ = stream_of(source, detect=broken)
-    with pytest.raises(ValueError, match="no look"):
-        list(stream)
+    with ThreadPoolExecutor(1) as pool:
+        stream, _ = stream_of(source, _in(pool, look), looks_ahead=2)
+        with pytest.raises(ValueError, match="no look"):
+            list(stream)
     assert source.closed == 1
-    assert decoders() == []
+    assert readers() == []
 
 
 def wait_until_made(source: FakeSource, count: int) -> None:
@@ -169,14 +152,13 @@ def test_decoding_runs_only_a_few_frames_ahead() -> None:
     wait_until_made(source, QUEUE_FRAMES + 2)  # one is with the caller, one waits for room
     time.sleep(0.2)  # the decoder has nothing else to wait for
     assert source.made == QUEUE_FRAMES + 2
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert source.closed == 1
-    assert decoders() == []
+    assert readers() == []
 
 
 def test_stop_ends_the_stream_after_the_frame_at_hand() -> None:
-    source = FakeSource(1000)
-    stream, tracker = stream_of(source)
+    stream, tracker = stream_of(FakeSource(1000))
     seen = []
     for result in stream:
         seen.append(result.index)
@@ -186,15 +168,37 @@ def test_stop_ends_the_stream_after_the_frame_at_hand() -> None:
     assert stream.summary.interrupted
     assert stream.summary.decoded == 5
     assert tracker.calls[-1] == ("finish",)
-    assert decoders() == []
+    assert readers() == []
 
 
-def test_between_two_looks_pairs_are_predicted() -> None:
-    stream, tracker = stream_of(FakeSource(7), detect_every=3)
-    assert [result.detected for result in stream] == [True, False, False, True, False, False, True]
-    assert [call[0] for call in tracker.calls[:-1]] == ["update", "predict", "predict"] * 2 + ["update"]
-    assert [call[-1] for call in tracker.calls[:-1]] == [index / 25 for index in range(7)]
-    assert (stream.summary.decoded, stream.summary.detected) == (7, 3)
+def test_stop_wakes_a_stream_whose_source_says_nothing() -> None:
+    stream, _ = stream_of(FakeSource(10, period_s=60.0))
+    timer = threading.Timer(0.3, stream.stop)
+    timer.start()
+    begun = time.monotonic()
+    assert [result.index for result in stream] == [0]
+    assert time.monotonic() - begun < 10  # far less than the next frame, far more than it takes
+    assert readers() == []
+
+
+def test_between_two_looks_boxes_and_scores_are_interpolated() -> None:
+    stream, tracker = stream_of(FakeSource(8), detect_every=3)
+    results = list(stream)
+    assert [result.detected for result in results] == [True, False, False, True, False, False, True, False]
+    calls = [call[0] for call in tracker.calls[:-1]]
+    assert calls == ["update", "predict", "predict"] * 2 + ["update", "predict"]
+    assert [call[-1] for call in tracker.calls[:-1]] == [index / 25 for index in range(8)]
+    lefts = [float(result.pairs.human_boxes_xyxy[0, 0]) for result in results]
+    expected = [10, 10 + 10 / 3, 10 + 20 / 3, 20, 20 + 10 / 3, 20 + 20 / 3, 30, 30]  # no look follows the last one
+    np.testing.assert_allclose(lefts, expected, rtol=1e-5)
+    np.testing.assert_allclose([r.pairs.verb_scores[0, 0] for r in results], np.array(expected) / 100, rtol=1e-5)
+    assert (stream.summary.decoded, stream.summary.detected) == (8, 3)
+
+
+def test_looks_too_far_apart_to_wait_for_are_predicted_between() -> None:
+    stream, _ = stream_of(FakeSource(70), detect_every=60)
+    lefts = [float(result.pairs.human_boxes_xyxy[0, 0]) for result in stream]
+    assert lefts == [10.0] * 60 + [20.0] * 10
 
 
 def test_tracks_are_rescaled_when_the_size_changes_and_only_then() -> None:
@@ -212,19 +216,93 @@ def test_a_stream_that_is_never_iterated_can_be_closed() -> None:
     stream.close()
     assert (source.made, source.closed) == (0, 1)
     assert stream.summary.decoded == 0
-    assert decoders() == []
+    assert readers() == []
 
 
-def test_a_reader_can_be_closed_while_it_waits_for_room() -> None:
-    source = FakeSource(100)
-    reader = FrameReader(source.as_source(), StageTimes())
-    wait_until_made(source, QUEUE_FRAMES + 1)
-    reader.close()
-    assert list(reader) == []
-    assert source.made == QUEUE_FRAMES + 1
-    assert source.closed == 1
+@pytest.mark.parametrize("detect_every", [1, 3, "auto"])
+def test_a_camera_three_times_too_fast_is_never_behind_and_every_frame_is_counted(detect_every: int | str) -> None:
+    look_s, period_s = 0.06, 0.02
+
+    def look(rgb: RGB) -> Pairs:
+        time.sleep(look_s)
+        return pairs_of()
+
+    source = FakeSource(60, period_s=period_s)
+    with ThreadPoolExecutor(1) as pool:
+        stream, _ = stream_of(source, _in(pool, look), detect_every=detect_every)
+        results = list(stream)
+    summary = stream.summary
+    assert summary.decoded == source.made == 60
+    assert len(results) == summary.decoded - summary.dropped
+    assert summary.dropped >= sum(result.dropped_before for result in results)
+    indices = [result.index for result in results]
+    assert indices == sorted(set(indices))
+    looked = [result for result in results if result.detected]
+    # Half of the ideal number, and twice the ideal age: test machines are busy.
+    assert len(looked) >= 10
+    assert np.median([result.age_s for result in looked]) < 2 * (look_s + 1.5 * period_s)
+    if detect_every == 1:
+        assert all(result.detected for result in results)
+        assert summary.dropped > 0
+    else:
+        assert len(results) > 1.5 * len(looked)  # the frames between are shown
 
 
-def test_looking_less_often_than_at_every_frame_needs_a_whole_number() -> None:
-    with pytest.raises(ValueError, match="detect_every must be at least 1"):
-        StreamConfig(detect_every=0)
+def test_a_frame_that_waited_too_long_is_not_looked_at() -> None:
+    source = FakeSource(4, period_s=0.001)
+    stream, _ = stream_of(source, max_age_s=0.1)
+    results: list[FrameResult] = []
+    for result in stream:
+        results.append(result)
+        time.sleep(0.3)  # whoever asks is slow, and the source has ended meanwhile
+    assert [result.index for result in results] == [0]
+    assert (stream.summary.decoded, stream.summary.dropped) == (4, 3)
+
+
+def test_frames_that_nobody_took_before_a_live_stream_ended_are_dropped_ones() -> None:
+    source = FakeSource(1000, period_s=0.001)
+    stream, _ = stream_of(source)
+    for result in stream:
+        time.sleep(0.05)
+        if result.index > 20:
+            stream.stop()
+    summary = stream.summary
+    assert summary.decoded == source.made
+    assert summary.dropped == summary.decoded - summary.detected
+
+
+@pytest.mark.parametrize("period_s", [None, 0.001])
+def test_events_of_the_source_are_told_between_results(period_s: float | None) -> None:
+    told: list[Any] = []
+    stream, _ = stream_of(FakeSource(6, period_s=period_s, events={3: LOST}), detect_every=2)
+    stream.on_source_event = told.append
+    for result in stream:
+        told.append(result.index)
+    assert LOST in told
+    before, after = told[: told.index(LOST)], told[told.index(LOST) + 1 :]
+    assert all(index < 3 for index in before)
+    assert all(index >= 3 for index in after)
+
+
+def test_a_result_tells_the_stages_of_its_frame() -> None:
+    stream, _ = stream_of(FakeSource(3), detect_every=2)
+    results = list(stream)
+    assert [set(result.stage_ms) for result in results] == [
+        {"decode", "infer", "track"},
+        {"decode", "track"},
+        {"decode", "infer", "track"},
+    ]
+    assert set(stream.summary.stage_ms) == {"decode", "infer", "track", "age"}
+
+
+def test_auto_takes_the_policy_of_the_source() -> None:
+    file, camera = FakeSource(1), FakeSource(1, period_s=1.0)
+    assert [policy_for(StreamConfig(), source) for source in (file, camera)] == ["lossless", "latest"]
+    with pytest.raises(UsageError, match="does not wait"):
+        policy_for(StreamConfig(policy="lossless"), camera)
+
+
+@pytest.mark.parametrize("wrong", [{"detect_every": 0}, {"max_age_s": 0.0}, {"max_age_s": float("nan")}])
+def test_a_config_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        StreamConfig(**wrong)

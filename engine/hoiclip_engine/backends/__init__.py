@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import BackendMissing
+from hoiclip_engine.backends.capacity import ONE, Capacity
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
 from hoiclip_engine.raw_output import RawOutput
@@ -28,14 +29,15 @@ _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvhost-gpu", 
 
 
 class Backend(Protocol):
-    """A compiled model. Holds its own buffers; call it from one thread."""
+    """A compiled model. Holds its own buffers; call it from as many threads at a time as it has lanes."""
 
     name: str
     canvas_hw: tuple[int, int]
     """Size every input is padded to."""
+    capacity: Capacity
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
-        """One picture of the canvas's size; the result owns its memory."""
+        """As many pictures as its batch, of the canvas's size; the result owns its memory."""
         ...
 
     def close(self) -> None: ...
@@ -115,7 +117,14 @@ class BackendModule(Protocol):
         """Those below fp32 that this machine accelerates, the fastest first."""
         ...
 
-    def load(self, model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None) -> Backend:
+    def load(
+        self,
+        model: ModelFile,
+        canvas_hw: tuple[int, int],
+        precision: Precision,
+        graph: Path | None,
+        wanted: Capacity,
+    ) -> Backend:
         """Compiles the model; `graph` is what a build of the precision brings, None for fp32."""
         ...
 
@@ -141,17 +150,22 @@ def backend_module(name: BackendName) -> BackendModule:
 
 
 def load_backend(
-    name: BackendName, model: ModelFile, canvas_hw: tuple[int, int], build: Build | None = None
+    name: BackendName,
+    model: ModelFile,
+    canvas_hw: tuple[int, int],
+    build: Build | None = None,
+    wanted: Capacity = ONE,
 ) -> Backend:
     """Compiles the model for one canvas.
 
     Args:
         canvas_hw: multiples of 32, at least 64.
         build: of a lower precision; None: fp32.
+        wanted: at most; not every backend can do several things at once.
 
     Raises:
         ModelError: the model file does not fit or cannot be compiled.
     """
     if build is None:
-        return backend_module(name).load(model, canvas_hw, "fp32", None)
-    return backend_module(name).load(model, canvas_hw, build.precision, build.graph)
+        return backend_module(name).load(model, canvas_hw, "fp32", None, wanted)
+    return backend_module(name).load(model, canvas_hw, build.precision, build.graph, wanted)

@@ -8,7 +8,8 @@ import onnxruntime
 
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import ModelError
-from hoiclip_engine.cpu import cpu_name
+from hoiclip_engine.backends.capacity import ONE, Capacity
+from hoiclip_engine.cpu import cpu_count, cpu_name
 from hoiclip_engine.export import OUTPUTS, exported_graph
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
@@ -28,18 +29,22 @@ def fast_precisions() -> tuple[Precision, ...]:
     return ()
 
 
-def load(model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None) -> OnnxRuntimeBackend:
+def load(
+    model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None, wanted: Capacity = ONE
+) -> OnnxRuntimeBackend:
     if precision != "fp32":
         raise ModelError(f"onnxruntime computes in fp32, asked for {precision}; on x86 openvino is faster in less")
-    return OnnxRuntimeBackend(model, canvas_hw)
+    return OnnxRuntimeBackend(model, canvas_hw, wanted)
 
 
 class OnnxRuntimeBackend:
-    def __init__(self, model: ModelFile, canvas_hw: tuple[int, int]) -> None:
+    def __init__(self, model: ModelFile, canvas_hw: tuple[int, int], capacity: Capacity = ONE) -> None:
         self.name = "onnxruntime"
-        self.canvas_hw = canvas_hw
-        graph = exported_graph(model, canvas_hw)
+        self.canvas_hw, self.capacity = canvas_hw, capacity
+        graph = exported_graph(model, canvas_hw, capacity.batch)
         options = onnxruntime.SessionOptions()
+        if capacity.lanes > 1:
+            options.intra_op_num_threads = max(1, cpu_count() // capacity.lanes)
         options.log_severity_level = 3  # errors only: its warnings speak of graph details
         try:
             self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

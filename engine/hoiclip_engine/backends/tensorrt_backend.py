@@ -11,6 +11,7 @@ from typing import Any
 
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import ModelFile, file_sha256
+from hoiclip_engine.backends.capacity import ONE, Capacity
 from hoiclip_engine.cuda_runtime import gpu, load_cuda
 from hoiclip_engine.engine_cache import EngineKey, engine, forget, graph_sha256
 from hoiclip_engine.export import OUTPUTS, exported_graph
@@ -42,9 +43,17 @@ class TensorRtModule:
         return ("int8", "fp16")
 
     def load(
-        self, model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None
+        self,
+        model: ModelFile,
+        canvas_hw: tuple[int, int],
+        precision: Precision,
+        graph: Path | None,
+        wanted: Capacity = ONE,
     ) -> TensorRtBackend:
-        return TensorRtBackend(model, canvas_hw, precision, self.name, graph or exported_graph(model, canvas_hw))
+        """A build's graph is of one picture."""
+        batch = wanted.batch if graph is None else 1
+        graph = graph or exported_graph(model, canvas_hw, batch)
+        return TensorRtBackend(model, canvas_hw, precision, self.name, graph, batch=batch)
 
 
 class TensorRtBackend:
@@ -56,6 +65,7 @@ class TensorRtBackend:
         library: Library,
         graph: Path,
         plugins: Sequence[Path] = (),
+        batch: int = 1,
     ) -> None:
         """
         Args:
@@ -67,10 +77,14 @@ class TensorRtBackend:
             ModelError: the engine cannot be built, or does not run here.
         """
         self.name: str = library
-        self.canvas_hw = canvas_hw
+        self.canvas_hw, self.capacity = canvas_hw, Capacity(batch=batch)
         trt, cuda = load_library(library), load_cuda()
         device, clip = gpu(cuda), model.config.clip_image_px
-        shapes = {"images": (1, 3, *canvas_hw), "padding": (1, *canvas_hw), "clip_images": (1, 3, clip, clip)}
+        shapes = {
+            "images": (batch, 3, *canvas_hw),
+            "padding": (batch, *canvas_hw),
+            "clip_images": (batch, 3, clip, clip),
+        }
         request = BuildRequest(
             library=library,
             graph=graph,

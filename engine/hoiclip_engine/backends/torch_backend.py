@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import UsageError
 from hoiclip.model import HOICLIP
+from hoiclip_engine.backends.capacity import ONE, Capacity
 from hoiclip_engine.backends.torch_graph import GraphedModel
 from hoiclip_engine.cpu import cpu_name
 from hoiclip_engine.precision import Precision
@@ -36,12 +37,16 @@ def fast_precisions() -> tuple[Precision, ...]:
     return ("fp16", "bf16") if torch.cuda.is_available() else ()
 
 
-def load(model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None) -> TorchBackend:
-    return TorchBackend(model, canvas_hw, precision)
+def load(
+    model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None, wanted: Capacity = ONE
+) -> TorchBackend:
+    return TorchBackend(model, canvas_hw, precision, wanted.batch)
 
 
 class TorchBackend:
-    def __init__(self, model: ModelFile, canvas_hw: tuple[int, int], precision: Precision = "fp32") -> None:
+    def __init__(
+        self, model: ModelFile, canvas_hw: tuple[int, int], precision: Precision = "fp32", batch: int = 1
+    ) -> None:
         """On CUDA where there is one.
 
         Raises:
@@ -49,7 +54,7 @@ class TorchBackend:
             ModelError: the file makes no model, or the precision cannot hold its weights.
         """
         self.name = "torch"
-        self.canvas_hw = canvas_hw
+        self.canvas_hw, self.capacity = canvas_hw, Capacity(batch=batch)
         cuda = torch.cuda.is_available()
         if cuda:
             # The reference is fp32: TF32 convolutions keep 10 bits. Halves are multiplied, but summed in fp32.
@@ -60,7 +65,7 @@ class TorchBackend:
         if precision == "fp32":
             self._look = EagerModel(model.build(), "cuda" if cuda else "cpu")
         elif cuda and precision in TYPES:
-            self._look = GraphedModel(model.build(), canvas_hw, TYPES[precision])
+            self._look = GraphedModel(model.build(), canvas_hw, TYPES[precision], batch=batch)
         else:
             known = ", ".join(TYPES)
             raise UsageError(f"torch runs {known} on CUDA only, asked for {precision}; on a CPU take openvino")

@@ -27,7 +27,12 @@ class GraphedModel:
     """Holds its own buffers on both sides; call it from one thread."""
 
     def __init__(
-        self, model: HOICLIP, canvas_hw: tuple[int, int], dtype: torch.dtype, device: torch.device | str = "cuda"
+        self,
+        model: HOICLIP,
+        canvas_hw: tuple[int, int],
+        dtype: torch.dtype,
+        device: torch.device | str = "cuda",
+        batch: int = 1,
     ) -> None:
         """Takes the model over.
 
@@ -35,7 +40,8 @@ class GraphedModel:
             ModelError: `dtype` cannot hold a weight.
         """
         clip = model.config.clip_image_px
-        shapes = ((1, 3, *canvas_hw), dtype), ((1, *canvas_hw), torch.bool), ((1, 3, clip, clip), dtype)
+        sizes = (batch, 3, *canvas_hw), (batch, *canvas_hw), (batch, 3, clip, clip)
+        shapes = tuple(zip(sizes, (dtype, torch.bool, dtype), strict=True))
         self._model = fast_module(model, dtype, device)
         with torch.inference_mode():
             self._sent = [_pinned(torch.zeros(shape, dtype=kind)) for shape, kind in shapes]

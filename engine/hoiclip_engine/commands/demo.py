@@ -9,12 +9,13 @@ from hoiclip.data.drawn import draw_clip
 from hoiclip.errors import SinkError
 from hoiclip_engine.commands.console import messages, working
 from hoiclip_engine.commands.outputs import Outputs
-from hoiclip_engine.commands.run import run
+from hoiclip_engine.commands.run import RunConfig, run
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.folder import make_folder
 from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.sinks.encode import VideoEncoder
-from hoiclip_engine.video.source import SourceConfig
+from hoiclip_engine.video.address import parse_address
+from hoiclip_engine.video.source_config import SourceConfig
 
 BUNDLED = "drawn"
 WIDTH_PX, HEIGHT_PX, FPS, DURATION_S, SEED = 640, 480, 25.0, 9.0, 7
@@ -29,7 +30,7 @@ def demo(folder: Path, backend: str) -> int:
         draw(clip)
     outputs = Outputs(video=folder / "demo.mp4", jsonl=str(folder / "demo.jsonl"))
     with Engine.load(BUNDLED, EngineConfig(backend=backend)) as engine:
-        code = run(engine, str(clip), outputs, StreamConfig(), SourceConfig())
+        code = run(engine, [parse_address(str(clip))], outputs, RunConfig(stream=StreamConfig(), source=SourceConfig()))
     messages.print(f"Look at {outputs.video}; every pair of every frame is in {outputs.jsonl}.")
     return code
 

@@ -20,12 +20,13 @@ from hoiclip.evaluation.export import export_hico, export_vcoco
 from hoiclip.evaluation.mistakes import worst_mistakes
 from hoiclip.evaluation.report import html_report, percent, precision_recall_svg
 from hoiclip.evaluation.splits import RARE, read_splits
+from hoiclip.evaluation.video import VideoReport
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import BackendName
 from hoiclip_engine.commands.console import messages, progress, results, table, working
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
-from hoiclip_engine.evaluate_films import FilmReport, evaluate_films, films_in
+from hoiclip_engine.evaluate_films import evaluate_films, films_in
 
 MOST_CLASSES = 20
 """More classes than this are left to JSON and report; standard output shows the numbers that matter."""
@@ -98,10 +99,10 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
         films, backend = _films(model, engine_config, request.films, config.splits)
         facts |= {**films.counts, "backend": backend}
         if measured is None:
-            frames = replace(films.frames, summaries={"films": films.summary, **films.frames.summaries})
+            frames = replace(films.frames, summaries={"films": films.at_a_glance, **films.frames.summaries})
             measured = _Measured(frames, [], [], None, {})
         else:
-            summaries = {**measured.found.summaries, "films": films.summary}
+            summaries = {**measured.found.summaries, "films": films.at_a_glance}
             measured = replace(measured, found=replace(measured.found, summaries=summaries))
     assert measured is not None  # EvalRequest asks for one of them
     _write(request, measured, vocabulary, facts)
@@ -148,7 +149,7 @@ def _pictures(
 
 def _films(
     model: ModelFile, engine_config: EngineConfig, folder: Path, splits: Sequence[Split]
-) -> tuple[FilmReport, BackendName]:
+) -> tuple[VideoReport, BackendName]:
     """The report, and what ran."""
     films = films_in(folder)
     with Engine(model, engine_config) as engine, progress() as bar:
@@ -201,13 +202,13 @@ def _write(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, fa
     found = measured.found
     text = json.dumps({**found.to_json(), **facts}, indent=1, allow_nan=False)
     if request.json and request.json != "-":
-        _write_text(Path(request.json), text)
+        write_text(Path(request.json), text)
     if request.report:
         with working("Drawing the report"):
             page = _page(request, measured, vocabulary, facts)
-            _write_text(request.report / "index.html", page)
-            _write_text(request.report / "evaluation.json", text)
-            _write_text(request.report / "precision_recall.svg", precision_recall_svg(found))
+            write_text(request.report / "index.html", page)
+            write_text(request.report / "evaluation.json", text)
+            write_text(request.report / "precision_recall.svg", precision_recall_svg(found))
     if request.export:
         with working("Exporting detections"):
             if found.metric.startswith("vcoco"):
@@ -264,7 +265,11 @@ def _on(split: str, found: Evaluation, facts: dict[str, Any]) -> str:
     return f"{_title(found)}, {looked_at}, {split}"
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """
+    Raises:
+        SinkError: the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

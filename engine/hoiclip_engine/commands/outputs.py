@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hoiclip_engine.sinks.jsonl_sink import JsonlSink
 from hoiclip_engine.sinks.mot_sink import MotSink
 from hoiclip_engine.sinks.video_sink import VideoSink
 from hoiclip_engine.sinks.vtt_sink import VttSink
+from hoiclip_engine.video.address import Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,9 @@ class Outputs:
     jsonl: str | None = None
     mot: Path | None = None
     vtt: Path | None = None
+
+    def sinks_for(self, addresses: Sequence[Address]) -> list[list[Sink]]:
+        return [self.sinks(address.location) for address in addresses]
 
     def sinks(self, source: str) -> list[Sink]:
         """Not started yet.

@@ -1,124 +1,194 @@
-"""hoiclip run: a source through the engine into sinks, and the signals that end it early."""
+"""hoiclip run: sources through the engine into sinks.
+
+Files come one after the other, cameras and streams all at once; what becomes of one source is no matter of the others.
+"""
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from hoiclip.errors import HoiclipError
 from hoiclip_engine.commands.console import messages, progress, table, working
+from hoiclip_engine.commands.feed import PARTIAL, Meter, feed
 from hoiclip_engine.commands.outputs import Outputs
+from hoiclip_engine.commands.signals import stopping_on_signals
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.pipeline import Stream, StreamConfig
 from hoiclip_engine.results import RunSummary, Sink
-from hoiclip_engine.video.source import SourceConfig
+from hoiclip_engine.video.address import Address
+from hoiclip_engine.video.frame_source import FrameSource
+from hoiclip_engine.video.open_source import open_source
+from hoiclip_engine.video.source_config import SourceConfig
 
-PARTIAL = 7
+MOST_OPENING = 16
+"""Sources that are opened at a time; a camera that is off takes seconds to say so."""
 
 
-def run(engine: Engine, source: str, outputs: Outputs, config: StreamConfig, part: SourceConfig) -> int:
-    """One source from first to last frame.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How sources are read and looked at."""
+
+    stream: StreamConfig
+    source: SourceConfig
+    batch: int = 1
+    """Frames of several sources that are looked at together; also how many files are read at a time."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+
+
+@dataclass(slots=True)
+class _Job:
+    """One source, and what became of it."""
+
+    address: Address
+    sinks: list[Sink]
+    source: FrameSource | None = None
+    stream: Stream | None = None
+    summary: RunSummary | None = None
+    error: HoiclipError | None = None
+
+
+def run(engine: Engine, addresses: Sequence[Address], outputs: Outputs, config: RunConfig) -> int:
+    """All sources from first to last frame.
 
     Returns:
-        The exit code: 0, or 130/143 after a signal; what was found until then is written.
-    """
-    sinks = outputs.sinks(source)
-    with working(f"Preparing {engine.model.name} for {engine.backend_name} (the first time takes longer)"):
-        stream = engine.open(source, config, part)
-    if stream.header.notice:
-        messages.print(f"Note: {stream.header.notice}", style="yellow")
-    with stopping_on_signals(stream) as signalled:
-        summary = feed(stream, sinks, part.max_frames)
-    messages.print(summary_table(summary))
-    return 128 + signalled[0] if signalled else 0
-
-
-def feed(stream: Stream, sinks: Sequence[Sink], expected_frames: int | None = None) -> RunSummary:
-    """Every result into every sink; each sink that was started is finished, whatever happens.
+        The exit code: 0; 7 where some sources failed and others did not, else that of the failure; or 130/143 after a
+        signal. What was found until then is written.
 
     Raises:
-        HoiclipError: the source or a sink failed; with exit code 7 if some results were written before.
+        HoiclipError: the only source failed.
     """
-    started: list[Sink] = []
-    frames = 0
-    try:
-        for sink in sinks:
-            sink.start(stream.header)
-            started.append(sink)
-        with progress() as bar:
-            task = bar.add_task("frames", total=expected_frames or stream.frames_expected, rate="")
-            begun = time.perf_counter()
-            for result in stream:
-                with stream.times.measure("write"):
-                    for sink in sinks:
-                        sink.write(result)
-                frames += 1
-                bar.update(task, advance=1, rate=f"{frames / (time.perf_counter() - begun):.1f} fps")
-    except HoiclipError as error:
-        if frames:
-            error.exit_code = PARTIAL
-        raise
-    finally:
-        stream.close()
-        summary = stream.summary
-        finish_all(started, summary)
-    return summary
+    sinks = outputs.sinks_for(addresses)
+    jobs = [_Job(address, own) for address, own in zip(addresses, sinks, strict=True)]
+    told: set[str] = set()
+
+    def stop() -> None:
+        for job in jobs:
+            if job.stream is not None:
+                job.stream.stop()
+
+    with stopping_on_signals(stop) as signalled:
+        for group in _groups(jobs, config):
+            if signalled:
+                break
+            _run_group(engine, group, config, told)
+    return 128 + signalled[0] if signalled else _conclusion(jobs)
 
 
-def finish_all(sinks: Sequence[Sink], summary: RunSummary) -> None:
-    """Finishes each sink even where another one fails; the first failure is raised at the end."""
-    failure: HoiclipError | None = None
-    for sink in sinks:
+def _groups(jobs: Sequence[_Job], config: RunConfig) -> Iterator[Sequence[_Job]]:
+    """Jobs that run at the same time."""
+    together = config.stream.policy == "latest" or any(job.address.kind != "file" for job in jobs)
+    size = len(jobs) if together else config.batch
+    for start in range(0, len(jobs), size):
+        yield jobs[start : start + size]
+
+
+def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, told: set[str]) -> None:
+    with working(f"Preparing {engine.model.name} for {engine.backend_name} (the first time takes longer)"):
+        _open(jobs, config.source)
+        jobs = [job for job in jobs if job.source is not None]
+        if not jobs:
+            return
+        sources = [job.source for job in jobs if job.source is not None]
+        for job, stream in zip(jobs, engine.streams(sources, config.stream, config.batch), strict=True):
+            job.stream = stream
+            if stream.header.notice and stream.header.notice not in told:
+                told.add(stream.header.notice)
+                messages.print(f"Note: {stream.header.notice}", style="yellow")
+    with progress() as bar:
+        meters = [Meter(bar, job.address.name, _expected(job, config.source)) for job in jobs]
+        if len(jobs) == 1:
+            _feed(jobs[0], meters[0])
+        else:
+            _feed_all(jobs, meters)
+    for job in jobs:
+        if job.summary is not None:
+            messages.print(summary_table(job.address.name, job.summary))
+        job.sinks.clear()  # they hold what they wrote last
+
+
+def _open(jobs: Sequence[_Job], config: SourceConfig) -> None:
+    def open_one(job: _Job) -> None:
         try:
-            sink.finish(summary)
+            job.source = open_source(job.address, config)
         except HoiclipError as error:
-            failure = failure or error
-    if failure is not None:
-        raise failure
+            job.error = error
+
+    if len(jobs) == 1:
+        open_one(jobs[0])
+        return
+    with ThreadPoolExecutor(min(MOST_OPENING, len(jobs))) as pool:
+        list(pool.map(open_one, jobs))
 
 
-@contextmanager
-def stopping_on_signals(stream: Stream) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM ends the stream cleanly, the second ends the process.
+def _expected(job: _Job, config: SourceConfig) -> int | None:
+    assert job.stream is not None
+    return config.max_frames or job.stream.frames_expected
 
-    Yields:
-        The list of signals that came.
-    """
-    came: list[int] = []
-    before: dict[signal.Signals, Any] = {}
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        stream.stop()
-        for known, handler in before.items():
-            signal.signal(known, handler)
-
-    set_handler: Callable[..., Any] = signal.signal
-    with suppress(ValueError):  # not the main thread: whoever called us handles signals
-        for known in (signal.SIGINT, signal.SIGTERM):
-            before[known] = set_handler(known, handle)
+def _feed(job: _Job, meter: Meter) -> None:
+    assert job.stream is not None
     try:
-        yield came
+        job.summary = feed(job.stream, job.sinks, meter)
+    except HoiclipError as error:
+        job.error = error
     finally:
-        for known, handler in before.items():
-            set_handler(known, handler)
+        meter.close()
 
 
-def summary_table(summary: RunSummary) -> Any:
+def _feed_all(jobs: Sequence[_Job], meters: Sequence[Meter]) -> None:
+    """Each in a thread of its own; signals reach the main thread, which only waits."""
+    broken: list[BaseException] = []
+
+    def work(job: _Job, meter: Meter) -> None:
+        try:
+            _feed(job, meter)
+        except BaseException as error:
+            broken.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=one, name="hoiclip-stream", daemon=True)
+        for one in zip(jobs, meters, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if broken:
+        raise broken[0]
+
+
+def _conclusion(jobs: Sequence[_Job]) -> int:
+    failed = [job.error for job in jobs if job.error is not None]
+    if not failed:
+        return 0
+    if len(jobs) == 1:
+        raise failed[0]
+    for error in failed:
+        messages.print(f"hoiclip: {' '.join(str(error).split())}")
+    return failed[0].exit_code if len(failed) == len(jobs) else PARTIAL
+
+
+def summary_table(name: str, summary: RunSummary) -> Any:
     """Counts, and where the time went."""
-    rate = summary.decoded / summary.wall_s if summary.wall_s else 0.0
+    processed = summary.decoded - summary.dropped
+    rate = processed / summary.wall_s if summary.wall_s else 0.0
     rows: list[tuple[object, ...]] = [
         ("frames", f"{summary.decoded} decoded, {summary.detected} detected, {summary.dropped} dropped"),
         ("damage", f"{summary.decode_errors} decode errors, {summary.pts_repaired} timestamps repaired"),
         ("found", f"{summary.pairs} pairs, {summary.events} events"),
         ("time", f"{summary.wall_s:.1f} s, {rate:.1f} frames/s" + (", interrupted" if summary.interrupted else "")),
     ]
+    if summary.reconnects:
+        rows.append(("source", f"came back {summary.reconnects} times"))
     rows += [
         (stage, f"p50 {ms['p50']:.1f} ms, p90 {ms['p90']:.1f} ms, p99 {ms['p99']:.1f} ms")
         for stage, ms in summary.stage_ms.items()
     ]
-    return table("Summary", ("what", "value"), rows)
+    return table(f"Summary of {name}", ("what", "value"), rows)

@@ -19,6 +19,16 @@ from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbSwitch
 _MOST_VERBS = 4096
 """Of a tracker that learns their number from what it sees: a wrong index must not fill the memory."""
 
+_OF_TRIPLETS = EntityConfig(
+    sure_score=0.5,
+    high_score=0.3,
+    low_score=0.1,
+    min_overlap_low=0.4,
+    reach=2.0,
+    lost_after_s=1.0,
+    confirm_within_s=0.5,
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackConfig:
@@ -34,8 +44,9 @@ class TrackConfig:
     """Seconds that a pair is still shown after a look that missed it."""
     lost_after_s: float = 1.0
     """Seconds without being seen after which a pair ends."""
-    entity: EntityConfig = field(default_factory=EntityConfig)
-    """Humans and objects; a score above min_score or a time below lost_after_s gives way to those."""
+    entity: EntityConfig = _OF_TRIPLETS
+    """Humans and objects, whose scores are those of triplets and so lower than a detector's; a score above min_score or
+    a time below lost_after_s gives way to those."""
     verb: VerbConfig = field(default_factory=VerbConfig)
     num_verbs: int | None = None
     """V of the vocabulary; where it is not known, there are as many as have been seen."""

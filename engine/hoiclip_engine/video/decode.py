@@ -5,6 +5,7 @@ Each packet is decoded once and each seek is asked for from outside, so that no 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import av
@@ -17,12 +18,30 @@ from av.video.stream import VideoStream
 class FrameDecoder:
     """Decoded frames of one stream in presentation order; counts what could not be decoded."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, *, frame_threads: bool) -> None:
-        """Sets the decoder up; frame_threads is quicker on many cores but loses more frames after damage."""
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        *,
+        frame_threads: bool,
+        stopped: threading.Event | None = None,
+    ) -> None:
+        """Sets the decoder up.
+
+        Args:
+            container: open; read from its position on.
+            stream: one of its video streams.
+            frame_threads: quicker on many cores, but loses more frames after damage.
+            stopped: ends the frames, also while the container brings nothing but sound.
+        """
         self.errors = 0
+        self.ended_by: av.FFmpegError | None = None
+        """What the container failed with; None at a proper end."""
         self._container = container
         self._stream = stream
+        self._stopped = stopped or threading.Event()
         # Measured on damaged VP9 and a cut fragmented MP4: with frame threads 72 and 23 frames, with slices 80 and 25.
+        # On live streams frame threads would also delay every frame by as many frames as there are threads.
         stream.thread_type = av.codec.context.ThreadType.AUTO if frame_threads else av.codec.context.ThreadType.SLICE
 
     def frames(self) -> Iterator[VideoFrame]:
@@ -40,18 +59,20 @@ class FrameDecoder:
         return True
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
-        packets = self._container.demux(self._stream)
-        while True:
+        # All streams, so that every packet of any of them is a moment to stop at.
+        packets = self._container.demux()
+        while not self._stopped.is_set():
             try:
                 packet = next(packets)
             except StopIteration:
                 return
-            except av.FFmpegError:
+            except av.FFmpegError as error:
                 self.errors += 1  # the file ends in the middle of something
+                self.ended_by = error
                 return
             # An empty packet would tell the decoder that the stream is over; AVI has them for repeated frames.
-            if packet.size:
-                yield packet
+            if packet.size and packet.stream.index == self._stream.index:
+                yield packet  # type: ignore[misc]  # its stream is the video stream
 
     def _decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         try:

@@ -1,6 +1,6 @@
-"""Opens a local file so that it can hurt nobody: no other files, no network, no giant pictures.
+"""Opens a local file or pipe so that it can hurt nobody: no other files, no network, no giant pictures.
 
-Everything that can be wrong with a path is told here, in words that name what to do.
+Everything that can be wrong with a path is told here, in words that name what to do. Streams: stream_opening.py.
 """
 
 from __future__ import annotations
@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from hoiclip.errors import SourceError
+from hoiclip_engine.video.hardware import open_decoding_by
 from hoiclip_engine.video.redact import is_url, redact
+from hoiclip_engine.video.source_config import Hwaccel
 
-# Containers that hold their own data. Left out on purpose: whatever names other files or hosts (hls, dash, concat, sdp,
-# rtsp, imf, avisynth) and devices (lavfi, v4l2).
-_FORMATS = (
+# ffmpeg's names of containers that hold their own data. Left out on purpose: whatever names other files or hosts (hls,
+# dash, concat, sdp, rtsp, imf, avisynth) and devices (lavfi, v4l2).
+FORMATS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,gif,apng,ogg,asf,mxf,nut,dv,rm,wtv,ivf,yuv4mpegpipe,"
     "h261,h263,h264,hevc,vvc,av1,obu,vc1,mjpeg,mjpeg_2000,"
     "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pam_pipe,"
@@ -45,7 +48,7 @@ def regular_file(source: str | Path) -> Path:
     if stat.S_ISDIR(found.st_mode):
         raise SourceError(f"expected a video file, found the directory {name}; name one file in it")
     if not stat.S_ISREG(found.st_mode):
-        raise SourceError(f"expected a video file, found the device or pipe {name}; only files can be read so far")
+        raise SourceError(f"expected a video file, found the device or pipe {name}; only files are read here")
     if found.st_size == 0:
         raise SourceError(f"expected a video file, found {name} empty; copy or record it again")
     return path.absolute()
@@ -54,31 +57,36 @@ def regular_file(source: str | Path) -> Path:
 def _why_not_there(text: str, error: OSError) -> str:
     name = redact(text)
     if is_url(text) or text == "-" or text.isdigit() or text.startswith("v4l2:"):
-        return f"expected a file, found {name}, a stream or device; only files can be read so far: record it to a file"
+        return f"expected a file, found {name}, a stream or device; only files are read here: record it to one"
     if isinstance(error, PermissionError):
         return f"may not read {name}; give yourself the right to, or copy the file"
     return f"expected a video file, found nothing at {name}; check the path"
 
 
-def open_container(path: Path, max_pixels: int) -> InputContainer:
+def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "none") -> InputContainer:
     """Opens with whitelists.
 
+    Args:
+        file: an open pipe, or an absolute path, so that "concat:a.mp4" in a name is not taken for a protocol.
+        max_pixels: per picture.
+        hwaccel: what decodes.
+
     Raises:
-        SourceError: not a video or image file, or one damaged beyond opening.
+        SourceError: not a video or image file, one damaged beyond opening, or no such decoder.
     """
+    target, name = (str(file), redact(str(file))) if isinstance(file, Path) else (file, "standard input")
     options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": _FORMATS,
+        "protocol_whitelist": "file" if isinstance(target, str) else "pipe",
+        "format_whitelist": FORMATS,
         "pattern_type": "none",  # "clip%03d.jpg" is a name here, not a pattern that stands for other files
         "max_pixels": str(max_pixels),
     }
     try:
-        # An absolute path, so that "concat:other.mp4" in a file's name is not taken for a protocol.
-        return av.open(str(path), mode="r", options=options, metadata_errors="replace")
+        return open_decoding_by(hwaccel, target, name, options=options)
     except av.FFmpegError as error:
         # ffmpeg's own text may hold more than a reader should see: only the kind of error is told.
         raise SourceError(
-            f"expected a video or image file, found something else or a damaged one in {redact(str(path))} "
+            f"expected a video or image file, found something else or a damaged one in {name} "
             f"({type(error).__name__}); try to play it, or convert it to MP4"
         ) from None
 

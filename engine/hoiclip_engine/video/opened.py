@@ -1,0 +1,116 @@
+"""One video stream of an open container: its frames, the pictures of them, and what is known of both.
+
+Whoever opened the container says which part is wanted and when to stop; times are timestamps.py and live_clock.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from hoiclip.errors import SourceError
+from hoiclip_engine.video.decode import FrameDecoder
+from hoiclip_engine.video.frame_source import SourceInfo
+from hoiclip_engine.video.opening import pick_video
+from hoiclip_engine.video.orient import Orientation
+from hoiclip_engine.video.picture import PictureMaker, check_size
+from hoiclip_engine.video.source_config import SourceConfig
+from hoiclip_engine.video.timestamps import seconds
+
+# Damage is counted and told in one line; ffmpeg would tell it per macroblock, on stderr, and addresses with passwords.
+av.logging.set_level(av.logging.PANIC)
+
+
+class OpenedVideo:
+    """Use it from one thread; close the container after it."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        name: str,
+        config: SourceConfig,
+        *,
+        photo: Orientation | None = None,
+        stopped: threading.Event | None = None,
+    ) -> None:
+        """Picks the stream and sets its decoder up.
+
+        Args:
+            container: open; the first frames are read from it by first().
+            name: printable and without credentials.
+            config: how big pictures may be, and threads.
+            photo: orientation where a file tells it and not its frames.
+            stopped: ends the frames.
+
+        Raises:
+            SourceError: no video in it, or giant pictures.
+        """
+        self.container, self._name, self._config = container, name, config
+        self.stream = stream = pick_video(container, name)
+        check_size(stream.codec_context.width, stream.codec_context.height, config.max_pixels)
+        stream.codec_context.options = {"max_pixels": str(config.max_pixels)}
+        self.decoder = FrameDecoder(container, stream, frame_threads=config.frame_threads, stopped=stopped)
+        self._pictures = PictureMaker(stream, photo, config.max_pixels)
+        self.frames = self.decoder.frames()
+
+    def first(self) -> tuple[VideoFrame, NDArray[np.uint8]]:
+        """The first frame that makes a picture, and the picture; frames goes on after it.
+
+        Raises:
+            SourceError: there is none, or it is too big.
+        """
+        for frame in self.frames:
+            try:
+                return frame, self._pictures.make(frame)
+            except av.FFmpegError:
+                self.decoder.errors += 1
+        raise SourceError(
+            f"expected at least one frame that can be decoded in {self._name}, found none "
+            f"({self.decoder.errors} damaged packets); record or convert it again"
+        )
+
+    def picture(self, frame: VideoFrame) -> NDArray[np.uint8] | None:
+        """(H, W, 3) RGB, upright; None, and counted, where it cannot be made."""
+        try:
+            return self._pictures.make(frame)
+        except (av.FFmpegError, SourceError):
+            self.decoder.errors += 1
+            return None
+
+    def time_base(self, frame: VideoFrame) -> Fraction | None:
+        """The frame's own; the last frames of a stream, which no packet brought, come without."""
+        return frame.time_base or self.stream.time_base
+
+    def describe(self, first: VideoFrame, rgb: NDArray[np.uint8]) -> SourceInfo:
+        """What is known once there is a picture."""
+        stream = self.stream
+        return SourceInfo(
+            name=self._name,
+            width_px=int(rgb.shape[1]),
+            height_px=int(rgb.shape[0]),
+            time_base=self.time_base(first) or Fraction(1, 90_000),
+            frames_declared=stream.frames or None,
+            duration_s=_duration_s(self.container, stream),
+            average_rate=stream.average_rate,
+            codec=stream.codec_context.codec.canonical_name,
+            pixel_format=first.format.name,
+            is_photo=is_photo(self.container),
+            rotation_deg=self._pictures.orientation(first).clockwise_deg,
+        )
+
+
+def is_photo(container: InputContainer) -> bool:
+    """Whether it holds a still picture."""
+    return container.format.name.endswith(("image2", "_pipe"))
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    duration_s = seconds(stream.duration, stream.time_base) or seconds(container.duration, Fraction(1, av.time_base))
+    return duration_s if duration_s is not None and duration_s > 0 else None

@@ -1,0 +1,174 @@
+"""What a user may write as a source, and what it stands for."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hoiclip.errors import HoiclipError, SourceError, UsageError
+from hoiclip_engine.video.address import parse_address
+from hoiclip_engine.video.expand import MAX_LIST_BYTES, expand_sources
+from hoiclip_engine.video.source_config import SourceConfig
+
+few = settings(max_examples=100, deadline=None, derandomize=True)
+SECRET = "Zq7Zq"
+
+
+def names(*texts: object) -> list[str]:
+    return [Path(address.location).name for address in expand_sources([str(text) for text in texts])]
+
+
+def refused(text: str, kind: type[HoiclipError] = UsageError) -> str:
+    with pytest.raises(kind) as caught:
+        expand_sources([text])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    for name in ("b.mp4", "a.JPG", "c.mkv", "notes.md", ".hidden.mp4", "sub/d.mp4", "clip#1.mp4", "take[2].mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "location"),
+    [
+        ("clip.mp4", "file", "clip.mp4"),
+        ("-", "stdin", "-"),
+        ("0", "webcam", "/dev/video0"),
+        ("v4l2:///dev/video2", "webcam", "/dev/video2"),
+        ("/dev/video1", "webcam", "/dev/video1"),
+        ("rtsp://u:p@host:554/s?channel=1", "stream", "rtsp://u:p@host:554/s?channel=1"),
+        ("RTSPS://host/s", "stream", "RTSPS://host/s"),
+        ("http://host/live.m3u8?token=a", "stream", "http://host/live.m3u8?token=a"),
+        ("udp://@239.0.0.1:1234", "stream", "udp://@239.0.0.1:1234"),
+        ("udp://:1234", "stream", "udp://:1234"),
+        ("rtmp://host/app/key", "stream", "rtmp://host/app/key"),
+        ("tcp://[::1]:99", "stream", "tcp://[::1]:99"),
+        ("concat:a.mp4", "file", "concat:a.mp4"),
+    ],
+)
+def test_one_source(text: str, kind: str, location: str) -> None:
+    address = parse_address(text)
+    assert (address.kind, address.location) == (kind, location)
+    assert address.config(SourceConfig()) == SourceConfig()
+
+
+def test_a_source_has_its_own_options() -> None:
+    address = parse_address("rtsp://host/s#transport=udp&timeout=2.5&hwaccel=auto")
+    assert address.location == "rtsp://host/s"
+    assert address.config(SourceConfig(max_frames=3)) == SourceConfig(
+        transport="udp", timeout_s=2.5, hwaccel="auto", max_frames=3
+    )
+    assert parse_address("0#timeout=9").config(SourceConfig()).timeout_s == 9
+    assert parse_address("clip.mp4#hwaccel=cuda").config(SourceConfig()).hwaccel == "cuda"
+
+
+def test_a_path_that_is_there_is_that_path(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names(media / "clip#1.mp4", media / "take[2].mp4") == ["clip#1.mp4", "take[2].mp4"]
+    assert parse_address(f"{media}/clip#1.mp4#hwaccel=auto").hwaccel == "auto"
+    (media / "x.mp4#timeout=3").write_bytes(b"x")
+    assert parse_address(f"{media}/x.mp4#timeout=3").timeout_s is None
+    monkeypatch.chdir(media)
+    assert parse_address("no#such.mp4").location == "no#such.mp4"
+
+
+def test_a_folder_or_glob_is_what_is_in_it_in_order(media: Path) -> None:
+    assert names(media) == ["a.JPG", "b.mp4", "c.mkv", "clip#1.mp4", "take[2].mp4"]
+    assert names(media / "*.m*") == ["b.mp4", "c.mkv", "clip#1.mp4", "take[2].mp4"]
+    assert names(media / "c.mkv", media / "?.mp4") == ["c.mkv", "b.mp4"]
+    assert "none" in refused(str(media / "*.avi"), SourceError)
+    (media / "empty").mkdir()
+    assert "none" in refused(str(media / "empty"), SourceError)
+
+
+def test_a_list_names_sources_from_its_own_folder(media: Path) -> None:
+    listing = media / "cams.txt"
+    listing.write_text(
+        "\ufeff# the yard\n\n b.mp4 \nsub\nsub/*.mp4\nrtsp://u:p@h/1#transport=udp\n0\n" + str(media / "c.mkv"), "utf-8"
+    )
+    found = expand_sources([str(listing)])
+    assert [Path(a.location).name for a in found] == ["b.mp4", "d.mp4", "d.mp4", "1", "video0", "c.mkv"]
+    assert found[0].location == str(media / "b.mp4")
+    assert found[3].transport == "udp"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (b"cams.txt\n", UsageError, "another list"),
+        (b"-\n", UsageError, "standard input"),
+        (b"# nothing\n", SourceError, "none"),
+        (b"\xff\xfe\x00", SourceError, "UTF-8"),
+        (b"x" * (MAX_LIST_BYTES + 1), SourceError, "bigger"),
+    ],
+)
+def test_a_list_is_bounded(tmp_path: Path, content: bytes, kind: type[HoiclipError], said: str) -> None:
+    (tmp_path / "cams.txt").write_bytes(content)
+    assert said in refused(str(tmp_path / "cams.txt"), kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        (f"srt://u:{SECRET}@host:99", "rtsp://"),
+        ("file:///clip.mp4", "leave the scheme out"),
+        ("rtsp://", "host"),
+        (f"rtsp://u:{SECRET}/x@host:99x/s", "%2F"),
+        (f"rtsp://u:{SECRET}#x@host/s", "%23"),
+        (f"rtsp://u:{SECRET}@host/s#speed={SECRET}", "transport, timeout, hwaccel"),
+        (f"rtsp://u:{SECRET}@host/s#{SECRET}", "options"),
+        (f"rtsp://u:{SECRET}@host/s#transport={SECRET}", "tcp, udp"),
+        ("0#timeout=soon", "seconds"),
+        ("0#timeout=-1", "seconds"),
+        ("0#timeout=nan", "seconds"),
+        (f"rtsp://u:{SECRET}@host/a b", "%20"),
+    ],
+)
+def test_what_is_refused_is_told_in_one_line_without_secrets(text: str, said: str) -> None:
+    message = refused(text)
+    assert said in message
+    assert SECRET not in message
+
+
+def test_standard_input_is_read_once() -> None:
+    with pytest.raises(UsageError, match="once"):
+        expand_sources(["-", "-"])
+
+
+@few
+@given(st.text(string.printable + "äß\0", max_size=40))
+@example("a" * 5000)
+@example("*" * 300)
+def test_any_text_is_sources_or_one_line_of_refusal(text: str) -> None:
+    said = ""
+    try:
+        found = expand_sources([text])
+    except HoiclipError as error:
+        found, said = [], str(error)
+    assert bool(found) != bool(said)
+    assert len(said.splitlines()) <= 1
+    assert all(address.name.isprintable() for address in found)
+
+
+@few
+@given(st.text(string.ascii_letters + string.digits + "@:/?&=%!$ü", max_size=12), st.sampled_from(["#timeout=3", ""]))
+def test_no_address_shows_a_password(part: str, options: str) -> None:
+    url = f"rtsp://user:{part}{SECRET}@camera/live"
+    try:
+        address = parse_address(url + options)
+    except UsageError as error:
+        said = str(error)
+    else:
+        said = repr(address)
+        assert address.location == url
+    assert SECRET not in said

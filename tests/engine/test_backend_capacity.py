@@ -1,0 +1,64 @@
+"""Several pictures of one call, several calls at a time: the same numbers as one by one."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from hoiclip.checkpoint.model_file import ModelFile, load_model_file
+from hoiclip_engine.backends import BackendName, load_backend
+from hoiclip_engine.backends.capacity import Capacity
+from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess, stack
+from hoiclip_engine.raw_output import RawOutput
+from tests.engine.untrained import untrained_model
+
+CANVAS = 128, 160
+BACKENDS: tuple[BackendName, ...] = ("torch", "openvino", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelFile:
+    return load_model_file(untrained_model())
+
+
+@pytest.fixture(scope="module")
+def inputs(model: ModelFile) -> list[ModelInput]:
+    rng = np.random.default_rng(0)
+    sizes = ((120, 150), (128, 160), (90, 160), (128, 100))
+    config = PreprocessConfig(short_side_px=96, max_side_px=160, clip_side_px=64, canvas_hw=CANVAS)
+    return [preprocess(rng.integers(0, 256, (*size, 3), np.uint8), config) for size in sizes]
+
+
+def assert_same(found: RawOutput, expected: RawOutput) -> None:
+    for field in fields(RawOutput):
+        # Another batch is summed in another order by the same kernels; logits here are of the order of 10.
+        np.testing.assert_allclose(getattr(found, field.name), getattr(expected, field.name), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_batch_says_of_each_picture_what_it_alone_says(
+    name: BackendName, model: ModelFile, inputs: list[ModelInput]
+) -> None:
+    one = load_backend(name, model, CANVAS)
+    several = load_backend(name, model, CANVAS, wanted=Capacity(batch=4))
+    assert (one.capacity.batch, several.capacity.batch) == (1, 4)
+    raw = several(stack(inputs))
+    for row, model_input in enumerate(inputs):
+        assert_same(raw.image(row), one(model_input))
+    one.close()
+    several.close()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_lanes_keep_their_answers_apart(name: BackendName, model: ModelFile, inputs: list[ModelInput]) -> None:
+    backend = load_backend(name, model, CANVAS, wanted=Capacity(lanes=2))
+    assert backend.capacity.lanes == (1 if name == "torch" else 2)  # torch's threads belong to the whole process
+    expected = [backend(model_input) for model_input in inputs]
+    with ThreadPoolExecutor(backend.capacity.lanes) as pool:
+        found = list(pool.map(backend, inputs * 8))
+    for row, raw in enumerate(found):
+        assert_same(raw, expected[row % len(inputs)])
+    backend.close()
