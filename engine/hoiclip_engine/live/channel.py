@@ -99,7 +99,8 @@ class Channel(Sink):
         self._metrics.ended(summary)
         self._tell([event_fields(event, self.header.vocabulary) for event in summary.closing_events])
         self.ended = True
-        self._slot = self._slot[0] + 1, self._slot[1]
+        self.last_sign_s = time.monotonic()
+        self._slot = self._slot[0] + 1, None  # a thousand films must not leave a thousand pictures in memory
         self._bell.ring()
         self._closed()
 
@@ -204,7 +205,7 @@ class Channel(Sink):
             "detected": result.detected,
             "age_ms": round(result.age_s * 1e3, 1),
             "stage_ms": {stage: round(took_ms, 2) for stage, took_ms in result.stage_ms.items()},
-            "pairs": [pair_fields(pairs, row, vocabulary) for row in range(0 if self.ended else len(pairs))],
+            "pairs": [pair_fields(pairs, row, vocabulary) for row in range(len(pairs))],
         }
 
     def _rate(self) -> float:

@@ -31,6 +31,7 @@ MAX_MESSAGE_BYTES = 1024
 SLOW_VIEWER_S = 15.0
 """A viewer that takes nothing for so long is sent away."""
 STALLED_AFTER_S = 10.0
+ENDED_SHOWN_S = 30.0
 _BOUNDARY = "frame"
 _FILES = {
     "/": ("page.html", "text/html"),
@@ -119,9 +120,9 @@ class Routes:
         try:
             while True:
                 change = self._bell.next()
-                started = [channel for channel in self._channels if channel.is_started]
-                if started != known:
-                    known = started
+                current = self._current()
+                if current != known:
+                    known = current
                     hello = [{"source": self._channels.index(channel), **channel.hello()} for channel in known]
                     await self._send(socket, json.dumps({"type": "hello", "sources": hello}, separators=(",", ":")))
                 for channel in known:
@@ -140,6 +141,13 @@ class Routes:
                 await change.wait()
         except (asyncio.TimeoutError, ConnectionError):
             await socket.close()
+
+    def _current(self) -> list[Channel]:
+        """Sources to show: those that go on, those that have just ended, and the last of all."""
+        started = [channel for channel in self._channels if channel.is_started]
+        now_s = time.monotonic()
+        current = [one for one in started if not one.ended or now_s - one.last_sign_s < ENDED_SHOWN_S]
+        return current or sorted(started, key=lambda one: one.last_sign_s)[-1:]
 
     async def _send(self, socket: web.WebSocketResponse, text: str) -> None:
         await asyncio.wait_for(socket.send_str(text), SLOW_VIEWER_S)

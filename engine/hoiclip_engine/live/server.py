@@ -40,7 +40,6 @@ class LiveServer:
         self.port = address.port
         """The one that it listens at, once it does."""
         self._lock = threading.Lock()
-        self._open_sinks = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -50,23 +49,26 @@ class LiveServer:
         self.channels.append(channel)
         return channel
 
+    def close(self) -> None:
+        """Ends the server, if it still runs; may be called from any thread but its own, and more than once."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(2 * GOODBYE_S)
+            self._drawer.shutdown(wait=False, cancel_futures=True)
+
     def _opened(self, channel: Channel, header: RunHeader) -> None:
         """Raises: SinkError: the address is taken or is none of this machine's."""
         with self._lock:
             if self._thread is None:
                 self._listen()
-            self._open_sinks += 1
         channel.attach(header, self.metrics.of(channel.name, header.vocabulary), self._bell, self._drawer)
 
     def _closed(self) -> None:
-        with self._lock:
-            self._open_sinks -= 1
-            if self._open_sinks or self._loop is None or self._thread is None:
-                return
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(2 * GOODBYE_S)
-        self._drawer.shutdown(wait=False, cancel_futures=True)
+        """Files come one after the other: the page stays until all are over."""
+        if all(channel.ended for channel in self.channels):
+            self.close()
 
     def _listen(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -78,7 +80,7 @@ class LiveServer:
         try:
             self.port = ready.result()
         except OSError as error:
-            self._thread = None
+            self._thread = self._loop = None
             # errno of a failed look-up of a name is not one of the system's
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else "this machine has no such address"
             place = f"{self._address.host}:{self._address.port}"

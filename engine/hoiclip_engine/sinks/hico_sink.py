@@ -11,7 +11,8 @@ from pathlib import Path
 from hoiclip.errors import SinkError, UsageError
 from hoiclip.evaluation.export import export_hico_columns
 from hoiclip.evaluation.predictions import PredictedPairs
-from hoiclip_engine.evaluate_films import predicted_triplets
+from hoiclip.evaluation.video.triplets import predicted_triplets
+from hoiclip_engine.evaluate_films import film_frame
 from hoiclip_engine.folder import make_folder
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 
@@ -44,7 +45,8 @@ class HicoSink(Sink):
         """
         if len(self._found) == MAX_FRAMES:
             raise SinkError(f"--hico takes at most {MAX_FRAMES} frames; shorten the run with --max-frames")
-        self._found.append(predicted_triplets(result.pairs, self._vocabulary))
+        frame = film_frame(result.index, result.pts_s, result.pairs)
+        self._found.append(predicted_triplets(frame, self._vocabulary))
 
     def finish(self, summary: RunSummary) -> None:
         """Writes what was found, however far the run got.

@@ -22,7 +22,7 @@ from hoiclip_engine.sinks.push import WRITE_TIMEOUT_S, Push
 CONTAINERS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "udp": "mpegts", "tcp": "mpegts"}
 FLV_TIME_BASE = Fraction(1, 1000)
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
-GOODBYE_S = 2.0
+GOODBYE_S = 0.7
 """For what is still under way when a run ends, which may be an interrupt."""
 _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
 

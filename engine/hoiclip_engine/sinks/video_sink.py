@@ -52,8 +52,9 @@ class VideoSink(Sink):
             UsageError: it would overwrite its own source.
             SinkError: it cannot be created.
         """
-        if _same_file(self._path, header.source):
-            raise UsageError(f"expected another output than the source {self._path}; choose another name")
+        for path in (self._path, self._part):  # what a killed run left may be the source of the next
+            if _same_file(path, header.source):
+                raise UsageError(f"expected another output than the source {path}; choose another name")
         if self._path.is_dir():
             raise SinkError(f"expected a file name for the video, found the directory {self._path}; name a file in it")
         if not self._path.parent.is_dir():

@@ -47,7 +47,7 @@ class WebhookConfig:
     """Before a second try; doubled before each further one, with jitter."""
     last_pause_s: float = 30.0
     tries: int = 8
-    drain_s: float = 0.8
+    drain_s: float = 0.5
     """What is not delivered so long after the end of a run is given up: an interrupt ends a run within a second."""
 
     def __post_init__(self) -> None:
