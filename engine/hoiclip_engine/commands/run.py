@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,7 @@ def run(engine: Engine, addresses: Sequence[Address], outputs: Outputs, config: 
             if job.stream is not None:
                 job.stream.stop()
 
-    with stopping_on_signals(stop) as signalled:
+    with closing(outputs), stopping_on_signals(stop) as signalled:
         for group in _groups(jobs, config):
             if signalled:
                 break
