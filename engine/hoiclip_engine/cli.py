@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hoiclip.errors import HoiclipError, UsageError
 from hoiclip_engine.cli_grammar import build_parser
 from hoiclip_kernels.dispatch import KernelError
+
+if TYPE_CHECKING:
+    from hoiclip_engine.commands.outputs import Outputs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KernelError as error:
         return _fail(arguments, error, str(error), UsageError.exit_code)
     except KeyboardInterrupt:
-        return 130
+        return _abort()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
         return 7
@@ -39,6 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         said = f"internal error, {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(arguments, error, said, 1)
+
+
+def _abort() -> int:
+    """After a second SIGINT."""
+    if any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
+        # It hangs in a pipe that nobody reads, and the interpreter would wait for it when it ends.
+        os._exit(130)
+    return 130
 
 
 def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
@@ -89,7 +102,6 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 
 def _run(a: argparse.Namespace) -> int:
-    from hoiclip_engine.commands.outputs import Outputs
     from hoiclip_engine.commands.run import RunConfig, run
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
@@ -111,11 +123,30 @@ def _run(a: argparse.Namespace) -> int:
         track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    outputs = Outputs(video=a.output, jsonl=a.jsonl, mot=a.mot, vtt=a.vtt)
+    outputs = _outputs(a)
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
     addresses = expand_sources(a.source)
     with Engine.load(find_model(a.model), config) as engine:
         return run(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=a.batch))
+
+
+def _outputs(a: argparse.Namespace) -> Outputs:
+    from hoiclip_engine.commands.outputs import Outputs
+    from hoiclip_engine.live.address import LiveAddress
+
+    if a.live_token and not a.live:
+        raise UsageError("--live-token is for --live; say where the page is to be, such as --live 127.0.0.1:8080")
+    return Outputs(
+        video=a.output,
+        jsonl=a.jsonl,
+        mot=a.mot,
+        vtt=a.vtt,
+        csv=a.csv,
+        coco=a.coco,
+        hico=a.hico,
+        webhook=a.webhook,
+        live=LiveAddress.parse(a.live, a.live_token) if a.live else None,
+    )
 
 
 def _eval(a: argparse.Namespace) -> int:

@@ -20,13 +20,14 @@ QUEUE_RESULTS = 4
 
 
 class SinkWriter:
-    """Some sinks and the thread that writes to them. Every sink that was started is finished once, whatever happens."""
+    """Some sinks and the thread that writes to them. Every sink that was started is finished once, unless abandoned."""
 
     def __init__(self, sinks: Sequence[Sink], times: StageTimes) -> None:
         self._sinks, self._times = sinks, times
         self._started: list[Sink] = []
         self._results: queue.Queue[FrameResult | SourceEvent | None] = queue.Queue(QUEUE_RESULTS)
         self._failure: BaseException | None = None
+        self._abandoned = False
         self._thread = threading.Thread(target=self._work, name="hoiclip-write", daemon=True)
 
     def start(self, header: RunHeader) -> None:
@@ -50,6 +51,11 @@ class SinkWriter:
         if self._failure is not None:
             raise self._failure
 
+    def abandon(self) -> None:
+        """Whoever waits for a sink that hangs has had enough: nothing more is written or finished."""
+        self._started.clear()
+        self._abandoned = True
+
     def finish(self, summary: RunSummary) -> None:
         """Writes what waits and finishes each sink, even where another one fails.
 
@@ -57,7 +63,7 @@ class SinkWriter:
             The first failure that nobody has been told of.
         """
         failure: BaseException | None = None
-        if self._thread.is_alive():
+        if self._thread.is_alive() and not self._abandoned:
             told = self._failure
             self._results.put(None)
             self._thread.join()
@@ -72,7 +78,7 @@ class SinkWriter:
 
     def _work(self) -> None:
         while (result := self._results.get()) is not None:
-            if self._failure is not None:
+            if self._failure is not None or self._abandoned:
                 continue  # room for whoever waits to be told
             try:
                 with self._times.measure("write"):

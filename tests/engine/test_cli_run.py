@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,31 +17,12 @@ from PIL import Image
 
 from hoiclip_engine.cli import main
 from tests.engine.making_videos import picture, write_clip
+from tests.engine.running import json_lines, of_type, start, times_of, wait_for_frames
 from tests.engine.untrained import untrained_model
 
-ROOT = Path(__file__).resolve().parents[2]
 PTS = [433, 466, 500, 533, 700, 733, 766, 800, 833, 866, 900, 1900, 1933, 1966, 2000, 2033, 2066, 2100, 2133, 2166]
 """Milliseconds: a late start, a pause of 0.17 s and one of 1 s."""
 ALL_NUMBERS = (int, float)
-
-
-def no_constant(name: str) -> float:
-    raise AssertionError(f"{name} is not JSON")
-
-
-def json_lines(text: str) -> list[dict[str, Any]]:
-    assert text.endswith("\n")
-    return [json.loads(line, parse_constant=no_constant) for line in text.splitlines()]
-
-
-def of_type(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [line for line in lines if line["type"] == kind]
-
-
-def times_of(video: Path) -> list[float]:
-    """Presentation times in seconds as PyAV gives them."""
-    with av.open(str(video)) as container:
-        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
 
 
 @pytest.fixture(scope="module")
@@ -318,33 +296,12 @@ def test_one_output_that_fails_does_not_spoil_the_others(
     assert lines[-1]["type"] == "summary"
 
 
-def start(*argv: object, stdout: int | None = None) -> subprocess.Popen[str]:
-    paths = os.pathsep.join(str(ROOT / folder) for folder in ("", "engine", "kernels"))
-    return subprocess.Popen(
-        [sys.executable, "-m", "hoiclip_engine.cli", "run", *map(str, argv), "--backend", "torch"],
-        env={**os.environ, "PYTHONPATH": paths},
-        stdout=stdout or subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 LONG = 2000
 
 
 @pytest.fixture(scope="module")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", [40 * i for i in range(LONG)])
-
-
-def wait_for_frames(process: subprocess.Popen[str], path: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        if path.exists() and path.read_text(encoding="utf-8").count('"type":"frame"') >= count:
-            return
-        time.sleep(0.05)
-    process.kill()
-    pytest.fail(f"no {count} frames in time: {process.communicate()[1]}")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from hoiclip_engine.track.entities import EntityConfig, EntityTracker
 from hoiclip_kernels.box_iou import box_iou
 from tests.engine.scenes import box_at, times
 
+SEEN_AT_ONCE = EntityConfig(sure_score=0.8, high_score=0.3, low_score=0.1, reach=2.0)
+
 
 def see(tracker: EntityTracker, pts_s: float, *boxes, score: float = 0.9, label: int = 0) -> list[int]:
     return tracker.update(list(boxes), [score] * len(boxes), [label] * len(boxes), pts_s).tolist()
@@ -25,15 +28,68 @@ FRAME_RATES = pytest.mark.parametrize(("fps", "jitter"), [(15, 0), (30, 0), (60,
 
 
 def test_a_sure_detection_has_an_id_at_once_and_keeps_it():
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     for index in range(10):
         assert see(tracker, index / 30, box_at(100 + index, 100), box_at(300, 100)) == [1, 2]
+
+
+def test_by_default_a_track_needs_two_detections_and_survives_a_faint_one():
+    tracker = EntityTracker()
+    assert see(tracker, 0.0, box_at(100, 100), score=0.99) == [-1]
+    assert see(tracker, 0.1, box_at(102, 100), score=0.8) == [1]
+    assert see(tracker, 0.2, box_at(104, 100), score=0.05) == [1]
+    assert see(tracker, 0.3, box_at(300, 100), score=0.6) == [-1]
+
+
+def test_a_faint_detection_does_not_revive_one_who_left():
+    for patient_s, ids in ((0.5, [-1]), (1.0, [1])):
+        tracker = EntityTracker(replace(SEEN_AT_ONCE, faint_within_s=patient_s))
+        assert see(tracker, 0.0, box_at(100, 100)) == [1]
+        assert see(tracker, 0.1) == see(tracker, 0.4) == []
+        assert see(tracker, 0.8, box_at(100, 100), score=0.2) == ids
+
+
+def test_a_faint_detection_at_the_next_look_prolongs_however_seldom_one_looks():
+    tracker = EntityTracker(replace(SEEN_AT_ONCE, faint_within_s=0.5, lost_after_s=3.0))
+    assert see(tracker, 0.0, box_at(100, 100)) == [1]
+    assert see(tracker, 2.0, box_at(100, 100), score=0.2) == [1]
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 3.0])
+def test_when_the_camera_jumps_tracks_jump_with_it(turn_deg):
+    """By more than their size, which without being told is a cut: everyone is someone else."""
+    angle = np.deg2rad(turn_deg)
+    turn = 1.1 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    affine = np.concatenate([turn, [[150.0], [-90.0]]], axis=1)
+
+    def where(t: float, jumped: bool) -> list[tuple[float, ...]]:
+        centres = np.array([[100 + 40 * t, 100], [300 - 30 * t, 120]])
+        if jumped:
+            centres = centres @ turn.T + affine[:, 2]
+        side = (66, 132) if jumped else (60, 120)
+        return [tuple(box_at(*centre, *side)) for centre in centres]
+
+    for told, ids in ((True, [1, 2]), (False, [3, 4])):
+        tracker = EntityTracker(SEEN_AT_ONCE)
+        for t in times(10, 2):
+            assert see(tracker, t, *where(t, False)) == [1, 2]
+        if told:
+            tracker.move_camera(affine)
+            for before, after in zip(where(1.9, True), tracker.predict(1.9).boxes_xyxy, strict=True):
+                np.testing.assert_allclose(after, before, atol=3)  # the filter lags by a part of a frame
+        assert see(tracker, 2.0, *where(2.0, True)) == ids
+
+
+@pytest.mark.parametrize("affine", [np.eye(3), np.full((2, 3), np.nan), np.zeros((2, 3))])
+def test_a_camera_motion_that_is_none_is_refused(affine):
+    with pytest.raises(ValueError, match="affine"):
+        EntityTracker().move_camera(affine)
 
 
 @FRAME_RATES
 def test_two_people_who_cross_keep_their_ids(fps, jitter):
     """Walking towards and past each other at one body width per second; one hides the other where they meet."""
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     for t in times(fps, 6, jitter=jitter):
         left, right = box_at(100 + 60 * t, 100), box_at(400 - 60 * t, 110)
         seen = {1: left} if abs((100 + 60 * t) - (400 - 60 * t)) < 20 else {1: left, 2: right}
@@ -43,7 +99,7 @@ def test_two_people_who_cross_keep_their_ids(fps, jitter):
 @FRAME_RATES
 @pytest.mark.parametrize(("hidden_s", "same"), [(0.3, True), (0.7, True), (1.5, False)])
 def test_an_id_outlives_a_short_occlusion_but_not_a_long_one(fps, jitter, hidden_s, same):
-    tracker = EntityTracker(EntityConfig(lost_after_s=1.0))
+    tracker = EntityTracker(replace(SEEN_AT_ONCE, lost_after_s=1.0))
     ids = []
     for t in times(fps, 4, jitter=jitter):
         hidden = 1.5 < t < 1.5 + hidden_s
@@ -54,14 +110,14 @@ def test_an_id_outlives_a_short_occlusion_but_not_a_long_one(fps, jitter, hidden
 
 
 def test_a_gap_without_frames_longer_than_the_limit_ends_a_track():
-    tracker = EntityTracker(EntityConfig(lost_after_s=1.0))
+    tracker = EntityTracker(replace(SEEN_AT_ONCE, lost_after_s=1.0))
     assert see(tracker, 0.0, box_at(100, 100)) == [1]
     assert see(tracker, 0.9, box_at(100, 100)) == [1]
     assert see(tracker, 2.0, box_at(100, 100)) == [2]
 
 
 def test_a_faint_detection_prolongs_a_track_but_starts_none():
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 0.0, box_at(100, 100), score=0.2) == [-1]
     assert see(tracker, 0.1, box_at(100, 100), score=0.2) == [-1]
     assert see(tracker, 0.2, box_at(100, 100), score=0.9) == [1]
@@ -70,13 +126,13 @@ def test_a_faint_detection_prolongs_a_track_but_starts_none():
 
 
 def test_a_middling_detection_becomes_a_track_when_it_is_seen_again():
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 0.0, box_at(100, 100), score=0.4) == [-1]
     assert see(tracker, 0.1, box_at(102, 100), score=0.4) == [1]
 
 
 def test_a_middling_detection_seen_once_leaves_neither_a_ghost_nor_a_gap_in_the_ids():
-    tracker = EntityTracker(EntityConfig(confirm_within_s=0.3))
+    tracker = EntityTracker(replace(SEEN_AT_ONCE, confirm_within_s=0.3))
     assert see(tracker, 0.0, box_at(100, 100), score=0.4) == [-1]
     assert len(tracker.predict(0.0).ids) == 0
     assert see(tracker, 0.4) == []
@@ -85,13 +141,13 @@ def test_a_middling_detection_seen_once_leaves_neither_a_ghost_nor_a_gap_in_the_
 
 
 def test_looking_seldom_still_confirms_a_middling_detection():
-    tracker = EntityTracker(EntityConfig(confirm_within_s=0.3, lost_after_s=1.0))
+    tracker = EntityTracker(replace(SEEN_AT_ONCE, confirm_within_s=0.3, lost_after_s=1.0))
     assert see(tracker, 0.0, box_at(100, 100), score=0.4) == [-1]
     assert see(tracker, 0.8, box_at(100, 100), score=0.4) == [1]
 
 
 def test_a_box_of_another_label_is_another_thing():
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 0.0, box_at(100, 100), label=3) == [1]
     assert see(tracker, 0.1, box_at(100, 100), label=4) == [2]
     assert see(tracker, 0.2, box_at(100, 100), label=3) == [1]
@@ -100,14 +156,14 @@ def test_a_box_of_another_label_is_another_thing():
 @pytest.mark.parametrize(("score", "first"), [(0.9, [1]), (0.4, [-1])])
 def test_a_ball_faster_than_its_own_size_per_look_is_followed(score, first):
     """36 pixels from look to look, 30 wide."""
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     ids = [see(tracker, t, box_at(50 + 180 * t, 50, 30, 30), score=score) for t in times(5, 4)]
     assert ids == [first] + [[1]] * 19
 
 
 def test_a_thing_that_stands_is_not_confused_with_its_neighbour():
     """Of two chairs side by side, one is hidden just when the other is seen for the first time."""
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     left, right = box_at(100, 100, 60, 60), box_at(165, 100, 60, 60)
     assert [see(tracker, t, left) for t in times(10, 3)] == [[1]] * 30
     assert see(tracker, 3.0, right) == [2]
@@ -117,7 +173,7 @@ def test_a_thing_that_stands_is_not_confused_with_its_neighbour():
 @FRAME_RATES
 def test_prediction_moves_on_where_nobody_looks(fps, jitter):
     """Looked at every fifth frame, walking steadily: predicted boxes stay on the person."""
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     worst = 1.0
     for index, t in enumerate(times(fps, 4, jitter=jitter)):
         true_box = np.array([box_at(100 + 80 * t, 100)])
@@ -131,7 +187,7 @@ def test_prediction_moves_on_where_nobody_looks(fps, jitter):
 
 
 def test_prediction_changes_nothing():
-    asked, silent = EntityTracker(), EntityTracker()
+    asked, silent = EntityTracker(SEEN_AT_ONCE), EntityTracker(SEEN_AT_ONCE)
     for index in range(20):
         box = box_at(100 + 3 * index, 100 + index)
         assert see(asked, index / 10, box) == see(silent, index / 10, box)
@@ -141,7 +197,7 @@ def test_prediction_changes_nothing():
 
 
 def test_a_new_size_of_picture_changes_no_id_and_scales_places_sizes_and_motion():
-    tracker, scale = EntityTracker(), np.array([0.5, 3.0, 0.5, 3.0])
+    tracker, scale = EntityTracker(SEEN_AT_ONCE), np.array([0.5, 3.0, 0.5, 3.0])
 
     def box(t: float) -> np.ndarray:
         return np.array(box_at(200 + 100 * t, 200 + 20 * t))
@@ -160,7 +216,7 @@ def test_a_scale_that_is_none_is_refused(scale):
 
 
 def test_time_may_stand_still_but_not_run_backwards():
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 1.0, box_at(100, 100)) == [1]
     assert see(tracker, 1.0, box_at(100, 100)) == [1]
     for bad in (0.99, float("nan"), float("inf")):
@@ -173,7 +229,7 @@ def test_time_may_stand_still_but_not_run_backwards():
 
 @pytest.mark.parametrize("box", [[np.nan] * 4, [0, 0, np.inf, 9], [5, 5, 5, 9], [9, 9, 5, 5], [0, 0, 1e12, 1e12]])
 def test_a_box_that_is_none_is_passed_over(box):
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     good = box_at(100, 100)
     assert see(tracker, 0.0, good) == [1]
     assert see(tracker, 0.1, box, good) == [-1, 1]
@@ -191,7 +247,7 @@ def test_arrays_that_do_not_fit_are_refused(boxes, scores, labels):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"low_score": 0.6}, {"min_overlap": 0.0}, {"min_overlap_low": 1.1}, {"lost_after_s": 0.0}, {"reach": -1.0}],
+    [{"low_score": 0.8}, {"min_overlap": 0.0}, {"min_overlap_low": 1.1}, {"lost_after_s": 0.0}, {"reach": -1.0}],
 )
 def test_a_config_without_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -202,7 +258,7 @@ def test_hundreds_of_boxes_keep_their_ids():
     rng = np.random.default_rng(0)
     centre = np.stack(np.meshgrid(np.arange(20) * 100, np.arange(15) * 100), axis=-1).reshape(-1, 2)
     speed = rng.uniform(-10, 10, centre.shape)
-    tracker = EntityTracker()
+    tracker = EntityTracker(SEEN_AT_ONCE)
     for index in range(8):
         place = centre + speed * index / 10 + rng.normal(0, 1, centre.shape)
         order = rng.permutation(len(place))

@@ -71,6 +71,9 @@ def feed(stream: Stream, sinks: Sequence[Sink], meter: Meter) -> RunSummary:
         if frames:
             error.exit_code = PARTIAL
         raise
+    except KeyboardInterrupt:
+        writer.abandon()
+        raise
     finally:
         stream.close()
         summary = stream.summary

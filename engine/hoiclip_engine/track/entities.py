@@ -8,39 +8,47 @@ duplicate boxes are not done here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 from hoiclip_engine.pairs import F32, F64, I64, Bool
+from hoiclip_engine.track.assignment import claim, overlap_within_label
 from hoiclip_engine.track.motion import Motion
-from hoiclip_kernels.box_iou import box_iou
 
 NO_TRACK = -1
 """Id of a detection that belongs to no track."""
 _MAX_COORDINATE_PX = 1e9
+_FLAT = 1e-6
+"""Determinant below which a map leaves nothing of a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityConfig:
-    """How humans and objects are followed. Times in seconds, so that 15 and 60 fps behave alike."""
+    """How boxes of a detector are followed. Times in seconds, so that 15 and 60 fps behave alike.
 
-    sure_score: float = 0.5
-    """From this score on, one detection is enough to start a track."""
-    high_score: float = 0.3
+    Measured on street scenes of several detectors: benchmarks/tracker.py.
+    """
+
+    sure_score: float = np.inf
+    """From this score on, one detection is enough to start a track; detectors are seldom that sure of what is there."""
+    high_score: float = 0.7
     """From this score on, a second detection is needed to start one."""
-    low_score: float = 0.1
+    low_score: float = 0.0
     """From this score on, a detection may still prolong a track."""
     min_overlap: float = 0.2
     """IoU with the expected box below which a detection is never that track."""
-    min_overlap_low: float = 0.4
+    min_overlap_low: float = 0.5
     """The same for detections below high_score."""
-    reach: float = 2.0
+    reach: float = 1.0
     """Standard deviations of doubt by which boxes grow for what is left over: small fast things outrun their size."""
-    lost_after_s: float = 1.0
+    faint_within_s: float = 0.5
+    """Seconds since it was seen after which detections below high_score no longer prolong a track: faint boxes are
+    often of nothing, and would keep those who left."""
+    lost_after_s: float = 1.2
     """Seconds without a detection after which a track ends."""
-    confirm_within_s: float = 0.5
+    confirm_within_s: float = 0.15
     """Seconds that a track waits for its second detection; it always gets one more look."""
 
     def __post_init__(self) -> None:
@@ -54,7 +62,7 @@ class EntityConfig:
                 raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
         if not 0 <= self.reach < np.inf:
             raise ValueError(f"reach must be 0 or more, got {self.reach}")
-        for name in ("lost_after_s", "confirm_within_s"):
+        for name in ("faint_within_s", "lost_after_s", "confirm_within_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
@@ -77,15 +85,16 @@ class EntityTracker:
         self._ids = np.empty(0, np.int64)  # NO_TRACK where a second detection is awaited
         self._labels = np.empty(0, np.int64)
         self._seen_s = np.empty(0)
-        self._now_s = -np.inf
+        self._now_s = self._before_s = -np.inf
         self._last_id = 0
+        _compile()
 
     def update(self, boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike, pts_s: float) -> I64:
         """Takes the detections of one frame.
 
         Args:
             boxes_xyxy: (N, 4); boxes that are empty or not finite are passed over.
-            scores: (N,) in [0, 1].
+            scores: (N,) in [0, 1], as the thresholds of the config; what is below 0 counts as 0.
             labels: (N,) a detection only ever continues a track of its own label.
             pts_s: presentation time, not before that of the last update.
 
@@ -98,6 +107,7 @@ class EntityTracker:
         boxes, score, label = _checked(boxes_xyxy, scores, labels)
         self._advance(pts_s)
         usable = _usable(boxes, score)
+        score = np.maximum(score, 0.0)
         boxes = np.where(usable[:, None], boxes, 0.0)
         rows = self._match(boxes, score, label, usable)
         found = np.flatnonzero(rows >= 0)
@@ -127,6 +137,20 @@ class EntityTracker:
         boxes = self._motion.boxes_xyxy(pts_s - self._now_s if len(rows) else 0.0)
         return Entities(ids=self._ids[rows], labels=self._labels[rows], boxes_xyxy=boxes[rows].astype(np.float32))
 
+    def move_camera(self, affine: ArrayLike) -> None:
+        """The camera has moved since the last update: what was at p is now seen at affine[:, :2] @ p + affine[:, 2].
+
+        Args:
+            affine: (2, 3) turn, zoom and shift in pixels, as `camera_motion.CameraMotion` finds it.
+
+        Raises:
+            ValueError: not finite, of another shape, or flat.
+        """
+        matrix = np.asarray(affine, np.float64)
+        if matrix.shape != (2, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < _FLAT:
+            raise ValueError(f"expected a finite affine map (2, 3) that keeps areas, got {matrix.tolist()}")
+        self._motion.move_camera(matrix)
+
     def rescale(self, sx: float, sy: float) -> None:
         """The stream goes on with sx times as many pixels across and sy times as many down."""
         if not (0 < sx < np.inf and 0 < sy < np.inf):
@@ -138,7 +162,7 @@ class EntityTracker:
         self._keep(pts_s - self._seen_s <= self.config.lost_after_s)
         if len(self._ids):
             self._motion.advance(pts_s - self._now_s)
-        self._now_s = pts_s
+        self._before_s, self._now_s = self._now_s, pts_s
 
     def _match(self, boxes: F64, score: F64, label: I64, usable: Bool) -> I64:
         """(N,) row of the track that each detection continues, -1 where none."""
@@ -146,40 +170,26 @@ class EntityTracker:
         rows = np.full(len(boxes), -1, np.int64)
         if not len(self._ids) or not usable.any():
             return rows
-        same_label = self._labels[:, None] == label
         expected = self._motion.boxes_xyxy()
-        near = box_iou(expected, boxes) * same_label
+        near = overlap_within_label(expected, self._labels, boxes, label)
         named, high = self._ids != NO_TRACK, usable & (score >= config.high_score)
         low = usable & ~high & (score >= config.low_score)
-        rows = self._claim(rows, near, named, high, config.min_overlap)
-        rows = self._claim(rows, near, named, low, config.min_overlap_low)
-        rows = self._claim(rows, near, ~named, high, config.min_overlap)
-        left = np.setdiff1d(np.arange(len(self._ids)), rows)
-        if len(left) and (high & (rows < 0)).any():
-            far = near.copy()
-            far[left] = self._reach(left, boxes) * same_label[left]
-            rows = self._claim(rows, far, named, high, config.min_overlap)
-            rows = self._claim(rows, far, ~named, high, config.min_overlap)
-        return rows
-
-    @staticmethod
-    def _claim(rows: I64, overlap_tn: F32, tracks: Bool, detections: Bool, min_overlap: float) -> I64:
-        """`rows` with some of the free detections given to some of the free tracks."""
-        free = tracks.copy()
+        claim(rows, near, named, high, config.min_overlap)
+        claim(rows, near, named & self._fresh(), low, config.min_overlap_low)
+        claim(rows, near, ~named, high, config.min_overlap)
+        free = np.ones(len(self._ids), bool)
         free[rows[rows >= 0]] = False
-        matched_tracks, matched = assign(
-            overlap_tn, np.flatnonzero(free), np.flatnonzero(detections & (rows < 0)), min_overlap
-        )
-        rows = rows.copy()
-        rows[matched] = matched_tracks
+        if free.any() and (high & (rows < 0)).any():
+            margin_px = config.reach * self._motion.doubt_px()
+            far = overlap_within_label(expected, self._labels, boxes, label, margin_px)
+            claim(rows, far, named, high, config.min_overlap)
+            claim(rows, far, ~named, high, config.min_overlap)
         return rows
 
-    def _reach(self, tracks: I64, boxes: F64) -> F32:
-        """Overlap of boxes made larger by what is not known of where each track is."""
-        expected = self._motion.boxes_xyxy()[tracks]
-        margin_px = self.config.reach * self._motion.doubt_px()[tracks]
-        pairs = zip(expected, margin_px[:, None] * (-1, -1, 1, 1), strict=True)
-        return np.concatenate([box_iou((box + margin)[None], boxes + margin) for box, margin in pairs])
+    def _fresh(self) -> Bool:
+        """(T,) whether a faint detection is believed to be the track: seen at the last look, or not long ago."""
+        fresh: Bool = (self._seen_s >= self._before_s) | (self._now_s - self._seen_s <= self.config.faint_within_s)
+        return fresh
 
     def _name(self, rows: I64) -> None:
         """Gives an id to those of the rows that have none."""
@@ -198,17 +208,6 @@ class EntityTracker:
             return
         self._motion.keep(rows)
         self._ids, self._labels, self._seen_s = self._ids[rows], self._labels[rows], self._seen_s[rows]
-
-
-def assign(overlap_tn: F32, tracks: I64, detections: I64, min_overlap: float) -> tuple[I64, I64]:
-    """The pairing of some rows and columns with the largest total overlap, none of it below min_overlap."""
-    if not (len(tracks) and len(detections)):
-        return tracks[:0], detections[:0]
-    part = overlap_tn[np.ix_(tracks, detections)]
-    part = np.where(part >= min_overlap, part, 0)
-    t, n = linear_sum_assignment(part, maximize=True)
-    good = part[t, n] > 0
-    return tracks[t[good]], detections[n[good]]
 
 
 def check_time(pts_s: float, now_s: float) -> None:
@@ -239,3 +238,15 @@ def _usable(boxes: F64, score: NDArray[np.float64]) -> Bool:
         inside = (np.abs(boxes) < _MAX_COORDINATE_PX).all(axis=1)  # false for nan
     usable: Bool = inside & (size > 0).all(axis=1) & np.isfinite(score)
     return usable
+
+
+@lru_cache(maxsize=1)
+def _compile() -> None:
+    """Loads or compiles what runs per frame, before there are frames."""
+    box, label, rows = np.array([[0.0, 0.0, 1.0, 1.0]]), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    motion = Motion()
+    motion.add(box)
+    motion.advance(1.0)
+    motion.correct(rows, box)
+    overlap = overlap_within_label(motion.boxes_xyxy(), label, box, label)
+    claim(rows - 1, overlap, np.ones(1, bool), np.ones(1, bool), 0.5)

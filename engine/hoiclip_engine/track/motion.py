@@ -1,4 +1,4 @@
-"""Where boxes go: a Kalman filter per coordinate, in real time, vectorised over tracks.
+"""Where boxes go: a Kalman filter per coordinate, in real time, compiled over tracks.
 
 A box is centre x, centre y, log width, log height, each with a velocity that fades when nothing is measured. Detectors
 err and things move in proportion to size, so everything is counted in units of the measurement's own noise: the size
@@ -8,7 +8,11 @@ here.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from hoiclip_engine.pairs import F64, I64, Bool
@@ -21,81 +25,114 @@ _ACCELERATION = np.array([200.0, 200.0, 16.0, 16.0])
 """Growth of the velocity's variance per second: 0.7 sizes per second, 20 % per second, each within a second."""
 _FADE_S = np.array([2.0, 2.0, 0.5, 0.5])
 """Time constant with which an unseen velocity dies out: a hidden thing seldom goes on growing."""
+_LOG_SIZES = (-30.0, 30.0)
+"""Of boxes that are told, so that no size runs out of its type, whatever was measured."""
+
+# Of the second axis of the state; the covariance is in units of the measurement's variance.
+_PLACE, _SPEED, _PLACE_PLACE, _PLACE_SPEED, _SPEED_SPEED = range(5)
 
 
 class Motion:
-    """State of T boxes. Row t of every array belongs to the same track; the owner adds and drops rows."""
+    """State of T boxes. Row t belongs to one track; the owner adds and drops rows."""
 
     def __init__(self) -> None:
-        self._mean = np.empty((0, 4))
-        self._speed = np.empty((0, 4))
-        self._covariance = np.empty((3, 0, 4))
-        """Place-place, place-speed and speed-speed, in units of the measurement's variance."""
+        self._state = np.empty((0, 5, 4))
 
     def __len__(self) -> int:
-        return len(self._mean)
+        return len(self._state)
 
     def add(self, boxes_xyxy: NDArray[np.floating]) -> None:
         """New rows at the end, standing still until measured again."""
-        boxes = _to_state(boxes_xyxy)
-        covariance = np.zeros((3, len(boxes), 4))
-        covariance[0] = 1.0
-        covariance[2] = _START_SPEED
-        self._mean = np.concatenate([self._mean, boxes])
-        self._speed = np.concatenate([self._speed, np.zeros_like(boxes)])
-        self._covariance = np.concatenate([self._covariance, covariance], axis=1)
+        state = np.zeros((len(boxes_xyxy), 5, 4))
+        state[:, _PLACE] = _to_places(boxes_xyxy)
+        state[:, _PLACE_PLACE] = 1.0
+        state[:, _SPEED_SPEED] = _START_SPEED
+        self._state = np.concatenate([self._state, state])
 
     def keep(self, rows: Bool) -> None:
         """Drops the rows where `rows` is False."""
-        self._mean, self._speed, self._covariance = self._mean[rows], self._speed[rows], self._covariance[:, rows]
+        self._state = self._state[rows]
 
     def advance(self, dt_s: float) -> None:
         """Moves every row on by dt_s ≥ 0 seconds."""
-        if dt_s == 0 or not len(self):
-            return
-        fade = np.exp(-dt_s / _FADE_S)
-        reach_s = _FADE_S * (1 - fade)
-        place, mixed, speed = self._covariance
-        self._mean = self._mean + reach_s * self._speed
-        self._speed = fade * self._speed
-        self._covariance = np.stack(
-            [
-                place + reach_s * (2 * mixed + reach_s * speed) + _ACCELERATION * dt_s**3 / 3,
-                fade * (mixed + reach_s * speed) + _ACCELERATION * dt_s**2 / 2,
-                fade**2 * speed + _ACCELERATION * dt_s,
-            ]
-        )
+        if dt_s > 0:
+            _advance(self._state, dt_s)
 
-    def correct(self, rows: I64, boxes_xyxy: NDArray[np.floating]) -> None:
+    def correct(self, rows: I64, boxes_xyxy: F64) -> None:
         """Takes one measured box for each of the given rows, no row twice."""
-        place, mixed, speed = self._covariance[:, rows]
-        place_gain, speed_gain = place / (place + 1), mixed / (place + 1)
-        surprise = _to_state(boxes_xyxy) - self._mean[rows]
-        self._mean[rows] += place_gain * surprise
-        self._speed[rows] += speed_gain * surprise
-        # The measurement's variance is 1, so what is left of the covariance are the gains themselves.
-        self._covariance[:, rows] = np.stack([place_gain, speed_gain, speed - speed_gain * mixed])
+        _correct(self._state, rows, boxes_xyxy)
 
     def boxes_xyxy(self, ahead_s: float = 0.0) -> F64:
         """(T, 4) where the boxes are ahead_s ≥ 0 seconds after the last advance; the state stays as it is."""
-        state = self._mean + _FADE_S * (1 - np.exp(-ahead_s / _FADE_S)) * self._speed
-        half = np.exp(state[:, 2:]) / 2
-        return np.concatenate([state[:, :2] - half, state[:, :2] + half], axis=1)
+        boxes = np.empty((len(self), 4))
+        _boxes(self._state, ahead_s, boxes)
+        return boxes
 
     def doubt_px(self) -> F64:
         """(T,) standard deviation of where the centres are: small where much was seen, growing while nothing is."""
-        size_px = np.exp(self._mean[:, 2:].mean(axis=1))
-        doubt: F64 = _UNIT * np.sqrt(self._covariance[0, :, 0]) * size_px
+        size_px = np.exp(np.clip(self._state[:, _PLACE, 2:].mean(axis=1), *_LOG_SIZES))
+        doubt: F64 = _UNIT * np.sqrt(self._state[:, _PLACE_PLACE, 0]) * size_px
         return doubt
 
     def rescale(self, sx: float, sy: float) -> None:
         """Goes on in a picture whose pixels are sx times as many across and sy times as many down."""
-        self._mean[:, :2] *= (sx, sy)
-        self._mean[:, 2:] += np.log((sx, sy))
-        self._speed[:, :2] *= (sx, sy)
+        self._state[:, :2, :2] *= (sx, sy)
+        self._state[:, _PLACE, 2:] += np.log((sx, sy))
+
+    def move_camera(self, affine: F64) -> None:
+        """Everything is now seen elsewhere: points go from p to affine[:, :2] @ p + affine[:, 2]."""
+        turn = affine[:, :2]
+        self._state[:, :2, :2] = self._state[:, :2, :2] @ turn.T
+        self._state[:, _PLACE, :2] += affine[:, 2]
+        self._state[:, _PLACE, 2:] += 0.5 * math.log(abs(np.linalg.det(turn)))
 
 
-def _to_state(boxes_xyxy: NDArray[np.floating]) -> F64:
-    boxes = np.asarray(boxes_xyxy, np.float64)
+def _to_places(boxes_xyxy: NDArray[np.floating]) -> F64:
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([(low + high) / 2, np.log(high - low)], axis=1)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _advance(state: Any, dt_s: float) -> None:
+    for c in range(4):
+        fade = math.exp(-dt_s / _FADE_S[c])
+        reach_s = _FADE_S[c] * (1 - fade)
+        growth = _ACCELERATION[c] * dt_s
+        for t in range(state.shape[0]):
+            mixed, speed = state[t, _PLACE_SPEED, c], state[t, _SPEED_SPEED, c]
+            state[t, _PLACE, c] += reach_s * state[t, _SPEED, c]
+            state[t, _SPEED, c] *= fade
+            state[t, _PLACE_PLACE, c] += reach_s * (2 * mixed + reach_s * speed) + growth * dt_s * dt_s / 3
+            state[t, _PLACE_SPEED, c] = fade * (mixed + reach_s * speed) + growth * dt_s / 2
+            state[t, _SPEED_SPEED, c] = fade * fade * speed + growth
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _correct(state: Any, rows: Any, boxes: Any) -> None:
+    for n in range(rows.shape[0]):
+        t = rows[n]
+        for c in range(4):
+            low, high = boxes[n, c % 2], boxes[n, c % 2 + 2]
+            measured = (low + high) / 2 if c < 2 else math.log(high - low)
+            surprise = measured - state[t, _PLACE, c]
+            place, mixed = state[t, _PLACE_PLACE, c], state[t, _PLACE_SPEED, c]
+            place_gain, speed_gain = place / (place + 1), mixed / (place + 1)
+            state[t, _PLACE, c] += place_gain * surprise
+            state[t, _SPEED, c] += speed_gain * surprise
+            # The measurement's variance is 1, so what is left of the covariance are the gains themselves.
+            state[t, _PLACE_PLACE, c] = place_gain
+            state[t, _PLACE_SPEED, c] = speed_gain
+            state[t, _SPEED_SPEED, c] -= speed_gain * mixed
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _boxes(state: Any, ahead_s: float, out: Any) -> None:
+    for c in range(2):
+        reach_s = _FADE_S[c] * (1 - math.exp(-ahead_s / _FADE_S[c]))
+        reach_size_s = _FADE_S[c + 2] * (1 - math.exp(-ahead_s / _FADE_S[c + 2]))
+        for t in range(state.shape[0]):
+            centre = state[t, _PLACE, c] + reach_s * state[t, _SPEED, c]
+            log_size = state[t, _PLACE, c + 2] + reach_size_s * state[t, _SPEED, c + 2]
+            half = math.exp(min(max(log_size, _LOG_SIZES[0]), _LOG_SIZES[1])) / 2
+            out[t, c], out[t, c + 2] = centre - half, centre + half

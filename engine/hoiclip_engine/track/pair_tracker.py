@@ -12,12 +12,22 @@ import numpy as np
 
 from hoiclip.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
 from hoiclip_engine.pairs import F64, I64, Bool, Event, Pairs, TrackedPairs
-from hoiclip_engine.track.consolidate import Scene, consolidate
+from hoiclip_engine.track.consolidate import Scene, compile_ahead, consolidate
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
 from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbSwitch
 
 _MOST_VERBS = 4096
 """Of a tracker that learns their number from what it sees: a wrong index must not fill the memory."""
+
+_OF_TRIPLETS = EntityConfig(
+    sure_score=0.5,
+    high_score=0.3,
+    low_score=0.1,
+    min_overlap_low=0.4,
+    reach=2.0,
+    lost_after_s=1.0,
+    confirm_within_s=0.5,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +44,9 @@ class TrackConfig:
     """Seconds that a pair is still shown after a look that missed it."""
     lost_after_s: float = 1.0
     """Seconds without being seen after which a pair ends."""
-    entity: EntityConfig = field(default_factory=EntityConfig)
-    """Humans and objects; a score above min_score or a time below lost_after_s gives way to those."""
+    entity: EntityConfig = _OF_TRIPLETS
+    """Humans and objects, whose scores are those of triplets and so lower than a detector's; a score above min_score or
+    a time below lost_after_s gives way to those."""
     verb: VerbConfig = field(default_factory=VerbConfig)
     num_verbs: int | None = None
     """V of the vocabulary; where it is not known, there are as many as have been seen."""
@@ -91,6 +102,7 @@ class PairTracker:
         self._looked_s = self._now_s = -np.inf
         self._last_pair = 0
         self._events: list[Event] = []
+        compile_ahead()
 
     @staticmethod
     def for_vocabulary(vocabulary: Vocabulary, config: TrackConfig | None = None) -> PairTracker:
@@ -189,11 +201,12 @@ class PairTracker:
         found = np.flatnonzero(named & (scene.pair_scores >= self.config.min_score))
         label = np.where(scene.object >= 0, np.append(scene.labels, NO_OBJECT)[scene.object], NO_OBJECT)
 
-        known = {(h, o): row for row, (_, h, o, _) in enumerate(self._table.tolist())}
+        known = {key: row for row, key in enumerate(zip(*self._table[:, 1:3].T.tolist(), strict=True))}
         keys = list(zip(human[found].tolist(), object_[found].tolist(), strict=True))
         new = [n for n, key in zip(found.tolist(), keys, strict=True) if key not in known]
-        self._add(np.stack([human[new], object_[new], label[new]], axis=1))
-        known |= {(h, o): row for row, (_, h, o, _) in enumerate(self._table.tolist())}
+        if new:
+            known |= {(int(human[n]), int(object_[n])): len(known) + row for row, n in enumerate(new)}
+            self._add(np.stack([human[new], object_[new], label[new]], axis=1))
         return np.array([known[key] for key in keys], np.int64), found
 
     def _add(self, members: I64) -> None:

@@ -1,0 +1,68 @@
+"""A live RTSP server on loopback: GStreamer's, run by the Python that has its bindings (Debian: see NEEDS).
+
+    /usr/bin/python3 benchmarks/rtsp_server.py PORT
+
+Started alone it prints "ready" once it listens; imported, it starts itself in a process of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+NEEDS = "apt-get install gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{base,good,ugly}"
+SYSTEM_PYTHON = "/usr/bin/python3"
+LAUNCH = (
+    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=25/1 "
+    "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 config-interval=1 )"
+)
+
+
+def is_installed() -> bool:
+    """Whether the bindings and all that the pipeline is made of are there."""
+    try:
+        asked = subprocess.run([SYSTEM_PYTHON, __file__, "check"], capture_output=True, check=False, timeout=60)
+    except OSError:
+        return False
+    return asked.returncode == 0
+
+
+def start(port: int) -> subprocess.Popen[str]:
+    """A process that serves rtsp://127.0.0.1:PORT/live; it listens when this comes back.
+
+    Raises:
+        RuntimeError: it ended at once.
+    """
+    process = subprocess.Popen([SYSTEM_PYTHON, __file__, str(port)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        raise RuntimeError(f"the RTSP server ended with {process.wait()}; {NEEDS}")
+    return process
+
+
+def main() -> None:
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    gi.require_version("GstRtspServer", "1.0")
+    from gi.repository import GLib, Gst, GstRtspServer
+
+    Gst.init(None)
+    if sys.argv[1] == "check":
+        found = [Gst.ElementFactory.find(name) for name in ("videotestsrc", "x264enc", "rtph264pay")]
+        sys.exit(0 if all(found) else 1)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(sys.argv[1])
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(LAUNCH)
+    factory.set_shared(True)
+    server.get_mount_points().add_factory("/live", factory)
+    if not server.attach(None):
+        sys.exit(f"cannot listen on {sys.argv[1]}")
+    print("ready", flush=True)
+    GLib.MainLoop().run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Entity tracks against PyPI `trackers` ByteTrack, on real detections and for speed: python -m benchmarks.tracker.
+
+Needs the extra `peers` in an environment of its own (its OpenCV clashes with the headless one) and HOICLIP_SHARED.
+Quality is TrackEval's, on ../shared/data/mot as tests/shared/test_real_tracks.py reads it: identical detections, scores
+(KITTI's logits through a sigmoid) and frames for both; ByteTrack as it comes, told the frame rate, one per class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import append, provenance, side_by_side, statistics
+from hoiclip_engine.track import EntityTracker
+from tests.shared.test_real_tracks import KITTI_CLASSES, KITTI_FPS, TUD_FPS, Boxes, chosen, kitti, overlaps, tud_campus
+
+COUNTS = (10, 30, 100)
+ROUNDS = 30
+FRAMES = 300
+Measures = dict[str, float]
+Tracker = Callable[[list[Boxes], float], list[Boxes]]
+
+
+def ours(detections: list[Boxes], fps: float) -> list[Boxes]:
+    tracker = EntityTracker()
+    return [
+        chosen(found, tracker.update(found.boxes_xyxy, found.scores, found.labels, index / fps))
+        for index, found in enumerate(detections)
+    ]
+
+
+def byte_track(detections: list[Boxes], fps: float) -> list[Boxes]:
+    """One ByteTrack per class, as it takes no notice of classes; identities are numbered apart."""
+    import supervision
+    from trackers import ByteTrackTracker
+
+    labels = sorted({int(label) for found in detections for label in found.labels})
+    trackers = {label: ByteTrackTracker(frame_rate=fps) for label in labels}
+    results = []
+    for found in detections:
+        ids = np.full(len(found.labels), -1)
+        for row, (label, tracker) in enumerate(trackers.items()):
+            here = np.flatnonzero(found.labels == label)
+            told = tracker.update(
+                supervision.Detections(
+                    xyxy=found.boxes_xyxy[here], confidence=found.scores[here], class_id=here
+                )  # class_id carries the place in the list, which ByteTrack changes
+            )
+            if len(told):
+                ids[told.class_id] = np.where(told.tracker_id >= 0, 1 + told.tracker_id * len(trackers) + row, -1)
+        results.append(chosen(found, ids))
+    return results
+
+
+TRACKERS: dict[str, Tracker] = {"hoiclip": ours, "ByteTrack": byte_track}
+
+
+def measure(truth: list[Boxes], results: list[Boxes]) -> Measures:
+    """Percent; switches are counted."""
+    from trackeval.metrics import CLEAR, HOTA, Identity
+
+    data: dict[str, Any] = {"num_timesteps": len(truth)}
+    for name, frames in (("gt", truth), ("tracker", results)):
+        known = {identity: row for row, identity in enumerate(sorted({int(i) for one in frames for i in one.ids}))}
+        data[f"{name}_ids"] = [np.array([known[int(i)] for i in one.ids], int) for one in frames]
+        data[f"num_{name}_ids"] = len(known)
+        data[f"num_{name}_dets"] = sum(len(one.ids) for one in frames)
+    data["similarity_scores"] = [overlaps(*both).astype(float) for both in zip(truth, results, strict=True)]
+    quiet = {"PRINT_CONFIG": False}
+    return {
+        "HOTA": 100 * float(HOTA().eval_sequence(data)["HOTA"].mean()),
+        "IDF1": 100 * float(Identity(quiet).eval_sequence(data)["IDF1"]),
+        "IDSW": float(CLEAR(quiet).eval_sequence(data)["IDSW"]),
+    }
+
+
+def of_class(frames: Iterable[Boxes], label: int) -> list[Boxes]:
+    """Only the boxes of a class."""
+    return [
+        Boxes(*(column[one.labels == label] for column in (one.boxes_xyxy, one.ids, one.scores, one.labels)))
+        for one in frames
+    ]
+
+
+def compare(shared: Path) -> dict[str, dict[str, Measures]]:
+    """Of each sequence and class, what each tracker reaches; with their mean at the end."""
+    table: dict[str, dict[str, Measures]] = {}
+    sequences = [("TUD-Campus", TUD_FPS, tud_campus(shared), {"Pedestrian": 1})]
+    sequences += [(f"KITTI {name}", KITTI_FPS, kitti(shared, name), KITTI_CLASSES) for name in ("0012", "0013", "0015")]
+    for name, fps, (truth, detections), classes in sequences:
+        results = {who: track(detections, fps) for who, track in TRACKERS.items()}
+        for label, row in classes.items():
+            table[f"{name} {label}"] = {
+                who: measure(of_class(truth, row), of_class(found, row)) for who, found in results.items()
+            }
+    table["mean"] = {
+        who: {what: float(np.mean([line[who][what] for line in table.values()])) for what in ("HOTA", "IDF1", "IDSW")}
+        for who in TRACKERS
+    }
+    return table
+
+
+def moving_boxes(count: int, frames: int = FRAMES, seed: int = 0) -> list[Boxes]:
+    """Boxes that go straight and bounce, one in ten missed, one in twenty of nothing."""
+    rng = np.random.default_rng(seed)
+    world = np.array([1900.0, 1000.0])
+    place, speed = rng.uniform(0, world, (count, 2)), rng.uniform(-80, 80, (count, 2))
+    size = rng.uniform(30, 120, (count, 2))
+    film = []
+    for frame in range(frames):
+        centre = np.abs((place + speed * frame / 30) % (2 * world) - world)
+        boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1) + rng.normal(0, 2, (count, 4))
+        seen = np.flatnonzero(rng.random(count) > 0.1)
+        false = rng.poisson(0.05 * count)
+        corners = rng.uniform(0, world, (false, 2))
+        nothing = np.concatenate([corners, corners + rng.uniform(30, 100, (false, 2))], axis=1)
+        film.append(
+            Boxes(
+                boxes_xyxy=np.concatenate([boxes[seen], nothing]),
+                ids=np.concatenate([seen, np.full(false, -1)]),
+                scores=np.concatenate([rng.beta(6, 2, len(seen)), rng.beta(2, 4, false)]),
+                labels=np.zeros(len(seen) + false, int),
+            )
+        )
+    return film
+
+
+def time_both(count: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Milliseconds per update of either tracker on the same film."""
+    import supervision
+    from trackers import ByteTrackTracker
+
+    film = moving_boxes(count)
+    told = [supervision.Detections(xyxy=one.boxes_xyxy, confidence=one.scores, class_id=one.labels) for one in film]
+
+    def run_ours() -> None:
+        tracker = EntityTracker()
+        for index, one in enumerate(film):
+            tracker.update(one.boxes_xyxy, one.scores, one.labels, index / 30)
+
+    def run_byte_track() -> None:
+        tracker = ByteTrackTracker(frame_rate=30)
+        for one in told:
+            tracker.update(one)
+
+    times = side_by_side({"hoiclip": run_ours, "ByteTrack": run_byte_track}, rounds)
+    return {name: [value / len(film) for value in values] for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="passes over the film of 300 frames that are timed")
+    args = parser.parse_args()
+    origin = provenance("numpy", "scipy", "numba", "trackers", "trackeval")
+    for name, line in compare(Path(os.environ.get("HOICLIP_SHARED", "../shared"))).items():
+        rounded = {who: {what: round(value, 2) for what, value in found.items()} for who, found in line.items()}
+        append("tracker", {"benchmark": "tracker_quality", "sequence": name, **rounded, **origin})
+    for count in COUNTS:
+        for name, samples in time_both(count, args.rounds).items():
+            line = {"benchmark": "tracker_speed", "entities": count, "tracker": name, "per": "update, mean of 300"}
+            append("tracker", {**line, **statistics(samples), **origin})
+
+
+if __name__ == "__main__":
+    main()
