@@ -8,10 +8,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hoiclip.errors import HoiclipError, UsageError
 from hoiclip_engine.cli_grammar import build_parser
 from hoiclip_kernels.dispatch import KernelError
+
+if TYPE_CHECKING:
+    from hoiclip_engine.commands.outputs import Outputs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,7 +102,6 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 
 def _run(a: argparse.Namespace) -> int:
-    from hoiclip_engine.commands.outputs import Outputs
     from hoiclip_engine.commands.run import RunConfig, run
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
@@ -120,11 +123,30 @@ def _run(a: argparse.Namespace) -> int:
         track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    outputs = Outputs(video=a.output, jsonl=a.jsonl, mot=a.mot, vtt=a.vtt)
+    outputs = _outputs(a)
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
     addresses = expand_sources(a.source)
     with Engine.load(find_model(a.model), config) as engine:
         return run(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=a.batch))
+
+
+def _outputs(a: argparse.Namespace) -> Outputs:
+    from hoiclip_engine.commands.outputs import Outputs
+    from hoiclip_engine.live.address import LiveAddress
+
+    if a.live_token and not a.live:
+        raise UsageError("--live-token is for --live; say where the page is to be, such as --live 127.0.0.1:8080")
+    return Outputs(
+        video=a.output,
+        jsonl=a.jsonl,
+        mot=a.mot,
+        vtt=a.vtt,
+        csv=a.csv,
+        coco=a.coco,
+        hico=a.hico,
+        webhook=a.webhook,
+        live=LiveAddress.parse(a.live, a.live_token) if a.live else None,
+    )
 
 
 def _eval(a: argparse.Namespace) -> int:

@@ -93,10 +93,7 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         metavar="SRC",
         help="video or picture file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
     )
-    p.add_argument("-o", "--output", type=Path, metavar="OUT.mp4", help="annotated video")
-    p.add_argument("--jsonl", metavar="PATH|-", help="every pair of every frame as JSON lines, schema hoiclip/1")
-    p.add_argument("--mot", type=Path, metavar="PATH", help="MOTChallenge text")
-    p.add_argument("--vtt", type=Path, metavar="PATH", help="interactions as WebVTT cues")
+    _add_outputs(p)
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS)
@@ -130,6 +127,22 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=5.0, metavar="S", help="seconds without data until a stream counts as lost"
     )
     p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
+
+
+def _add_outputs(p: argparse.ArgumentParser) -> None:
+    files = p.add_argument_group("outputs", "files; with several sources, folders of a file for each")
+    files.add_argument(
+        "-o", "--output", metavar="OUT.mp4|URL", help="annotated video; or rtmp://, rtsp://, udp://, tcp://"
+    )
+    files.add_argument("--jsonl", metavar="PATH|-", help="every pair of every frame as JSON lines, schema hoiclip/1")
+    files.add_argument("--csv", type=Path, metavar="PATH", help="a row per pair, frame and verb")
+    files.add_argument("--mot", type=Path, metavar="PATH", help="MOTChallenge text")
+    files.add_argument("--vtt", type=Path, metavar="PATH", help="interactions as WebVTT cues")
+    files.add_argument("--coco", type=Path, metavar="PATH", help="humans and objects with their tracks as COCO JSON")
+    files.add_argument("--hico", type=Path, metavar="DIR", help="detections as HICO-DET's evaluation reads them")
+    files.add_argument("--webhook", metavar="URL", help="post events there; token in HOICLIP_WEBHOOK_TOKEN")
+    files.add_argument("--live", metavar="HOST:PORT", help="a page to watch, with metrics (default host: 127.0.0.1)")
+    files.add_argument("--live-token", metavar="TOKEN", help="better in HOICLIP_LIVE_TOKEN, which others cannot list")
 
 
 def _add_export(p: argparse.ArgumentParser) -> None:

@@ -33,6 +33,17 @@ def export_hico(
         SinkError: cannot be written.
     """
     columns, count = _columns(annotations)
+    return export_hico_columns(folder, predictions, columns, count, vocabulary)
+
+
+def export_hico_columns(
+    folder: Path, predictions: Sequence[PredictedPairs], columns: Sequence[int], count: int, vocabulary: Vocabulary
+) -> list[Path]:
+    """As export_hico, with the column of each prediction and the number of columns given.
+
+    Raises:
+        SinkError: cannot be written.
+    """
     cells = np.empty((len(vocabulary.hois), count), dtype=object)
     cells.fill(np.zeros((0, 0)))
     for column, found in zip(columns, predictions, strict=True):

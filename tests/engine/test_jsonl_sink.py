@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoiclip.errors import SinkError
-from hoiclip_engine.frame import Frame
+from hoiclip_engine.frame import Frame, SourceEvent
 from hoiclip_engine.pairs import Event
 from hoiclip_engine.results import FrameResult
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
@@ -120,6 +121,33 @@ def test_a_size_is_told_where_it_differs(tmp_path: Path) -> None:
     lines = written(tmp_path / "out.jsonl", frame_result(FRAME), frame_result(other))
     assert "width_px" not in lines[1]
     assert (lines[2]["width_px"], lines[2]["height_px"]) == (60, 50)
+
+
+def test_a_source_that_is_lost_and_comes_back_is_told_in_between(tmp_path: Path) -> None:
+    sink = JsonlSink(tmp_path / "out.jsonl")
+    sink.start(header())
+    sink.write(frame_result(FRAME))
+    sink.source_event(SourceEvent(event="source_lost", pts_s=1.374699, reason="connection reset"))
+    sink.source_event(SourceEvent(event="source_back", pts_s=3.5, reason="after 2.1 s"))
+    sink.finish(dataclasses.replace(summary(), reconnects=1))
+    lines = lines_of(tmp_path / "out.jsonl")
+    assert lines[2:4] == [
+        {"type": "event", "event": "source_lost", "pts_s": 1.374699, "reason": "connection reset"},
+        {"type": "event", "event": "source_back", "pts_s": 3.5, "reason": "after 2.1 s"},
+    ]
+    assert lines[-1]["reconnects"] == 1
+
+
+@pytest.mark.parametrize("policy", ["lossless", "latest"])
+def test_age_and_drops_are_told_where_frames_are_dropped(tmp_path: Path, policy: Any) -> None:
+    sink = JsonlSink(tmp_path / "out.jsonl")
+    sink.start(dataclasses.replace(header(), policy=policy))
+    sink.write(dataclasses.replace(frame_result(FRAME), age_s=0.04321, dropped_before=3))
+    sink.finish(summary())
+    head, line, _ = lines_of(tmp_path / "out.jsonl")
+    assert head["policy"] == policy
+    told = {"dropped_before": 3, "age_ms": 43.2} if policy == "latest" else {}
+    assert {key: line[key] for key in ("dropped_before", "age_ms") if key in line} == told
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

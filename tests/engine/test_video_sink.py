@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -19,6 +25,7 @@ from hoiclip_engine.sinks.encode import output_time_base
 from hoiclip_engine.sinks.letterbox import letterbox
 from hoiclip_engine.sinks.video_sink import VideoSink
 from hoiclip_engine.video.source import open_video
+from tests.engine import dying_writer
 from tests.engine.making_results import Row, frame_result, header, summary, tracked
 from tests.engine.making_videos import index_of, picture, write_clip
 
@@ -146,6 +153,58 @@ def test_until_the_end_the_file_has_another_name(tmp_path: Path) -> None:
     sink.finish(summary(interrupted=True))
     assert len(plain_times(path)) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize("policy", ["lossless", "latest"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_a_killed_process_leaves_can_be_played_but_for_the_last_second(
+    tmp_path: Path, suffix: str, policy: str
+) -> None:
+    frames = 100
+    argv = [tmp_path / f"out{suffix}", tmp_path / "out.jsonl", policy, frames]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.engine.dying_writer", *map(str, argv)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    times = plain_times(tmp_path / f"out.part{suffix}")
+    assert frames - dying_writer.FPS <= len(times) <= frames
+    expected = [dying_writer.START_S + index / dying_writer.FPS for index in range(len(times))]
+    assert times == pytest.approx(expected, abs=0.00051)  # Matroska and the header's ticks: milliseconds
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["header"] + frames * ["frame"]
+
+
+def test_a_video_that_was_ended_is_not_in_fragments(tmp_path: Path) -> None:
+    """Players and editors know ordinary files best."""
+    data = write(tmp_path / "out.mp4", [i / 25 for i in range(100)]).read_bytes()
+    boxes, at = [], 0
+    while at < len(data):
+        boxes.append(data[at + 4 : at + 8])
+        at += int.from_bytes(data[at : at + 4], "big")
+    assert boxes == [b"ftyp", b"free", b"mdat", b"moov"]
+
+
+def test_a_full_disk_leaves_what_was_recorded_live(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0)
+    sink = VideoSink(tmp_path / "out.mp4")
+    sink.start(dataclasses.replace(header(size_px=(320, 240)), policy="latest"))
+
+    def fill() -> None:
+        for index in range(500):
+            rgb = noise.integers(0, 256, (240, 320, 3), np.uint8)
+            sink.write(frame_result(Frame(rgb, index * 0.04, index)))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(SinkError, match=r"recorded until then is in .*out\.part\.mp4"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with open_video(tmp_path / "out.part.mp4") as source:
+        assert len(list(source)) > 10
 
 
 def test_a_run_without_frames_leaves_no_file(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ EXTRAS = {
     "tensorrt-rtx-cu13": "tensorrt-rtx",
     "torch-tensorrt": "torch-tensorrt",
     "tensorboard": "tensorboard",
+    "aiohttp": "serve",
+    "prometheus_client": "serve",
 }
 """Packages that nothing misses, to the extra that brings them."""
 

@@ -1,50 +1,167 @@
-"""What a run was asked to write, and the sinks that write it."""
+"""What a run was asked to write, and the sinks that write it.
+
+Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the web hook
+and the live page are shared. What cannot work is told before anything starts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hoiclip.errors import UsageError
+from hoiclip.errors import BackendMissing, UsageError
+from hoiclip_engine.commands.console import messages
+from hoiclip_engine.commands.source_names import file_names
+from hoiclip_engine.folder import make_folder
+from hoiclip_engine.live.address import LiveAddress
 from hoiclip_engine.results import Sink
+from hoiclip_engine.sinks.coco_sink import CocoSink
+from hoiclip_engine.sinks.csv_sink import CsvSink
 from hoiclip_engine.sinks.event_lines import EventLines
+from hoiclip_engine.sinks.hico_sink import HicoSink
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
 from hoiclip_engine.sinks.mot_sink import MotSink
+from hoiclip_engine.sinks.stream_sink import StreamSink, is_stream
 from hoiclip_engine.sinks.video_sink import VideoSink
 from hoiclip_engine.sinks.vtt_sink import VttSink
+from hoiclip_engine.sinks.webhook import Webhook
 from hoiclip_engine.video.address import Address
+
+if TYPE_CHECKING:
+    from hoiclip_engine.live.server import LiveServer
+
+STDOUT = "-"
+_ENDINGS = {
+    "video": ".mp4",
+    "jsonl": ".jsonl",
+    "mot": ".txt",
+    "vtt": ".vtt",
+    "csv": ".csv",
+    "coco": ".json",
+    "hico": "",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """Where results go; nothing at all means event lines on standard output."""
+    """Where results go; nothing at all means event lines on standard output. Close it after the run."""
 
-    video: Path | None = None
-    jsonl: str | None = None
+    video: str | Path | None = None
+    """A file, or an address to send to."""
+    jsonl: str | Path | None = None
+    """A file, or "-" for standard output."""
     mot: Path | None = None
     vtt: Path | None = None
+    csv: Path | None = None
+    coco: Path | None = None
+    hico: Path | None = None
+    """A folder."""
+    webhook: str | None = field(default=None, repr=False)
+    """May hold a password."""
+    live: LiveAddress | None = None
+    _servers: list[LiveServer] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def sinks_for(self, addresses: Sequence[Address]) -> list[list[Sink]]:
-        return [self.sinks(address.location) for address in addresses]
-
-    def sinks(self, source: str) -> list[Sink]:
-        """Not started yet.
+        """The sinks of each source, not started yet; with several sources, makes the folders.
 
         Raises:
-            UsageError: two results, or a result and the source, would share one file.
+            UsageError: two results, or a result and a source, would share one file; or several sources something that
+                only one can have.
+            BackendMissing: a package for an output is not installed.
+            SinkError: a folder cannot be made.
         """
-        named = [p for p in (self.video, self.jsonl, self.mot, self.vtt) if p]
-        paths = ["-" if str(p) == "-" else Path(p).resolve() for p in named]
-        if len(set(paths)) < len(paths) or Path(source).resolve() in paths:
-            raise UsageError("source and outputs must be different files; choose other names for the outputs")
-        sinks: list[Sink] = []
-        if self.video:
-            sinks.append(VideoSink(self.video))
-        if self.jsonl:
-            sinks.append(JsonlSink(self.jsonl))
-        if self.mot:
-            sinks.append(MotSink(self.mot))
-        if self.vtt:
-            sinks.append(VttSink(self.vtt))
-        return sinks or [EventLines()]
+        targets = self._targets(addresses)
+        _check_distinct(targets, addresses)
+        if len(addresses) > 1:
+            for folder in self._named().values():
+                make_folder(Path(folder))
+        sinks = [[_sink(kind, target) for kind, target in own.items()] for own in targets]
+        if self.webhook:
+            webhook = Webhook(self.webhook)
+            for own in sinks:
+                own.append(webhook.sink())
+        if self.live:
+            server = self._server(self.live)
+            for own, address in zip(sinks, addresses, strict=True):
+                own.append(server.sink_for(address.name))
+        several = len(addresses) > 1
+        return [
+            own or [EventLines(address.name if several else "")] for own, address in zip(sinks, addresses, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Ends what is shared, also where a source never began."""
+        while self._servers:
+            self._servers.pop().close()
+
+    def _server(self, address: LiveAddress) -> LiveServer:
+        try:
+            from hoiclip_engine.live.server import LiveServer
+        except ImportError as error:
+            raise BackendMissing(f"--live needs {error.name}; pip install 'hoiclip[serve]'") from error
+
+        def tell(url: str) -> None:
+            messages.print(f"Live page: {url}" + ("?token=... (the token of this run)" if address.token else ""))
+
+        server = LiveServer(address, tell)
+        self._servers.append(server)
+        return server
+
+    def _named(self) -> dict[str, str | Path]:
+        """Outputs that are files, by kind, in the order they are written."""
+        return {kind: target for kind in _ENDINGS if (target := getattr(self, kind))}
+
+    def _targets(self, addresses: Sequence[Address]) -> list[dict[str, str | Path]]:
+        """Per source, where each kind goes."""
+        named = self._named()
+        if len(addresses) == 1:
+            return [named]
+        for target in named.values():
+            _check_folder(target, len(addresses))
+        return [
+            {kind: Path(folder) / f"{name}{_ENDINGS[kind]}" for kind, folder in named.items()}
+            for name in file_names([address.name for address in addresses])
+        ]
+
+
+def _sink(kind: str, target: str | Path) -> Sink:
+    match kind:
+        case "video":
+            return StreamSink(str(target)) if is_stream(str(target)) else VideoSink(target)
+        case "jsonl":
+            return JsonlSink(target)
+        case "mot":
+            return MotSink(Path(target))
+        case "vtt":
+            return VttSink(Path(target))
+        case "csv":
+            return CsvSink(Path(target))
+        case "coco":
+            return CocoSink(Path(target))
+        case _:
+            return HicoSink(Path(target))
+
+
+def _check_folder(target: str | Path, count: int) -> None:
+    """What several sources can share."""
+    if str(target) == STDOUT:
+        raise UsageError(f"{count} sources cannot share standard output; name a folder for their results")
+    if is_stream(str(target)):
+        raise UsageError(f"{count} sources cannot share an address to send to; start a run for each")
+    path = Path(target)
+    if path.suffix and not path.is_dir():
+        raise UsageError(f"expected a folder for the results of {count} sources, found {path}; leave the ending out")
+
+
+def _check_distinct(targets: Sequence[dict[str, str | Path]], addresses: Sequence[Address]) -> None:
+    files = [
+        STDOUT if str(target) == STDOUT else str(Path(target).resolve())
+        for own in targets
+        for target in own.values()
+        if not is_stream(str(target))
+    ]
+    sources = {str(Path(address.location).resolve()) for address in addresses if address.kind == "file"}
+    if len(set(files)) < len(files) or sources & set(files):
+        raise UsageError("source and outputs must be different files; choose other names for the outputs")

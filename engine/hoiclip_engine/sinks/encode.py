@@ -1,13 +1,17 @@
 """Writes RGB pictures with their own times into a video file.
 
 Variable frame rates, gaps and late starts survive: every picture is stored at the tick nearest to its time.
+What a killed process leaves can be played: MP4 is written in fragments of half a second, Matroska in clusters. A file
+that is ended is made an ordinary MP4, for which the places of all its pictures are kept in memory; a live one stays in
+fragments and costs none.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import av
 import cv2
@@ -27,6 +31,7 @@ _MIN_TICKS_PER_S = 10_000
 _MAX_TICKS_PER_S = 1_000_000
 _MPEG4_TIME_BASE = Fraction(1, 60_000)  # MPEG-4 part 2 counts with 16 bits
 _NOMINAL_STEP_S = 0.04
+_FRAGMENT_MS = 500
 _AVCOL_BT709, _AVCOL_SMPTE170M = 1, 6
 
 
@@ -42,10 +47,49 @@ def output_time_base(source: Fraction, suffix: str) -> Fraction:
     return Fraction(1, ticks_per_s)
 
 
+class Writable(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """What holds the pictures, and how long one may wait in the encoder."""
+
+    container: str | None = None
+    """ffmpeg's name of the format; None: told by the file's name."""
+    live: bool = False
+    """Pictures leave the encoder as they come, and memory stays flat for months."""
+
+    def options(self, suffix: str, time_base: Fraction) -> dict[str, str]:
+        """For the container of a file with this ending; every packet goes to the disk at once."""
+        if self.container is not None:
+            return {"flush_packets": "1"}
+        if suffix == ".mkv":
+            return {"flush_packets": "1", "cluster_time_limit": str(_FRAGMENT_MS)}
+        # delay_moov: else the first fragment begins at zero, whatever its first picture says.
+        how = "empty_moov+default_base_moof" if self.live else "hybrid_fragmented"
+        return {
+            "flush_packets": "1",
+            "movflags": f"{how}+delay_moov",
+            "frag_duration": str(_FRAGMENT_MS * 1000),
+            # Without movie_timescale the start of an MP4 is rounded to milliseconds.
+            "movie_timescale": str(time_base.denominator),
+        }
+
+
 class VideoEncoder:
     """One H.264 stream in one file; MPEG-4 part 2 where ffmpeg was built without x264."""
 
-    def __init__(self, path: Path, width_px: int, height_px: int, time_base: Fraction) -> None:
+    def __init__(
+        self,
+        target: Path | Writable,
+        width_px: int,
+        height_px: int,
+        time_base: Fraction,
+        config: EncoderConfig | None = None,
+    ) -> None:
         """Creates the file.
 
         Raises:
@@ -53,9 +97,14 @@ class VideoEncoder:
         """
         self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._time_base = time_base if self._codec == "libx264" else max(time_base, _MPEG4_TIME_BASE)
-        # Without movie_timescale the start of an MP4 is rounded to milliseconds.
-        options = {} if path.suffix == ".mkv" else {"movie_timescale": str(self._time_base.denominator)}
-        self._container: OutputContainer = av.open(str(path), mode="w", options=options)
+        self._config = config or EncoderConfig()
+        suffix = target.suffix if isinstance(target, Path) else ""
+        self._container: OutputContainer = av.open(
+            str(target) if isinstance(target, Path) else target,
+            mode="w",
+            format=self._config.container,
+            options=self._config.options(suffix, self._time_base),
+        )
         # 4:2:0 needs even sizes.
         self._width_px, self._height_px = width_px + width_px % 2, height_px + height_px % 2
         self._reformatter = VideoReformatter()
@@ -110,7 +159,9 @@ class VideoEncoder:
         context.max_b_frames = 0
         context.gop_size = 60
         if self._codec == "libx264":
-            context.options = {"preset": "veryfast", "crf": "20"}
+            context.options = {"preset": "veryfast", "crf": "20"} | (
+                {"tune": "zerolatency"} if self._config.live else {}
+            )
         else:
             context.bit_rate = max(1_000_000, 4 * self._width_px * self._height_px)
         return stream

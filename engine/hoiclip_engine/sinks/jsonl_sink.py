@@ -1,7 +1,8 @@
 """Writes results as JSON lines, schema hoiclip/1: a header, frames, events as they happen, a summary.
 
 Every line is complete when it is written, so that a killed run leaves a readable file. Only the summary holds wall
-times: the rest of two runs over the same input is the same to the byte.
+times: the rest of two runs over the same input is the same to the byte. A run that drops frames ("latest") is not
+repeatable, and tells with every frame how old it is and how many were dropped before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.frame import SourceEvent
 from hoiclip_engine.pairs import Event, TrackedPairs
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.text_file import TextFile
@@ -24,6 +26,7 @@ MIN_LISTED_SCORE = 0.05
 _SCORE_DIGITS = 4
 _BOX_DIGITS = 1
 _TIME_DIGITS = 6
+_AGE_DIGITS = 1
 
 
 class JsonlSink(Sink):
@@ -42,6 +45,7 @@ class JsonlSink(Sink):
         self._file = TextFile(self._path)
         self._vocabulary = header.vocabulary
         self._size_px = header.width_px, header.height_px
+        self._tells_age = header.policy == "latest"
         self._put(_header(header))
 
     def write(self, result: FrameResult) -> None:
@@ -59,10 +63,21 @@ class JsonlSink(Sink):
         }
         if (frame.width_px, frame.height_px) != self._size_px:
             line |= {"width_px": frame.width_px, "height_px": frame.height_px}
-        line["pairs"] = [_pair(result.pairs, row, self._vocabulary) for row in range(len(result.pairs))]
+        if self._tells_age:
+            age_ms = _number(result.age_s * 1e3, _AGE_DIGITS)
+            line |= {"dropped_before": result.dropped_before, "age_ms": age_ms}
+        line["pairs"] = [pair_fields(result.pairs, row, self._vocabulary) for row in range(len(result.pairs))]
         self._put(line)
         for event in result.events:
-            self._put(_event(event, self._vocabulary))
+            self._put({"type": "event", **event_fields(event, self._vocabulary)})
+
+    def source_event(self, event: SourceEvent) -> None:
+        """Writes that the source is lost or back.
+
+        Raises:
+            SinkError: as in write.
+        """
+        self._put({"type": "event", **source_event_fields(event)})
 
     def finish(self, summary: RunSummary) -> None:
         """Writes the closing events and the summary, and closes the file.
@@ -71,7 +86,7 @@ class JsonlSink(Sink):
             SinkError: as in write.
         """
         for event in summary.closing_events:
-            self._put(_event(event, self._vocabulary))
+            self._put({"type": "event", **event_fields(event, self._vocabulary)})
         self._put(_summary(summary))
         self._file.close()
 
@@ -100,10 +115,12 @@ def _header(header: RunHeader) -> dict[str, Any]:
         "width_px": header.width_px,
         "height_px": header.height_px,
         "time_base": f"{header.time_base.numerator}/{header.time_base.denominator}",
+        "policy": header.policy,
     }
 
 
-def _pair(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> dict[str, Any]:
+def pair_fields(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> dict[str, Any]:
+    """One pair of a frame with its likely verbs, best first."""
     has_object = int(pairs.object[row]) >= 0
     return {
         "pair": int(pairs.pair[row]),
@@ -131,9 +148,9 @@ def _verbs(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> list[dict[s
     ]
 
 
-def _event(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
+def event_fields(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
+    """A verb's start or end, as JSON lines, the web hook and the live page tell it."""
     return {
-        "type": "event",
         "event": event.event,
         "pair": event.pair,
         "human": event.human,
@@ -142,6 +159,11 @@ def _event(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
         "verb": vocabulary.verbs[event.verb],
         "pts_s": _number(event.pts_s, _TIME_DIGITS),
     }
+
+
+def source_event_fields(event: SourceEvent) -> dict[str, Any]:
+    """A loss of the source or its return, as JSON lines, the web hook and the live page tell it."""
+    return {"event": event.event, "pts_s": _number(event.pts_s, _TIME_DIGITS), "reason": event.reason}
 
 
 def _summary(summary: RunSummary) -> dict[str, Any]:
@@ -154,6 +176,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "pts_repaired": summary.pts_repaired,
         "pairs": summary.pairs,
         "events": summary.events,
+        "reconnects": summary.reconnects,
         "interrupted": summary.interrupted,
         "wall_s": _number(summary.wall_s, 3),
         "stage_ms": {

@@ -1,6 +1,6 @@
 """Writes the annotated video: the input's pictures at the input's times, with pairs drawn in.
 
-Drawing is annotate.py, encoding is encode.py; this file knows files: what may be overwritten and what is left behind.
+Drawing is canvas.py, encoding is encode.py; this file knows files: what may be overwritten and what is left behind.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import av
 
 from hoiclip.errors import SinkError, UsageError
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
-from hoiclip_engine.sinks.annotate import Annotator
-from hoiclip_engine.sinks.encode import VideoEncoder, output_time_base
-from hoiclip_engine.sinks.letterbox import letterbox
+from hoiclip_engine.sinks.canvas import Canvas
+from hoiclip_engine.sinks.encode import EncoderConfig, VideoEncoder, output_time_base
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
 class VideoSink(Sink):
-    """One video file. It gets its name when it is whole: until then it is NAME.part.SUFFIX beside it."""
+    """One video file. It gets its name when it is whole: until then it is NAME.part.SUFFIX beside it.
+
+    What a killed process leaves under that name can be played, but for its last second.
+    """
 
     def __init__(self, path: str | Path, overlay: bool = True) -> None:
         """Touches no file.
@@ -40,6 +42,7 @@ class VideoSink(Sink):
         self._part = self._path.with_name(f"{self._path.stem}.part{self._path.suffix.lower()}")
         self._overlay = overlay
         self._frames = 0
+        self._live = False
         self._encoder: VideoEncoder | None = None
 
     def start(self, header: RunHeader) -> None:
@@ -49,17 +52,19 @@ class VideoSink(Sink):
             UsageError: it would overwrite its own source.
             SinkError: it cannot be created.
         """
-        if _same_file(self._path, header.source):
-            raise UsageError(f"expected another output than the source {self._path}; choose another name")
+        for path in (self._path, self._part):  # what a killed run left may be the source of the next
+            if _same_file(path, header.source):
+                raise UsageError(f"expected another output than the source {path}; choose another name")
         if self._path.is_dir():
             raise SinkError(f"expected a file name for the video, found the directory {self._path}; name a file in it")
         if not self._path.parent.is_dir():
             raise SinkError(f"cannot write {self._path}: its folder is not there; make it first")
-        self._width_px, self._height_px = header.width_px, header.height_px
-        self._annotator = Annotator(header.vocabulary, header.notice)
+        self._canvas = Canvas(header, self._overlay)
+        self._live = header.policy == "latest"
         time_base = output_time_base(header.time_base, self._part.suffix)
         try:
-            self._encoder = VideoEncoder(self._part, self._width_px, self._height_px, time_base)
+            config = EncoderConfig(live=self._live)
+            self._encoder = VideoEncoder(self._part, *self._canvas.size_px, time_base, config)
         except _WRITE_ERRORS as error:
             raise self._failure(error) from None
 
@@ -67,18 +72,14 @@ class VideoSink(Sink):
         """Adds one picture.
 
         Raises:
-            SinkError: the disk is full or the encoder refuses; nothing is left of the file then.
+            SinkError: the disk is full or the encoder refuses. Nothing is left of the file then, unless the source was
+                live: what is over can not be recorded again.
         """
         if self._encoder is None:
             return
-        frame, pairs = result.frame, result.pairs
-        size_px = self._width_px, self._height_px
-        if (frame.width_px, frame.height_px) != size_px:
-            fit = letterbox(frame.width_px, frame.height_px, *size_px)
-            frame, pairs = fit.frame(frame, *size_px), fit.pairs(pairs)
-        rgb = self._annotator.draw(frame, pairs) if self._overlay else frame.rgb
+        rgb = self._canvas.paint(result)
         try:
-            self._encoder.write(rgb, frame.pts_s)
+            self._encoder.write(rgb, result.pts_s)
         except _WRITE_ERRORS as error:
             raise self._failure(error) from None
         self._frames += 1
@@ -102,17 +103,21 @@ class VideoSink(Sink):
         self._encoder = None
 
     def _failure(self, error: Exception) -> SinkError:
-        """Gives the disk back what was written; the error to raise."""
+        """Gives the disk back what can be made again; the error to raise."""
         encoder, self._encoder = self._encoder, None
         with contextlib.suppress(*_WRITE_ERRORS):
             if encoder is not None:
                 encoder.close()
-        with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
+        kept = ""
+        if self._live and self._frames:
+            kept = f"; what was recorded until then is in {self._part}"
+        else:
+            with contextlib.suppress(OSError):
+                self._part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno:
-            return SinkError(f"cannot write {self._path}: {os.strerror(error.errno)}; choose another place")
+            return SinkError(f"cannot write {self._path}: {os.strerror(error.errno)}; choose another place{kept}")
         what = f"{type(error).__name__} from the encoder or container"
-        return SinkError(f"cannot write {self._path}: {what}; try a name that ends in .mkv")
+        return SinkError(f"cannot write {self._path}: {what}; try a name that ends in .mkv{kept}")
 
 
 def _same_file(path: Path, source: str) -> bool:

@@ -1,0 +1,64 @@
+// Joins the socket, the filters and the sources. Everything that comes from the server is set as text, never as HTML.
+
+import { SourceView } from "./source_view.js";
+import { VerbBox } from "./verb_box.js";
+
+const FILTER_DELAY_MS = 300;
+const FIRST_RETRY_MS = 500, LAST_RETRY_MS = 10000;
+
+const byId = (id) => document.getElementById(id);
+const sources = new Map();
+let retryMs = FIRST_RETRY_MS, filterTimer = 0;
+
+const verbBox = new VerbBox(byId("verbs"), byId("verb-choices"), filtersChanged);
+
+function filters() {
+  return { minScore: +byId("min-score").value, minVerb: +byId("min-verb").value, verbs: verbBox.names };
+}
+
+function filtersChanged() {
+  for (const id of ["min-score", "min-verb"]) {
+    byId(id).parentElement.querySelector("output").textContent = (+byId(id).value).toFixed(2);
+  }
+  clearTimeout(filterTimer);
+  filterTimer = setTimeout(() => { for (const view of sources.values()) view.watch(filters()); }, FILTER_DELAY_MS);
+}
+
+function said(text, state) {
+  const badge = byId("connection");
+  badge.dataset.state = state;
+  if (badge.textContent !== text) badge.textContent = text;
+}
+
+function greet(hello) {
+  byId("sources").replaceChildren();
+  sources.clear();
+  for (const one of hello.sources) {
+    const view = new SourceView(one.source, one, byId("source"));
+    view.watch(filters());
+    verbBox.know(one.verbs);
+    sources.set(one.source, view);
+    byId("sources").append(view.root);
+  }
+}
+
+function connect() {
+  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/events`);
+  socket.addEventListener("open", () => { retryMs = FIRST_RETRY_MS; said("connected", "live"); });
+  socket.addEventListener("message", (message) => {
+    const told = JSON.parse(message.data);
+    if (told.type === "hello") return greet(told);
+    sources.get(told.source)?.update(told.now, told.events);
+  });
+  socket.addEventListener("close", () => {
+    const hasEnded = sources.size > 0 && [...sources.values()].every((view) => view.hasEnded);
+    said(hasEnded ? "the run is over" : "no connection, trying again", hasEnded ? "ended" : "lost");
+    setTimeout(connect, retryMs);
+    retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
+  });
+}
+
+for (const id of ["min-score", "min-verb"]) byId(id).addEventListener("input", filtersChanged);
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
+byId("filters").addEventListener("reset", () => setTimeout(() => { verbBox.hide(); filtersChanged(); }));
+connect();

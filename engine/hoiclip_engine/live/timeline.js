@@ -1,0 +1,40 @@
+// What the verbs of one pair did over the last seconds, and how that is drawn.
+
+export const SPAN_S = 30;
+
+export class Timeline {
+  constructor() { this.verbs = new Map(); }
+
+  // active: verb → {score}, at a time of the source.
+  add(timeS, active) {
+    for (const verb of active.keys()) if (!this.verbs.has(verb)) this.verbs.set(verb, []);
+    for (const [verb, spans] of this.verbs) {
+      const one = active.get(verb), last = spans[spans.length - 1];
+      if (one && last && last.open) { last.end = timeS; last.score = one.score; }
+      else if (one) spans.push({ begin: timeS, end: timeS, score: one.score, open: true });
+      else if (last) last.open = false;
+      while (spans.length && spans[0].end < timeS - SPAN_S) spans.shift();
+      if (!spans.length) this.verbs.delete(verb);
+    }
+  }
+
+  draw(canvas, verb, nowS, color) {
+    const ratio = window.devicePixelRatio || 1;
+    const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
+    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    const pen = canvas.getContext("2d");
+    pen.clearRect(0, 0, width, height);
+    pen.fillStyle = color;
+    for (const span of this.verbs.get(verb) || []) {
+      const left = (1 - (nowS - span.begin) / SPAN_S) * width, right = (1 - (nowS - span.end) / SPAN_S) * width;
+      pen.globalAlpha = 0.35 + 0.65 * Math.min(1, span.score);
+      pen.fillRect(left, 0, Math.max(2 * ratio, right - left), height);
+    }
+  }
+}
+
+// The colour that the picture has for this pair (sinks/annotate.py: pair_color).
+export function pairColor(pair) {
+  const hue = (pair * 0.6180339887498949) % 1;
+  return `hsl(${Math.round(hue * 360)} 100% 62.5%)`;
+}

@@ -1,0 +1,225 @@
+"""Posts events to a web hook: JSON batches over HTTP, from a thread of its own.
+
+A run never waits for the receiver: events go into a queue that forgets the oldest when it is full. What could not be
+delivered is counted, and told as an error at the end. One Webhook serves several sources.
+
+    POST URL    {"schema": "hoiclip-events/1", "batch": 3, "events": [{"source": ..., "told_at": ..., "event": ...}]}
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from hoiclip import __version__
+from hoiclip.errors import SinkError, UsageError
+from hoiclip_engine.frame import SourceEvent
+from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.sinks.jsonl_sink import event_fields, source_event_fields
+
+TOKEN_VARIABLE = "HOICLIP_WEBHOOK_TOKEN"
+_AGAIN = (408, 425, 429)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """How patient a web hook is."""
+
+    waiting: int = 2000
+    """Events that wait at most; then the oldest are forgotten."""
+    batch: int = 100
+    collect_s: float = 0.2
+    """Events of so long a time go together."""
+    timeout_s: float = 5.0
+    first_pause_s: float = 0.5
+    """Before a second try; doubled before each further one, with jitter."""
+    last_pause_s: float = 30.0
+    tries: int = 8
+    drain_s: float = 0.5
+    """What is not delivered so long after the end of a run is given up: an interrupt ends a run within a second."""
+
+    def __post_init__(self) -> None:
+        if min(self.waiting, self.batch, self.tries) < 1 or self.timeout_s <= 0:
+            raise ValueError(f"waiting, batch and tries must be at least 1 and the timeout positive, got {self}")
+
+
+class Webhook:
+    """One receiver. `sink()` makes a sink per source; the thread lives from the first start to the last finish."""
+
+    def __init__(self, url: str, token: str | None = None, config: WebhookConfig | None = None) -> None:
+        """Opens nothing. Args: token: sent as a bearer; None: that of HOICLIP_WEBHOOK_TOKEN, if there is one.
+
+        Raises:
+            UsageError: not an http or https address.
+        """
+        self._address, self.name, authorization = _parts(url)
+        token = os.environ.get(TOKEN_VARIABLE) if token is None else token
+        if token and not (token.isascii() and token.isprintable()):
+            raise UsageError(f"expected a token of printable ASCII in {TOKEN_VARIABLE}; correct it")
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"hoiclip/{__version__}"}
+        if token or authorization:
+            self._headers["Authorization"] = f"Bearer {token}" if token else authorization
+        self._config = config or WebhookConfig()
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=self._config.waiting)
+        self._changed = threading.Condition()
+        self._open_sinks = self._batches = 0
+        self._ending = False
+        self._thread: threading.Thread | None = None
+        self._taken = 0
+        self.delivered = 0
+        self._last_failure = ""
+
+    def sink(self) -> Sink:
+        return _WebhookSink(self)
+
+    @property
+    def undelivered(self) -> int:
+        """Events that wait, are under way, or were given up."""
+        with self._changed:
+            return self._taken - self.delivered
+
+    def opened(self) -> None:
+        """A source begins."""
+        with self._changed:
+            self._open_sinks += 1
+            if self._thread is None:
+                self._ending = False
+                self._thread = threading.Thread(target=self._deliver, name="hoiclip-webhook", daemon=True)
+                self._thread.start()
+
+    def put(self, events: list[dict[str, Any]]) -> None:
+        """Never waits."""
+        with self._changed:
+            self._taken += len(events)
+            self._waiting.extend(events)
+            self._changed.notify()
+
+    def closed(self) -> None:
+        """A source has ended; after the last one, what waits is delivered for a moment and then given up.
+
+        Raises:
+            SinkError: some events were not delivered.
+        """
+        with self._changed:
+            self._open_sinks -= 1
+            if self._open_sinks:
+                return
+            self._ending = True
+            self._changed.notify()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(self._config.drain_s)
+        with self._changed:
+            self._waiting.clear()
+        if self.undelivered:
+            why = self._last_failure or "it is too slow"
+            raise SinkError(
+                f"{self.undelivered} events could not be delivered to {self.name}: {why}; JSON lines have them all"
+            )
+
+    def _deliver(self) -> None:
+        # Not those of urllib: following a redirect would carry the token to another host.
+        opener = urllib.request.OpenerDirector()
+        for handler in (urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()):
+            opener.add_handler(handler)
+        while batch := self._next_batch():
+            pause_s = self._config.first_pause_s
+            for attempt in range(1, self._config.tries + 1):
+                if not self._post(opener, batch) or attempt == self._config.tries:
+                    break
+                if self._ended_after(pause_s * random.uniform(0.5, 1.0)):
+                    self._post(opener, batch)
+                    break
+                pause_s = min(2 * pause_s, self._config.last_pause_s)
+
+    def _next_batch(self) -> list[dict[str, Any]]:
+        """Waits for events; nothing once all sources have ended."""
+        with self._changed:
+            while not self._waiting:
+                if self._ending:
+                    return []
+                self._changed.wait()
+            if not self._ending:
+                self._changed.wait(self._config.collect_s)
+            self._batches += 1
+            return [self._waiting.popleft() for _ in range(min(self._config.batch, len(self._waiting)))]
+
+    def _ended_after(self, pause_s: float) -> bool:
+        deadline_s = time.monotonic() + pause_s
+        with self._changed:
+            while not self._ending and (left_s := deadline_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+            return self._ending
+
+    def _post(self, opener: urllib.request.OpenerDirector, batch: list[dict[str, Any]]) -> bool:
+        """Whether another try may help."""
+        body = {"schema": "hoiclip-events/1", "batch": self._batches, "events": batch}
+        data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+        request = urllib.request.Request(self._address, data, self._headers, method="POST")
+        try:
+            with opener.open(request, timeout=self._config.timeout_s) as response:
+                status = int(response.status)
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)  # its text may hold the address
+            self._last_failure = getattr(reason, "strerror", None) or type(reason).__name__
+            return True
+        if 200 <= status < 300:
+            with self._changed:
+                self.delivered += len(batch)
+            return False
+        self._last_failure = f"it answers {status}"
+        return status >= 500 or status in _AGAIN
+
+
+class _WebhookSink(Sink):
+    def __init__(self, webhook: Webhook) -> None:
+        self._webhook = webhook
+
+    def start(self, header: RunHeader) -> None:
+        self._vocabulary, self._source = header.vocabulary, header.source
+        self._webhook.opened()
+
+    def write(self, result: FrameResult) -> None:
+        if result.events:
+            self._put([event_fields(event, self._vocabulary) for event in result.events])
+
+    def source_event(self, event: SourceEvent) -> None:
+        self._put([source_event_fields(event)])
+
+    def finish(self, summary: RunSummary) -> None:
+        if summary.closing_events:
+            self._put([event_fields(event, self._vocabulary) for event in summary.closing_events])
+        self._webhook.closed()
+
+    def _put(self, events: list[dict[str, Any]]) -> None:
+        told_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self._webhook.put([{"source": self._source, "told_at": told_at, **event} for event in events])
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """The address without credentials, its printable name, and the credentials as a header, perhaps empty."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise UsageError("expected the address of a web hook, such as https://host/path; correct it") from None
+    if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable() or " " in url:
+        raise UsageError("expected the address of a web hook, such as https://host/path; correct it")
+    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    address = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
+    if parts.username is None:
+        return address, f"{parts.scheme}://{place}", ""
+    secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    return address, f"{parts.scheme}://{place}", f"Basic {base64.b64encode(secret).decode()}"

@@ -1,0 +1,136 @@
+"""The live page in a real browser; skipped where there is none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hoiclip_engine.frame import SourceEvent
+from hoiclip_engine.pairs import Event
+from tests.engine.chromium import Page, chromium, find_chromium, with_page
+from tests.engine.making_results import Row
+from tests.engine.watching import RIDES, TOKEN, Live, live, result
+
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here; apt-get install chromium")
+
+HOLDS = Row(pair=2, human=3, object=4, label=1, verbs={2: 0.6}, active=(2,), score=0.5)
+START = Event(event="start", pair=1, human=1, object=2, label=0, verb=0, pts_s=0.0)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chromium(Path(tmp_path_factory.mktemp("chromium"))) as address:
+        yield address
+
+
+class Running:
+    """Writes frames until told to stop."""
+
+    def __init__(self, page: Live) -> None:
+        self._page, self._stopped = page, threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        self._thread.start()
+
+    def _write(self) -> None:
+        index = 0
+        while not self._stopped.is_set():
+            events = (START,) if index == 0 else ()
+            for sink in self._page.sinks:
+                sink.write(result(index, RIDES, HOLDS, events=events, age_s=0.05, dropped_before=index % 2))
+            index += 1
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
+PAIRS = "[...document.querySelectorAll('.pair')].map((p) => p.textContent).join('|')"
+STATE = "document.querySelector('.state').textContent"
+
+
+def type_into(selector: str, text: str) -> str:
+    return (
+        f"(() => {{ const box = document.querySelector('{selector}'); box.focus(); box.value = '{text}';"
+        " box.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def test_the_page_shows_what_goes_on_and_what_is_asked_for(browser: str) -> None:
+    with live(sources=2) as served:
+        running = Running(served)
+
+        async def drive(page: Page) -> None:
+            await page.open(f"http://{served.host}/")
+            await page.wait_for("document.querySelectorAll('.source').length === 2")
+            await page.wait_for("document.querySelector('.picture').naturalWidth === 160")
+            await page.wait_for(f"{PAIRS}.includes('person 1 · bicycle 2') && {PAIRS}.includes('person 3')")
+            await page.wait_for("document.querySelector('[data-is=age]').textContent === '50 ms'")
+            await page.wait_for("document.querySelector('[data-is=dropped]').textContent.startsWith('1')")
+            assert "person 1: ride bicycle 2" in await page.run("document.querySelector('.events').textContent")
+            assert await page.run(STATE) == "live"
+            # The verbs box: completed by the keyboard, then only what was asked for is listed and drawn.
+            await page.run(type_into("#verbs", "rid"))
+            await page.wait_for("document.querySelectorAll('#verb-choices li').length === 1")
+            for key in ("ArrowDown", "Enter"):
+                await page.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key)
+            assert await page.run("document.querySelector('#verbs').value") == "ride, "
+            await page.wait_for("document.querySelector('.picture').src.includes('verbs=ride')")
+            await page.wait_for(f"{PAIRS}.includes('bicycle') && !{PAIRS}.includes('ball')")
+            # The sliders.
+            await page.run(type_into("#min-score", "0.95"))
+            await page.wait_for("document.querySelector('.picture').src.includes('min_score=0.95')")
+            await page.run("document.querySelector('#reset').click()")
+            await page.wait_for("!document.querySelector('.picture').src.includes('min')")
+            # Everything has a name for those who do not see it.
+            unnamed = (
+                "[...document.querySelectorAll('input, button, img.picture, canvas')].filter((e) => !(e.labels?.length"
+            )
+            unnamed += " || e.ariaLabel || e.alt || e.textContent)).length"
+            assert await page.run(unnamed) == 0
+            running.stop()
+            served.sinks[0].source_event(SourceEvent(event="source_lost", pts_s=1.0, reason="no route"))
+            await page.wait_for(f"{STATE} === 'source lost'")
+            assert "no route" in await page.run("document.querySelector('.veil').textContent")
+            served.sinks[0].source_event(SourceEvent(event="source_back", pts_s=2.0, reason="after 1 s"))
+            await page.wait_for(f"{STATE} === 'live'")
+            assert page.complaints == []
+
+        try:
+            with_page(browser, drive)
+        finally:
+            running.stop()
+
+
+def test_a_phone_needs_no_scrolling_sideways(browser: str) -> None:
+    with live() as served:
+        running = Running(served)
+
+        async def drive(page: Page) -> None:
+            await page.open(f"http://{served.host}/", (360, 740), dark=True)
+            await page.wait_for(f"{PAIRS}.includes('bicycle')")
+            assert await page.run("document.documentElement.scrollWidth") <= 360
+            assert await page.run("getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 28)"
+
+        try:
+            with_page(browser, drive)
+        finally:
+            running.stop()
+
+
+def test_a_link_with_a_token_opens_the_page_and_leaves_no_token_in_the_address(browser: str) -> None:
+    with live(token=TOKEN) as served:
+        served.sinks[0].write(result(0, RIDES))
+
+        async def drive(page: Page) -> None:
+            await page.open(f"http://{served.host}/?token={TOKEN}")
+            await page.wait_for("document.querySelector('.picture')?.naturalWidth === 160")
+            assert await page.run("location.href") == f"http://{served.host}/"
+            assert await page.run("document.cookie") == ""
+            assert TOKEN not in await page.run("document.documentElement.outerHTML")
+
+        with_page(browser, drive)

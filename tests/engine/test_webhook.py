@@ -1,0 +1,203 @@
+"""The web hook: what arrives, what is tried again, and that a receiver that hangs slows nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hoiclip.errors import SinkError, UsageError
+from hoiclip_engine.frame import Frame, SourceEvent
+from hoiclip_engine.pairs import Event
+from hoiclip_engine.results import FrameResult
+from hoiclip_engine.sinks.webhook import TOKEN_VARIABLE, Webhook, WebhookConfig
+from tests.engine.making_results import frame_result, header, summary
+
+RGB = np.zeros((48, 64, 3), np.uint8)
+TOKEN, PASSWORD = "t0ken-secret", "s3cret"
+FAST = WebhookConfig(collect_s=0.01, timeout_s=0.5, first_pause_s=0.01, tries=3, drain_s=1.0)
+
+
+def event(pts_s: float, kind: Any = "start") -> Event:
+    return Event(event=kind, pair=7, human=3, object=5, label=0, verb=0, pts_s=pts_s)
+
+
+def at(index: int, *events: Event) -> FrameResult:
+    return frame_result(Frame(RGB, index / 25, index), events=events)
+
+
+class Received(list[tuple[dict[str, str], dict[str, Any]]]):
+    """Headers and body of each request."""
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [event for _, body in self for event in body["events"]]
+
+
+@contextmanager
+def receiver(*answers: int, location: str = "") -> Iterator[tuple[str, Received]]:
+    """Answers with these codes, then with 204."""
+    received, left = Received(), list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((dict(self.headers), json.loads(body)))
+            self.send_response(left.pop(0) if left else 204)
+            if location:
+                self.send_header("Location", location)
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def run(webhook: Webhook, *results: FrameResult) -> None:
+    sink = webhook.sink()
+    sink.start(header())
+    for result in results:
+        sink.write(result)
+    sink.finish(summary(closing_events=(event(9.0, "end"),)))
+
+
+def test_events_arrive_in_their_order_with_the_token() -> None:
+    with receiver() as (host, received):
+        webhook = Webhook(f"http://{host}/hook?a=1", TOKEN, FAST)
+        sink = webhook.sink()
+        sink.start(header(source="rtsp://camera/1"))
+        sink.write(at(0))
+        sink.write(at(1, event(0.04)))
+        sink.source_event(SourceEvent(event="source_lost", pts_s=0.04, reason="connection reset"))
+        sink.finish(summary(closing_events=(event(0.04, "end"),)))
+    assert [event["event"] for event in received.events] == ["start", "source_lost", "end"]
+    first = received.events[0]
+    assert {
+        "pair": 7,
+        "verb": "ride",
+        "label": "bicycle",
+        "pts_s": 0.04,
+        "source": "rtsp://camera/1",
+    }.items() <= first.items()
+    headers, body = received[0]
+    assert body["schema"] == "hoiclip-events/1"
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    assert (webhook.delivered, webhook.undelivered) == (3, 0)
+
+
+def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    with receiver() as (host, received):
+        run(Webhook(f"http://{host}", config=FAST), at(0, event(0.0)))
+    assert received[0][0]["Authorization"] == f"Bearer {TOKEN}"
+
+
+def test_credentials_of_the_address_go_into_the_header_and_nowhere_else() -> None:
+    with receiver(400, 400) as (host, received):
+        webhook = Webhook(f"http://us%40er:{PASSWORD}@{host}/hook", config=FAST)
+        with pytest.raises(SinkError, match="answers 400") as caught:
+            run(webhook, at(0, event(0.0)))
+    assert received[0][0]["Authorization"] == "Basic " + base64.b64encode(f"us@er:{PASSWORD}".encode()).decode()
+    assert PASSWORD not in str(caught.value)
+    assert received[0][0]["Host"] == host
+
+
+def test_busy_receivers_are_tried_again() -> None:
+    with receiver(503, 429) as (host, received):
+        webhook = Webhook(f"http://{host}", config=FAST)
+        sink = webhook.sink()
+        sink.start(header())
+        sink.write(at(0, event(0.0)))
+        deadline_s = time.monotonic() + 10
+        while not webhook.delivered and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        sink.finish(summary())
+    assert [body["batch"] for _, body in received] == [1, 1, 1]
+    assert (webhook.delivered, webhook.undelivered) == (1, 0)
+
+
+@pytest.mark.parametrize("code", [400, 404, 302])
+def test_a_refusal_is_not_tried_again_and_told_at_the_end(code: int) -> None:
+    with receiver() as (elsewhere, stolen), receiver(code, code, location=f"http://{elsewhere}/") as (host, received):
+        webhook = Webhook(f"http://{host}", TOKEN, FAST)
+        with pytest.raises(SinkError, match=rf"2 events could not be delivered .*answers {code}"):
+            run(webhook, at(0, event(0.0)))
+    assert stolen == []
+    assert len(received) <= 2  # the end of the run may be a batch of its own
+
+
+def test_nobody_there_is_one_line() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(SinkError, match=r"2 events could not be delivered to http://127\.0\.0\.1.*refused") as caught:
+        run(Webhook(f"http://u:{PASSWORD}@127.0.0.1:{port}/{PASSWORD}", config=FAST), at(0, event(0.0)))
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_receiver_that_hangs_costs_the_run_nothing() -> None:
+    config = WebhookConfig(waiting=50, collect_s=0.01, timeout_s=30, drain_s=0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        webhook = Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}", config=config)
+        sink = webhook.sink()
+        sink.start(header())
+        took_s = []
+        for index in range(1000):
+            begun_s = time.perf_counter()
+            sink.write(at(index, event(index / 25)))
+            took_s.append(time.perf_counter() - begun_s)
+        begun_s = time.monotonic()
+        with pytest.raises(SinkError, match="could not be delivered") as caught:
+            sink.finish(summary())
+        assert time.monotonic() - begun_s < 1.0
+    assert np.median(took_s) < 1e-3
+    told = int(str(caught.value).split()[0])
+    assert told + webhook.delivered == 1000
+
+
+def test_several_sources_share_one_web_hook() -> None:
+    with receiver() as (host, received):
+        webhook = Webhook(f"http://{host}", config=FAST)
+        sinks = [webhook.sink(), webhook.sink()]
+        for name, sink in zip("ab", sinks, strict=True):
+            sink.start(header(source=name))
+        for sink in sinks:
+            sink.write(at(0, event(0.0)))
+        for sink in sinks:
+            sink.finish(summary(closing_events=(event(0.0, "end"),)))
+    assert sorted((event["source"], event["event"]) for event in received.events) == [
+        ("a", "end"),
+        ("a", "start"),
+        ("b", "end"),
+        ("b", "start"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://host", "host", "http://", "http://host:port", "http://ho st/", "http://host/\n", "file:///etc/passwd"],
+)
+def test_an_address_that_is_none_is_a_usage_error_without_it(url: str) -> None:
+    with pytest.raises(UsageError, match="https://host/path"):
+        Webhook(url)

@@ -1,0 +1,103 @@
+"""A live page with made-up results, and what its tests ask of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from hoiclip_engine.frame import Frame
+from hoiclip_engine.live.address import LiveAddress
+from hoiclip_engine.live.server import LiveServer
+from hoiclip_engine.pairs import Event
+from hoiclip_engine.results import FrameResult, RunHeader, Sink
+from tests.engine.making_results import Row, frame_result, header, summary
+
+TOKEN = "a-token-of-some-length"
+SIZE_PX = (160, 120)
+RIDES = Row(pair=1, human=1, object=2, human_box_xyxy=(10, 10, 60, 110), object_box_xyxy=(40, 60, 120, 110))
+"""Rides and nothing else, with 0.88."""
+
+
+def head(policy: Any = "latest") -> RunHeader:
+    return dataclasses.replace(header(size_px=SIZE_PX), policy=policy)
+
+
+def result(index: int, *rows: Row, events: tuple[Event, ...] = (), **more: Any) -> FrameResult:
+    rgb = np.full((SIZE_PX[1], SIZE_PX[0], 3), 40 + index % 100, np.uint8)
+    return dataclasses.replace(frame_result(Frame(rgb, index / 25, index), *rows, events=events), **more)
+
+
+@dataclass
+class Live:
+    """A running server and the sinks of its sources."""
+
+    server: LiveServer
+    sinks: list[Sink]
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        """One whole answer; no redirect is followed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read().decode())
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+@contextmanager
+def live(sources: int = 1, token: str = "", policy: Any = "latest") -> Iterator[Live]:
+    server = LiveServer(LiveAddress(port=0, token=token))
+    sinks = [server.sink_for(f"camera-{number}") for number in range(sources)]
+    for sink in sinks:
+        sink.start(head(policy))
+    running = Live(server, list(sinks))
+    try:
+        yield running
+    finally:
+        for sink in running.sinks:
+            sink.finish(summary())
+
+
+async def told(host: str, count: int, headers: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """The first messages of the socket."""
+    async with aiohttp.ClientSession() as client, client.ws_connect(f"http://{host}/events", headers=headers) as socket:
+        return [json.loads((await socket.receive(timeout=10)).data) for _ in range(count)]
+
+
+async def pictures(
+    host: str, query: str, count: int, between: Callable[[int], None] = lambda seen: None
+) -> list[bytes]:
+    """JPEGs of the stream; `between` is called after each."""
+    found: list[bytes] = []
+    async with aiohttp.ClientSession() as client, client.get(f"http://{host}/stream.mjpg?{query}") as response:
+        assert response.status == 200, await response.text()
+        reader = aiohttp.MultipartReader.from_response(response)
+        while len(found) < count and (part := await reader.next()) is not None:
+            assert isinstance(part, aiohttp.BodyPartReader)
+            found.append(bytes(await part.read()))
+            between(len(found))
+    return found
