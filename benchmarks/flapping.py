@@ -102,7 +102,7 @@ def flap(cycles: int, transport: str, seed: int) -> dict[str, object]:
     rng, port = random.Random(seed), free_port()
     server = start(port)
     address = parse_address(f"rtsp://user:{PASSWORD}@127.0.0.1:{port}/live#transport={transport}")
-    source = open_source(address, SourceConfig(timeout_s=2.0), random.Random(seed))
+    source = open_source(address, SourceConfig(), random.Random(seed))
     watch = Watch()
     reader = threading.Thread(target=watch.read, args=(source,))
     reader.start()

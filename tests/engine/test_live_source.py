@@ -82,6 +82,19 @@ def test_time_asked_for_is_kept(server: StreamServer) -> None:
     source.close()
 
 
+def test_who_begins_late_begins_with_what_is_live(server: StreamServer) -> None:
+    source = opened(server.url, duration_s=0.4)
+    time.sleep(1.2)
+    began_s = time.monotonic()
+    frames = [item for item in source if isinstance(item, Frame)]
+    source.close()
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert frames[0].pts_s > 1.0, "not what was there when it was opened"
+    assert began_s - frames[0].read_s < 0.1 + SOON_S / 2
+    assert time.monotonic() - began_s > 0.3
+    assert source.counters.decoded == len(frames)
+
+
 def test_a_stream_that_is_cut_comes_back_and_time_goes_on(server: StreamServer) -> None:
     source = opened(server.url)
     seen: list[tuple[float, Frame | SourceEvent]] = []

@@ -17,7 +17,7 @@ from hoiclip.errors import SourceError
 from hoiclip_engine.video.address import Address
 from hoiclip_engine.video.own_thread import OwnThread, Silence
 from hoiclip_engine.video.source_config import SourceConfig
-from hoiclip_engine.video.stream_opening import is_hopeless, open_stream, reason_of
+from hoiclip_engine.video.stream_opening import OPEN_S, is_hopeless, open_stream, reason_of
 
 FIRST_PAUSE_S = 0.1
 """After the second failure; the first is tried again at once, since most losses are a moment long."""
@@ -87,11 +87,13 @@ class Connector:
         return pause_s(self._failures, self._rng)
 
     def _attempt(self, give_up_at_s: float) -> InputContainer | None:
+        left_s = max(0.0, give_up_at_s - time.monotonic())
+
         def opening(_left: threading.Event) -> Generator[InputContainer, None, None]:
-            yield open_stream(self.address, self.config)
+            yield open_stream(self.address, self.config, min(OPEN_S, left_s))
 
         attempt = OwnThread(opening, self.stopped)
         try:
-            return attempt.get(max(0.0, give_up_at_s - time.monotonic()))
+            return attempt.get(left_s)
         finally:
             attempt.leave()

@@ -33,7 +33,8 @@ from hoiclip_engine.video.timestamps import nominal_step_s
 KEY_FRAME_S = 10.0
 """How much longer than between pictures the first may take: cameras send key frames that far apart."""
 LATE_S = 0.5
-"""A playlist whose frames come later than this is behind for good; then a new beat starts."""
+"""A playlist whose frames come later than this is behind for good: then a new beat starts. And a first picture that is
+older when somebody asks for it is not what the source shows now."""
 _AFTER_FFMPEG_S = 0.5  # ffmpeg's own word for a silence is better than ours
 END_S = 0.2
 """How long closing waits for the decoding thread; it ends by itself later."""
@@ -88,6 +89,8 @@ class LiveSource:
             )
         self.info = first.info
         self._frames = self._deliver(first)
+        assert self._reader is not None
+        self._reader.awaited = self._pacer is not None  # a playlist waits for us, up to a point
 
     @property
     def counters(self) -> SourceCounters:
@@ -115,18 +118,28 @@ class LiveSource:
 
     def _deliver(self, first: LivePicture) -> Generator[Frame | SourceEvent, None, None]:
         duration_s = math.inf if self._config.duration_s is None else self._config.duration_s
-        frame: Frame | None = self._frame(first)
-        end_pts_s, end_s = (self._clock.last_s or 0.0) + duration_s, first.arrived_s + duration_s
+        end_s = time.monotonic() + duration_s
+        frame = yield from self._follow(self._freshest(first), end_s)
+        end_pts_s = (self._clock.last_s or 0.0) + duration_s
         while frame is not None and frame.pts_s < end_pts_s and self._is_due(frame):
             self._delivered += 1
             yield replace(frame, read_s=time.monotonic()) if self._pacer else frame
             if self._delivered == self._config.max_frames:
                 return
-            taken = self._take(self._quiet_s)
-            if isinstance(taken, LivePicture):
-                frame = self._frame(taken)
-            else:
-                frame = yield from self._bridge(taken, end_s)
+            frame = yield from self._follow(self._take(self._quiet_s), end_s)
+
+    def _freshest(self, first: LivePicture) -> LivePicture | str:
+        """What is live now: a model may have been loaded since the first picture came."""
+        assert self._reader is not None
+        is_fresh = self._reader.awaited or time.monotonic() - first.arrived_s < LATE_S
+        self._reader.awaited = True
+        return first if is_fresh else self._take(self._quiet_s)
+
+    def _follow(self, taken: LivePicture | str, end_s: float) -> Generator[SourceEvent, None, Frame | None]:
+        """The frame of a picture, or what comes after a loss."""
+        if isinstance(taken, LivePicture):
+            return self._frame(taken)
+        return (yield from self._bridge(taken, end_s))
 
     def _bridge(self, reason: str, end_s: float) -> Generator[SourceEvent, None, Frame | None]:
         """From a loss to the frame after it; None once stopped or when the time asked for is over."""

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ class OwnThread(Generic[T]):
             make: the generator; gets an event that is set once nobody wants its items any more.
             stopped: of the owner; ends all waiting here.
         """
+        self.awaited = True
+        """False while nobody reads yet: then the newest items are kept, where otherwise the thread waits."""
         self._stopped = stopped
         self._left = threading.Event()
         self._items: queue.Queue[T | _End] = queue.Queue(QUEUED)
@@ -85,11 +88,16 @@ class OwnThread(Generic[T]):
     def _put(self, item: T | _End) -> bool:
         while not self._unwanted:
             try:
-                self._items.put(item, timeout=_LOOK_S)
+                self._items.put(item, timeout=_LOOK_S if self.awaited else 0)
                 return True
             except queue.Full:
-                continue
+                if not self.awaited:
+                    self._drop_oldest()
         return False
+
+    def _drop_oldest(self) -> None:
+        with suppress(queue.Empty):
+            self._items.get_nowait()
 
 
 class _End:

@@ -69,6 +69,7 @@ class PacedSource:
     def stop(self) -> None:
         """Ends the wait for a frame, and the film."""
         self._stopped.set()
+        self._source.stop()
 
     def close(self) -> None:
         """Frees the file; may be called twice. Iteration ends."""

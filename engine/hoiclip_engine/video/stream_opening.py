@@ -39,12 +39,20 @@ STREAM_FORMATS = {
 }
 PROBE_S = 1.0
 """How much of a stream is looked at before it is decoded; ffmpeg's five seconds would pass after every reconnect."""
+OPEN_S = 10.0
+"""For one attempt. More than a silence may last: a busy machine needs seconds although every step is answered, and
+giving that up would only start all over again."""
 HLS_TIMEOUT_S = 30.0
 """A live playlist says nothing while a segment is being filmed; those last ten seconds and more."""
 
 
-def open_stream(address: Address, config: SourceConfig) -> InputContainer:
+def open_stream(address: Address, config: SourceConfig, within_s: float = OPEN_S) -> InputContainer:
     """Opens a stream or camera once.
+
+    Args:
+        address: of kind stream or webcam.
+        config: how it is reached.
+        within_s: for all of it, from the name of the host to the first packets.
 
     Raises:
         SourceError: the decoder asked for is not there.
@@ -61,7 +69,7 @@ def open_stream(address: Address, config: SourceConfig) -> InputContainer:
         address.name,
         options=options,
         format=form,
-        timeout=(config.timeout_s, timeout_s),
+        timeout=(within_s, timeout_s),
     )
 
 
