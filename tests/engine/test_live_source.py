@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from hoiclip.errors import SourceError, UsageError
 from hoiclip_engine.frame import Frame, SourceEvent
@@ -24,7 +25,7 @@ from hoiclip_engine.video.frame_source import FrameSource
 from hoiclip_engine.video.live_clock import JUMP_S, LiveClock
 from hoiclip_engine.video.open_source import open_source
 from hoiclip_engine.video.source_config import SourceConfig
-from tests.engine.making_videos import index_of
+from tests.engine.making_videos import index_of, picture
 from tests.engine.serving import StreamServer, transport_stream
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -300,3 +301,60 @@ def test_a_clock_keeps_the_intervals_of_a_stream_whatever_arrives_when() -> None
     again = [clock.next(i * 3600, Fraction(1, 90_000), 10.0 + i * 0.04) for i in range(3)]
     assert again[0] - times[-1] == pytest.approx(10.0 - (8 * 0.04 + 0.03 * 2))
     assert np.diff(again) == pytest.approx([0.04, 0.04])
+
+
+def test_a_stream_of_datagrams_comes_and_goes(film: bytes) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    sending, over = threading.Event(), threading.Event()
+    sending.set()
+
+    def send() -> None:
+        """25 times a second what belongs to a frame, in datagrams of seven packets."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            pieces = [film[i : i + 7 * 188] for i in range(0, len(film), 7 * 188)]
+            for piece in pieces * 9:
+                while not sending.wait(0.05) and not over.is_set():
+                    pass
+                if over.wait(10.0 / len(pieces)):
+                    return
+                out.sendto(piece, ("127.0.0.1", port))
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    source = opened(f"udp://127.0.0.1:{port}", timeout_s=0.5)
+    times: list[float] = []
+    events: list[str] = []
+    for item in source:
+        times.append(item.pts_s)
+        if isinstance(item, SourceEvent):
+            events.append(item.event)
+            sending.set()
+        elif len(times) == 10:
+            sending.clear()
+        if source.counters.reconnects and len(times) > 20:
+            break
+    over.set()
+    sender.join()
+    source.close()
+    assert events == ["source_lost", "source_back"]
+    assert times == sorted(times)
+
+
+def test_a_camera_that_sends_jpegs(tmp_path: Path) -> None:
+    parts = b""
+    for i in range(50):
+        Image.fromarray(picture(i % 25)).save(tmp_path / "shot.jpg", quality=95)
+        jpeg = (tmp_path / "shot.jpg").read_bytes()
+        parts += b"--b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
+    header = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n"
+    with StreamServer(parts, frames=50, header=header) as server:
+        source = opened(server.url, max_frames=30)
+        assert source.is_live
+        frames = [item for item in source if isinstance(item, Frame)]
+        source.close()
+    assert [round(index_of(frame.rgb)) for frame in frames] == [i % 25 for i in range(30)]
+    times = [frame.pts_s for frame in frames]
+    assert times == sorted(times)
+    assert times[-1] - times[0] == pytest.approx(frames[-1].read_s - frames[0].read_s, abs=0.3)

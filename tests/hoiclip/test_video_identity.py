@@ -119,11 +119,21 @@ def test_truth_that_does_not_count_is_left_out(tmp_path: Path) -> None:
     assert (got["MOTA"], got["FN"]) == (1, 0)
 
 
+def test_persons_who_are_no_pedestrians_are_neither_right_nor_wrong(tmp_path: Path) -> None:
+    """A pedestrian, a statue and a car, as MOT16 and later write them; all three are found."""
+    columns = "1,1,0,0,10,20,1,1,1.0", "1,2,50,0,10,20,0,7,1.0", "1,3,90,0,40,20,0,3,1.0"
+    (tmp_path / "gt.txt").write_text("\n".join(columns))
+    (tmp_path / "found.txt").write_text("1,1,0,0,10,20,1,x\n1,2,50,0,10,20,1\n1,3,90,0,40,20,1")
+    got = numbers(mot_moments(tmp_path / "gt.txt", tmp_path / "found.txt"))
+    assert (got["FN"], got["FP"]) == (0, 1)  # the car alone is a false alarm
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("1,1,0,0,10", "5 columns"),
         ("1,1,0,0,10,x,1", "'x' is no number"),
+        ("1,1,0,0,10,10,1,1.5,1.0", "'1.5' is no whole number"),
         ("1,1,nan,0,10,10,1", "'nan' is no number"),
         ("1,1,0,0,1e300,10,1", "no number below"),
         ("1.5,1,0,0,10,10,1", "no whole number"),

@@ -90,7 +90,10 @@ class Outputs:
             server = self._server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
-        return [own or [EventLines()] for own in sinks]
+        several = len(addresses) > 1
+        return [
+            own or [EventLines(address.name if several else "")] for own, address in zip(sinks, addresses, strict=True)
+        ]
 
     def close(self) -> None:
         """Ends what is shared, also where a source never began.

@@ -65,6 +65,11 @@ def run(engine: Engine, addresses: Sequence[Address], outputs: Outputs, config: 
     Raises:
         HoiclipError: the only source failed.
     """
+    with closing(outputs):
+        return _run(engine, addresses, outputs, config)
+
+
+def _run(engine: Engine, addresses: Sequence[Address], outputs: Outputs, config: RunConfig) -> int:
     sinks = outputs.sinks_for(addresses)
     jobs = [_Job(address, own) for address, own in zip(addresses, sinks, strict=True)]
     told: set[str] = set()
@@ -74,7 +79,7 @@ def run(engine: Engine, addresses: Sequence[Address], outputs: Outputs, config: 
             if job.stream is not None:
                 job.stream.stop()
 
-    with closing(outputs), stopping_on_signals(stop) as signalled:
+    with stopping_on_signals(stop) as signalled:
         for group in _groups(jobs, config):
             if signalled:
                 break

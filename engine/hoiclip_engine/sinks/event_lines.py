@@ -11,6 +11,10 @@ from hoiclip_engine.sinks.text_file import TextFile
 
 
 class EventLines(Sink):
+    def __init__(self, source: str = "") -> None:
+        """Args: source: told in each line, where lines of several mix."""
+        self._source = f"  {source}" if source else ""
+
     def start(self, header: RunHeader) -> None:
         self._vocabulary = header.vocabulary
         self._file = TextFile("-")
@@ -24,4 +28,4 @@ class EventLines(Sink):
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             said = sentence(event, self._vocabulary)
-            self._file.write(f"{event.pts_s:9.3f} s  {event.event:<5}  {said}  (pair {event.pair})\n")
+            self._file.write(f"{event.pts_s:9.3f} s  {event.event:<5}  {said}  (pair {event.pair}){self._source}\n")

@@ -7,12 +7,14 @@ boxes and one list of pairs with a score per verb. Nothing here knows of time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numba import njit
 
 from hoiclip.vocabulary import NO_OBJECT
 from hoiclip_engine.pairs import F32, F64, I64, Bool, Pairs
-from hoiclip_kernels.box_iou import box_iou
 
 _ABSENT = -1
 """Object of a pair in which a person acts without one."""
@@ -74,8 +76,7 @@ def consolidate(
     object_[has_object[rows]] = owner[len(rows) :]
     kept = (object_ != _DROPPED) & (object_ != human)
     rows, human, object_ = rows[kept], human[kept], object_[kept]
-    keys, pair_of_row = np.unique(np.stack([human, object_], axis=1), axis=0, return_inverse=True)
-    pair_of_row = pair_of_row.reshape(-1)  # numpy 2.0 alone gives it a second axis
+    keys, pair_of_row = np.unique(human * (len(leaders) + 1) + (object_ + 1), return_inverse=True)
 
     pair_scores, verb_scores = np.zeros(len(keys)), np.zeros((len(keys), num_verbs))
     np.maximum.at(pair_scores, pair_of_row, pairs.score[rows])
@@ -84,31 +85,65 @@ def consolidate(
         boxes_xyxy=boxes[leaders].astype(np.float32),
         labels=labels[leaders],
         scores=scores[leaders],
-        human=keys[:, 0],
-        object=keys[:, 1],
+        human=keys // (len(leaders) + 1),
+        object=keys % (len(leaders) + 1) - 1,
         pair_scores=pair_scores,
         verb_scores=verb_scores,
     )
+
+
+@lru_cache(maxsize=1)
+def compile_ahead() -> None:
+    """Loads or compiles what runs per frame, before there are frames."""
+    box = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
+    _group(box, np.zeros(1, np.int64), np.ones(1), np.zeros(1, bool), 0.5, 0.5)
 
 
 def _group(
     boxes_xyxy: F32, labels: I64, scores: F64, is_human: Bool, same_overlap: float, confused_overlap: float
 ) -> tuple[I64, I64]:
     """Greedy by score: (N,) group of every box, _DROPPED for a worse name; and the row that leads each group."""
-    owner = np.full(len(boxes_xyxy), _ABSENT)
-    leaders: list[int] = []
-    for row in np.argsort(-scores, kind="stable"):
+    order = np.argsort(-scores, kind="stable")
+    owner, leaders = np.full(len(order), _ABSENT), np.empty(len(order), np.int64)
+    boxes = np.ascontiguousarray(boxes_xyxy, np.float64)
+    count = _lead(order, boxes, labels, is_human, same_overlap, confused_overlap, owner, leaders)
+    return owner, leaders[:count]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _lead(
+    order: Any, boxes: Any, labels: Any, is_human: Any, same: float, confused: float, owner: Any, leaders: Any
+) -> int:
+    """Fills owner and leaders; returns how many lead."""
+    count = 0
+    for place in range(order.shape[0]):
+        row = order[place]
         if owner[row] != _ABSENT:
             continue
-        overlap = box_iou(boxes_xyxy[None, row], boxes_xyxy)[0]
-        free: Bool = owner == _ABSENT
-        same_label: Bool = labels == labels[row]
-        owner[free & same_label & (overlap >= same_overlap)] = len(leaders)
-        owner[row] = len(leaders)
-        leaders.append(int(row))
-        if not is_human[row]:
-            owner[free & ~same_label & ~is_human & (overlap >= confused_overlap)] = _DROPPED
-    return owner, np.array(leaders, np.int64)
+        for later in range(place + 1, order.shape[0]):
+            other = order[later]
+            if owner[other] != _ABSENT:
+                continue
+            if labels[other] == labels[row]:
+                if _iou(boxes[row], boxes[other]) >= same:
+                    owner[other] = count
+            elif not is_human[row] and not is_human[other] and _iou(boxes[row], boxes[other]) >= confused:
+                owner[other] = _DROPPED
+        owner[row] = count
+        leaders[count] = row
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _iou(a: Any, b: Any) -> float:
+    """Of two boxes with an area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0.0 or height <= 0.0:
+        return 0.0
+    shared = width * height
+    return float(shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared))
 
 
 def _solid(boxes_xyxy: F32) -> Bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hoiclip.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
 from hoiclip_engine.pairs import F64, I64, Bool, Event, Pairs, TrackedPairs
-from hoiclip_engine.track.consolidate import Scene, consolidate
+from hoiclip_engine.track.consolidate import Scene, compile_ahead, consolidate
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
 from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbSwitch
 
@@ -102,6 +102,7 @@ class PairTracker:
         self._looked_s = self._now_s = -np.inf
         self._last_pair = 0
         self._events: list[Event] = []
+        compile_ahead()
 
     @staticmethod
     def for_vocabulary(vocabulary: Vocabulary, config: TrackConfig | None = None) -> PairTracker:
@@ -200,11 +201,12 @@ class PairTracker:
         found = np.flatnonzero(named & (scene.pair_scores >= self.config.min_score))
         label = np.where(scene.object >= 0, np.append(scene.labels, NO_OBJECT)[scene.object], NO_OBJECT)
 
-        known = {(h, o): row for row, (_, h, o, _) in enumerate(self._table.tolist())}
+        known = {key: row for row, key in enumerate(zip(*self._table[:, 1:3].T.tolist(), strict=True))}
         keys = list(zip(human[found].tolist(), object_[found].tolist(), strict=True))
         new = [n for n, key in zip(found.tolist(), keys, strict=True) if key not in known]
-        self._add(np.stack([human[new], object_[new], label[new]], axis=1))
-        known |= {(h, o): row for row, (_, h, o, _) in enumerate(self._table.tolist())}
+        if new:
+            known |= {(int(human[n]), int(object_[n])): len(known) + row for row, n in enumerate(new)}
+            self._add(np.stack([human[new], object_[new], label[new]], axis=1))
         return np.array([known[key] for key in keys], np.int64), found
 
     def _add(self, members: I64) -> None:

@@ -68,11 +68,11 @@ class RunningAverage:
 
     def observe(self, rows: I64, scores: F64, pts_s: float) -> F64:
         """Takes (N, C) scores of the given rows and returns their new averages."""
-        elapsed_s = np.nan_to_num(pts_s - self._last_s[rows])
+        first = np.isnan(self._last_s[rows])
+        elapsed_s = np.where(first, 0.0, pts_s - self._last_s[rows])
         half_lives = elapsed_s / self._half_life_s if self._half_life_s > 0 else np.full(len(rows), np.inf)
         weight = 1 - np.exp2(-half_lives)
         total = self._weight[rows] * (1 - weight) + weight
-        first = np.isnan(self._last_s[rows])
         gain = np.where(first, 1.0, np.divide(weight, total, out=np.zeros_like(total), where=total > 0))
         self._weight[rows], self._last_s[rows] = total, pts_s
         averages: F64 = (1 - gain[:, None]) * self.mean[rows] + gain[:, None] * scores

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from hoiclip.evaluation.video.moments import Moment, numbered, share
+from hoiclip.evaluation.video.moments import F64, Moment, Numbered, numbered, share
 
 MIN_OVERLAP = 0.5
 
@@ -52,10 +52,21 @@ def idf1(sequences: Iterable[Sequence[Moment]]) -> Idf1:
 
 def _one(sequence: Sequence[Moment]) -> Idf1:
     rows = numbered(sequence)
-    together = np.zeros((len(rows.true_count), len(rows.found_count)))
-    for true, found, overlap in rows:
-        row, column = np.nonzero(overlap >= MIN_OVERLAP)
-        together[true[row], found[column]] += 1
+    together = _moments_together(rows)
     row, column = linear_sum_assignment(together, maximize=True)
     tp = int(together[row, column].sum())
     return Idf1(tp=tp, fn=int(rows.true_count.sum()) - tp, fp=int(rows.found_count.sum()) - tp)
+
+
+def _moments_together(sequence: Numbered) -> F64:
+    """A row and a column for each true and found identity that is ever covered; others would only take memory."""
+    true_rows, found_rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for true, found, overlap in sequence:
+        row, column = np.nonzero(overlap >= MIN_OVERLAP)
+        true_rows.append(true[row])
+        found_rows.append(found[column])
+    known_true, row = np.unique(np.concatenate(true_rows), return_inverse=True)
+    known_found, column = np.unique(np.concatenate(found_rows), return_inverse=True)
+    together = np.zeros((len(known_true), len(known_found)))
+    np.add.at(together, (row.reshape(-1), column.reshape(-1)), 1)
+    return together
