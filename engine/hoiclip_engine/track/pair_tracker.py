@@ -41,6 +41,9 @@ class TrackConfig:
 
     min_score: float = 0.3
     """Score of its best triplet from which a pair counts as seen."""
+    min_verb_score: float = 0.1
+    """Score of its best verb from which a pair begins to be followed: everybody is near something, and most of it is
+    nobody's business."""
     same_overlap: float = 0.6
     """IoU from which two boxes of one label in one image are one thing."""
     confused_overlap: float = 0.8
@@ -203,12 +206,16 @@ class PairTracker:
 
     def _listen(self, rows: I64, verb_averages: F64, pts_s: float) -> None:
         """Switches the verbs of the rows on and off."""
-        heard = verb_averages.copy()
-        heard[:, [verb for verb in self.config.quiet_verbs if verb < self._num_verbs]] = 0
-        changes = self._switch.observe(rows, heard, pts_s)
+        changes = self._switch.observe(rows, self._heard(verb_averages), pts_s)
         self._events += [
             self._event(change.row, change.verb, change.starts, change.pts_s, change.history) for change in changes
         ]
+
+    def _heard(self, verb_scores: F64) -> F64:
+        """(N, V) scores of the verbs that can go on, 0 for the quiet ones; a copy."""
+        heard = verb_scores.copy()
+        heard[:, [verb for verb in self.config.quiet_verbs if verb < heard.shape[1]]] = 0
+        return heard
 
     def _recognise(self, scene: Scene, ids: I64) -> tuple[I64, I64]:
         """Rows of the table and the pairs of the scene that they are; new pairs get new rows."""
@@ -220,6 +227,9 @@ class PairTracker:
 
         known = {key: row for row, key in enumerate(zip(*self._table[:, 1:3].T.tolist(), strict=True))}
         keys = list(zip(human[found].tolist(), object_[found].tolist(), strict=True))
+        begins = self._heard(scene.verb_scores).max(axis=1, initial=0.0) >= self.config.min_verb_score
+        kept = [key in known or begins[n] for n, key in zip(found.tolist(), keys, strict=True)]
+        found, keys = found[kept], [key for key, stays in zip(keys, kept, strict=True) if stays]
         new = [n for n, key in zip(found.tolist(), keys, strict=True) if key not in known]
         if new:
             known |= {(int(human[n]), int(object_[n])): len(known) + row for row, n in enumerate(new)}
