@@ -46,16 +46,24 @@ def record(engine: Engine, film: Path) -> Recording:
 
 def without_smoothing(config: TrackConfig) -> TrackConfig:
     """Verbs as each look has them: no average, no hysteresis, no waiting."""
-    verb = replace(config.verb, half_life_s=0.0, min_duration_s=0.0, end_score=config.verb.start_score)
+    chosen = config.verb
+    verb = replace(
+        chosen,
+        half_life_s=0.0,
+        min_duration_s=0.0,
+        end_score=chosen.start_score,
+        end_scores=chosen.start_scores,
+    )
     return replace(config, verb=verb)
 
 
 def replayed(films: Sequence[Recording], vocabulary: Vocabulary, config: TrackConfig) -> VideoReport:
     """What a stream that looks at every frame would show with this tracker."""
-    return measure_films([_tracked(film, vocabulary, config) for film in films], vocabulary)
+    return measure_films([tracked(film, vocabulary, config) for film in films], vocabulary)
 
 
-def _tracked(film: Recording, vocabulary: Vocabulary, config: TrackConfig) -> Aligned:
+def tracked(film: Recording, vocabulary: Vocabulary, config: TrackConfig) -> Aligned:
+    """One film through a tracker, beside its truth."""
     tracker = PairTracker.for_vocabulary(vocabulary, config.for_looks_every(film.step_s))
     found = [
         film_frame(index, pts_s, tracker.update(pairs, pts_s))

@@ -1,6 +1,6 @@
 """The bundled model on drawn test films: what smoothing is worth, and what looking less often costs.
 
-python -m benchmarks.films [--films 8] [--seconds 10] [--backend auto] [--precision fp32]
+python -m benchmarks.films [--films 6] [--seconds 10] [--backend auto] [--precision fp32]
 
 The films are those of the test set's seeds at the size the model knows, drawn anew at 15, 30 and 60 frames a second and
 at uneven times around 30: people cross and hide each other, the camera pans and shakes. Per rate the model looks at
@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.film_replay import record, replayed, without_smoothing
 from benchmarks.harness import append, provenance
-from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS, FIXED_FILMS
+from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS
 from hoiclip.evaluation.results import number
 from hoiclip.evaluation.video import Aligned, VideoReport, aligned, measure_films, read_truth
 from hoiclip_engine.commands.console import results, table
@@ -59,26 +59,29 @@ SHOWN = ("frames per s", "frame mAP", "entity IDF1", "pair IDF1", "changes", "fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--films", type=int, default=FIXED_FILMS)
+    parser.add_argument("--films", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision", default="fp32")
     asked = parser.parse_args()
-    facts = {"films": asked.films, "seconds": asked.seconds, "model": "drawn"}
     lines = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Engine.load("drawn", EngineConfig(backend=asked.backend, precision=asked.precision)) as engine,
-    ):
+    with Engine.load("drawn", EngineConfig(backend=asked.backend, precision=asked.precision)) as engine:
+        facts = {"films": asked.films, "seconds": asked.seconds, "model": "drawn"}
         facts |= {"backend": engine.backend_name, "precision": engine.build.precision}
-        for rate in RATES:
-            films = drawn(Path(folder) / rate.replace(" ", "_"), rate, asked.films, asked.seconds)
-            lines += list(smoothing(engine, films, rate))
-            if rate == CADENCE_RATE:
-                lines += [cadence(engine, films, every) for every in CADENCES]
-    for line in lines:
-        append("films", {"benchmark": "films", **facts, **line, **provenance("openvino", "numpy")})
+        for line in measured(engine, asked.films, asked.seconds):
+            append("films", {"benchmark": "films", **facts, **line, **provenance("openvino", "numpy")})
+            lines.append(line)
     show(lines)
+
+
+def measured(engine: Engine, count: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """All lines, as they become known."""
+    with tempfile.TemporaryDirectory() as folder:
+        for rate in RATES:
+            films = drawn(Path(folder) / rate.replace(" ", "_"), rate, count, seconds)
+            yield from smoothing(engine, films, rate)
+            if rate == CADENCE_RATE:
+                yield from (cadence(engine, films, every) for every in CADENCES)
 
 
 def drawn(folder: Path, rate: str, count: int, seconds: float) -> list[Path]:

@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hoiclip.errors import HoiclipError, UsageError
@@ -120,7 +121,8 @@ def _run(a: argparse.Namespace) -> int:
             hwaccel=a.hwaccel,
         )
         stream = StreamConfig(policy=a.policy, detect_every=a.detect_every)
-        track = TrackConfig() if a.min_score is None else TrackConfig(min_score=a.min_score)
+        track = TrackConfig(camera_motion=a.camera_motion)
+        track = track if a.min_score is None else replace(track, min_score=a.min_score)
     except ValueError as error:
         raise UsageError(str(error)) from error
     outputs = _outputs(a)

@@ -118,6 +118,7 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         help="look at N sources together, where the backend can",
     )
     p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
+    p.add_argument("--camera-motion", action="store_true", help="follow a camera that shakes or turns quickly")
     p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
     p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
     p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")

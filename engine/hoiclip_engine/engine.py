@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +26,7 @@ from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor
 from hoiclip_engine.precision import PRECISIONS
 from hoiclip_engine.preprocess import PreprocessConfig, canvas_for
 from hoiclip_engine.results import FrameResult, Policy, RunHeader
+from hoiclip_engine.track.fitted_verbs import fitted
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 from hoiclip_engine.video.address import parse_address
 from hoiclip_engine.video.frame_source import FrameSource
@@ -67,7 +68,8 @@ class Engine:
     def __init__(self, model: ModelFile, config: EngineConfig | None = None, build: Build | None = None) -> None:
         """Args: build: taken instead of what the config's precision stands for, e.g. because it is being checked."""
         self.model = model
-        self.config = config or EngineConfig()
+        config = config or EngineConfig()
+        self.config = replace(config, track=fitted(config.track, model.path, model.vocabulary.verbs))
         self.backend_name: BackendName = choose(self.config.backend)
         self.build = build or chosen_build(model, self.backend_name, self.config.precision)
         self._backend: Backend | None = None

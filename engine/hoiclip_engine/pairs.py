@@ -90,3 +90,9 @@ class Event:
     pts_s: float
     """When it began or ended. A start is told a moment later, once the verb is believed, and carries the time it began;
     an end by disappearance carries the last time the pair was seen."""
+    start_s: float | None = None
+    """When it began; of a start, pts_s itself."""
+    peak_score: float | None = None
+    """The best smoothed score of the verb so far."""
+    evidence_s: tuple[float, ...] = ()
+    """Times of up to three frames that show it, in order: the first, the one of the peak, the last that was sure."""

@@ -207,15 +207,15 @@ class Stream:
         return time.monotonic() - frame.read_s <= self._config.max_age_s
 
     def _looked(self, read: Read, look: Look) -> FrameResult:
-        self._follow_size(read.frame)
         started = time.perf_counter()
+        self._follow(read.frame)
         pairs = self._tracker.update(look.pairs, read.frame.pts_s)
         self._detected += 1
         return self._result(read, pairs, look.stage_ms, started)
 
     def _predicted(self, read: Read) -> FrameResult:
-        self._follow_size(read.frame)
         started = time.perf_counter()
+        self._follow(read.frame)
         pairs = self._tracker.predict(read.frame.pts_s)
         return self._result(read, pairs, None, started)
 
@@ -250,11 +250,13 @@ class Stream:
         if self.on_source_event is not None:
             self.on_source_event(event)
 
-    def _follow_size(self, frame: Frame) -> None:
+    def _follow(self, frame: Frame) -> None:
+        """What the tracker should know of a frame besides what is in it."""
         size = (frame.width_px, frame.height_px)
         if self._size is not None and size != self._size:
             self._tracker.rescale(size[0] / self._size[0], size[1] / self._size[1])
         self._size = size
+        self._tracker.see(frame.rgb)
 
     @property
     def frames_expected(self) -> int | None:

@@ -32,7 +32,7 @@ def export_hico(
     Raises:
         SinkError: cannot be written.
     """
-    columns, count = _columns(annotations)
+    columns, count = hico_columns([one.file_name for one in annotations])
     return export_hico_columns(folder, predictions, columns, count, vocabulary)
 
 
@@ -94,12 +94,13 @@ def export_vcoco(
         raise SinkError(f"cannot write {path}: {error}; choose a folder that is writable") from error
 
 
-def _columns(annotations: Sequence[ImageAnnotation]) -> tuple[list[int], int]:
-    named = [re.search(r"HICO_test2015_(\d{8})\.", one.file_name) for one in annotations]
+def hico_columns(file_names: Sequence[str]) -> tuple[list[int], int]:
+    """The column of each picture in HICO-DET's table, and the number of columns: see export_hico."""
+    named = [re.search(r"HICO_test2015_(\d{8})\.", name) for name in file_names]
     numbers = [int(match[1]) - 1 for match in named if match]
-    if len(numbers) == len(annotations) and all(0 <= number < HICO_TEST_PICTURES for number in numbers):
+    if len(numbers) == len(file_names) and all(0 <= number < HICO_TEST_PICTURES for number in numbers):
         return numbers, HICO_TEST_PICTURES
-    return list(range(len(annotations))), len(annotations)
+    return list(range(len(file_names))), len(file_names)
 
 
 def _coco_id(file_name: str) -> int:

@@ -21,7 +21,7 @@ from hoiclip_engine.results import FrameResult, Sink
 from hoiclip_engine.sinks import hico_sink
 from hoiclip_engine.sinks.coco_sink import CocoSink
 from hoiclip_engine.sinks.csv_sink import COLUMNS, CsvSink
-from hoiclip_engine.sinks.hico_sink import HicoSink
+from hoiclip_engine.sinks.hico_sink import HicoDetections
 from tests.engine.making_results import VOCABULARY, Row, frame_result, header, summary
 
 RGB = np.zeros((48, 64, 3), np.uint8)
@@ -107,6 +107,14 @@ def test_coco_has_images_and_annotations_with_tracks(tmp_path: Path, interrupted
     assert [p.name for p in tmp_path.iterdir()] == ["o.json"]
 
 
+def test_the_image_of_a_picture_has_its_name(tmp_path: Path) -> None:
+    sink = CocoSink(tmp_path / "o.json")
+    sink.start(header(source="photos/Dog.JPG"))
+    sink.write(at(0))
+    sink.finish(summary())
+    assert coco(tmp_path / "o.json")["images"][0]["file_name"] == "Dog.JPG"
+
+
 def test_coco_of_nothing_is_a_document_too(tmp_path: Path) -> None:
     shown(CocoSink(tmp_path / "o.json"))
     found = coco(tmp_path / "o.json")
@@ -163,21 +171,47 @@ def test_a_full_disk_leaves_no_half_document(tmp_path: Path, monkeypatch: pytest
 # HICO-DET.
 
 
+def cells(folder: Path) -> Any:
+    return loadmat(folder / "detections_01.mat")["all_boxes"]
+
+
 def test_hico_detections_are_those_of_the_evaluation(tmp_path: Path) -> None:
-    shown(HicoSink(tmp_path / "mat"), at(0, RIDES), at(1), at(2, RIDES, IDLE))
+    shown(HicoDetections(tmp_path / "mat", ["a.mp4"]).sink(0), at(0, RIDES), at(1), at(2, RIDES, IDLE))
     assert sorted(p.name for p in (tmp_path / "mat").iterdir()) == ["detections_01.mat", "detections_02.mat"]
-    bicycle = loadmat(tmp_path / "mat" / "detections_01.mat")["all_boxes"]
+    bicycle = cells(tmp_path / "mat")
     assert bicycle.shape == (2, 3)  # ride and sit on, three pictures
     assert bicycle[0, 0].tolist() == [[4, 4, 20, 40, 16, 20, 40, 44, pytest.approx(880, abs=0.01)]]
     assert bicycle[1, 2].tolist() == [[4, 4, 20, 40, 16, 20, 40, 44, pytest.approx(900, abs=0.01)]]
     assert bicycle[0, 1].size == 0
 
 
+def test_pictures_of_the_benchmark_have_its_columns(tmp_path: Path) -> None:
+    names = [f"test/HICO_test2015_0000000{number}.jpg" for number in (2, 7)]
+    detections = HicoDetections(tmp_path, names)
+    shown(detections.sink(1), at(0, RIDES))
+    assert list(tmp_path.iterdir()) == [], "the other picture is still to come"
+    shown(detections.sink(0), at(0))
+    bicycle = cells(tmp_path)
+    assert bicycle.shape == (2, 9658)
+    assert [column for column in range(10) if bicycle[0, column].size] == [6]
+
+
+def test_what_was_found_is_written_though_a_source_never_came(tmp_path: Path) -> None:
+    detections = HicoDetections(tmp_path, ["a.jpg", "missing.jpg", "c.jpg"])
+    for number in (0, 2):
+        shown(detections.sink(number), at(0, RIDES))
+    detections.close()
+    assert cells(tmp_path).shape == (2, 2)
+    (tmp_path / "detections_01.mat").unlink()
+    detections.close()
+    assert not (tmp_path / "detections_01.mat").exists(), "once is enough"
+
+
 def test_hico_is_not_for_what_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="clips"):
-        HicoSink(tmp_path / "mat").start(dataclasses.replace(header(), policy="latest"))
+        HicoDetections(tmp_path / "mat", ["a"]).sink(0).start(dataclasses.replace(header(), policy="latest"))
     monkeypatch.setattr(hico_sink, "MAX_FRAMES", 1)
-    sink = HicoSink(tmp_path / "mat")
+    sink = HicoDetections(tmp_path / "mat", ["a"]).sink(0)
     sink.start(header())
     sink.write(at(0))
     with pytest.raises(SinkError, match="--max-frames"):

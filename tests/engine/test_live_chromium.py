@@ -12,7 +12,7 @@ import pytest
 from hoiclip_engine.frame import SourceEvent
 from hoiclip_engine.pairs import Event
 from tests.engine.chromium import Page, chromium, find_chromium, with_page
-from tests.engine.making_results import Row
+from tests.engine.making_results import Row, summary
 from tests.engine.watching import RIDES, TOKEN, Live, live, result
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here; apt-get install chromium")
@@ -99,6 +99,10 @@ def test_the_page_shows_what_goes_on_and_what_is_asked_for(browser: str) -> None
             served.sinks[0].source_event(SourceEvent(event="source_back", pts_s=2.0, reason="after 1 s"))
             await page.wait_for(f"{STATE} === 'live'")
             assert page.complaints == []
+            while served.sinks:
+                served.sinks.pop().finish(summary())
+            await page.wait_for("document.querySelector('#connection').textContent === 'the run is over'")
+            assert await page.run(STATE) == "ended"
 
         try:
             with_page(browser, drive)

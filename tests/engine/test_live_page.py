@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from tests.engine.making_results import VOCABULARY, Row, summary, tracked
 from tests.engine.watching import RIDES, SIZE_PX, Live, head, live, pictures, result, told
 
 START = Event(event="start", pair=1, human=1, object=2, label=0, verb=0, pts_s=0.04)
+END = Event(event="end", pair=1, human=1, object=2, label=0, verb=0, pts_s=0.04)
 LOST = SourceEvent(event="source_lost", pts_s=0.04, reason="connection reset")
 BACK = SourceEvent(event="source_back", pts_s=2.0, reason="after 1.9 s")
 
@@ -167,6 +169,20 @@ def test_a_lost_source_is_told_until_it_is_back(page: Live) -> None:
     sink.source_event(BACK)
     _, now = asyncio.run(told(page.host, 2))
     assert (now["now"]["state"], now["now"]["reconnects"]) == ("live", 1)
+
+
+def test_the_last_that_viewers_are_told_is_the_end() -> None:
+    async def everything(page: Live) -> list[dict[str, Any]]:
+        async with aiohttp.ClientSession() as client, client.ws_connect(f"http://{page.host}/events") as messages:
+            found = [json.loads((await messages.receive(timeout=10)).data) for _ in range(2)]
+            threading.Thread(target=page.sinks.pop().finish, args=(summary(closing_events=(END,)),)).start()
+            return found + [json.loads(message.data) async for message in messages]
+
+    with live() as page:
+        page.sinks[0].write(result(0, RIDES, events=(START,)))
+        last = asyncio.run(everything(page))[-1]
+    assert last["now"]["state"] == "ended"
+    assert [event["event"] for event in last["events"]] == ["end"]
 
 
 def test_several_sources_have_one_page() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from hoiclip_engine.pairs import Event, TrackedPairs
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
@@ -60,7 +65,8 @@ def test_a_pair_has_one_id_and_one_start_and_one_end_at_every_frame_rate(fps, ji
         return [Triplet(ann(t), mug(ann(t)), verb=HOLD, verb_score=verb_score)] * 2
 
     pts_s = times(fps, 5, jitter=jitter)
-    frames, events = play(tracker_of(), script, pts_s)
+    verb = VerbConfig(start_score=0.4, end_score=0.25, min_duration_s=0.2, half_life_s=0.2)
+    frames, events = play(tracker_of(verb=verb), script, pts_s)
     assert {tuple(identities(pairs)) for pairs in frames} == {((1, 1, 2),)}
     assert kinds(events) == [("start", 1, HOLD), ("end", 1, HOLD)]
     period = max(np.diff(pts_s))
@@ -72,7 +78,7 @@ def test_a_pair_has_one_id_and_one_start_and_one_end_at_every_frame_rate(fps, ji
 def test_active_is_what_events_say():
     rng = np.random.default_rng(0)
     going: set[tuple[int, int]] = set()
-    tracker = tracker_of(verb=VerbConfig(half_life_s=0.05, min_duration_s=0.0))
+    tracker = tracker_of(verb=VerbConfig(half_life_s=0.05, min_duration_s=0.0, end_score=0.25))
     count = 0
     for t in times(30, 6):
         triplets = [Triplet(who, mug(who), verb=v, verb_score=rng.random()) for who in (ann(t), bob(t)) for v in (0, 2)]
@@ -83,6 +89,90 @@ def test_active_is_what_events_say():
             change((event.pair, event.verb))
         assert going == {(int(pairs.pair[p]), int(v)) for p, v in np.argwhere(pairs.verb_active)}
     assert count > 20
+
+
+def test_an_event_tells_its_start_its_peak_and_the_frames_that_show_it():
+    def script(t):
+        return [Triplet(ann(t), mug(ann(t)), verb_score=0.9 if round(t, 1) == 1.0 else 0.7)]
+
+    tracker = tracker_of(verb=SEEN_AT_ONCE, lost_after_s=0.5)
+    _, events = play(tracker, script, times(10, 2))
+    (end,) = tracker.finish()
+    assert kinds(events) == [("start", 1, HOLD)]
+    assert (events[0].start_s, events[0].pts_s) == (0.0, 0.0)
+    assert (end.start_s, end.peak_score, end.pts_s) == (0.0, 0.9, 1.9)
+    assert end.evidence_s == (0.0, 1.0, 1.9)
+
+
+@FRAME_RATES
+@pytest.mark.parametrize("hidden", ["human", "thing"])
+def test_a_pair_outlives_the_occlusion_of_either_member(fps, jitter, hidden):
+    """While one is hidden the other is seen with someone else, or alone."""
+
+    def script(t):
+        whole = [Triplet(ann(t), mug(ann(t))), Triplet(bob(t), None, verb=RIDE)]
+        if not 1 < t < 1.7:
+            return whole
+        return [Triplet(bob(t), mug(ann(t)))] if hidden == "human" else [Triplet(ann(t), None, verb=RIDE), whole[1]]
+
+    frames, _ = play(tracker_of(), script, times(fps, 3, jitter=jitter))
+    assert (1, 1, 3) in identities(frames[0])
+    assert (1, 1, 3) in identities(frames[-1])
+    humans = {human for pairs in frames for human in pairs.human.tolist()}
+    assert len(humans) == 2
+    assert {thing for pairs in frames for thing in pairs.object.tolist()} == {3, -1}
+
+
+@FRAME_RATES
+def test_people_who_cross_keep_what_they_carry(fps, jitter):
+    """One passes behind the other, who hides him and his mug for a moment."""
+
+    def walker(t, way):
+        return tuple(box_at(200 + way * 80 * (t - 2), 100 + 5 * way))
+
+    def script(t):
+        near, far = walker(t, 1), walker(t, -1)
+        behind = abs(t - 2) < 0.25
+        return [Triplet(near, mug(near))] + ([] if behind else [Triplet(far, mug(far), label=BIKE)])
+
+    frames, _ = play(tracker_of(), script, times(fps, 4, jitter=jitter))
+    assert len(frames[0]) == 2
+    assert identities(frames[-1]) == identities(frames[0])
+    assert frames[-1].label.tolist() == frames[0].label.tolist()
+
+
+def test_frame_rates_and_uneven_times_give_the_same_identities_and_the_same_events():
+    def script(t):
+        holds = 0.8 if 1 <= t < 2.5 else 0.05
+        found = [Triplet(ann(t), mug(ann(t)), verb_score=holds), Triplet(bob(t), mug(bob(t)), verb=KICK)]
+        return found if t < 3 else found[1:]
+
+    seen = []
+    for fps, jitter in ((15, 0), (30, 0), (60, 0), (25, 0.8)):
+        tracker = tracker_of()
+        frames, events = play(tracker, script, times(fps, 4.5, jitter=jitter))
+        seen.append((identities(frames[0]), identities(frames[-1]), kinds(events), kinds(tracker.finish())))
+    assert all(one == seen[0] for one in seen)
+    assert len(seen[0][0]) == 2
+
+
+def test_a_shaken_camera_changes_no_identity_where_the_tracker_sees_it():
+    """A thing smaller than the shake; its surroundings tell where it went."""
+    rng = np.random.default_rng(5)
+    world = cv2.GaussianBlur(rng.integers(0, 255, (600, 800, 3), np.uint8), (0, 0), 9)
+    world = cv2.normalize(world, None, 0, 255, cv2.NORM_MINMAX)
+    pairs_seen = {}
+    for follows in (True, False):
+        tracker = tracker_of(camera_motion=follows)
+        shakes = np.random.default_rng(1)
+        for t in times(10, 3):
+            x, y = (int(v) for v in shakes.integers(0, 45, 2))
+            tracker.see(np.ascontiguousarray(world[y : y + 400, x : x + 500]))
+            human, cup = box_at(300 - x, 250 - y, 60, 120), box_at(340 - x, 250 - y, 24, 24)
+            tracker.update(pairs_of(Triplet(human, cup)), t)
+        pairs_seen[follows] = tracker.pair_count
+    assert pairs_seen[True] == 1
+    assert pairs_seen[False] > 3
 
 
 def test_a_mug_handed_over_is_the_same_mug_in_a_new_pair():
@@ -351,6 +441,43 @@ def test_events_are_given_out_once():
     tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)), verb_score=0.1)), 0.1)
     assert kinds(tracker.take_events()) == [("start", 1, HOLD), ("end", 1, HOLD)]
     assert tracker.take_events() == ()
+
+
+BOX = arrays(np.float32, 4, elements=st.one_of(st.floats(0, 300, width=32), st.floats(width=32)))
+ROWS = st.lists(
+    st.tuples(BOX, BOX, st.integers(-1, 3), st.integers(0, NUM_VERBS - 1), st.floats(0, 1), st.floats(0, 1)), max_size=5
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(clip=st.lists(st.tuples(st.floats(0, 1), ROWS, st.booleans()), max_size=8))
+def test_whatever_comes_in_pairs_are_named_once_and_events_go_in_turns(clip):
+    tracker, now = tracker_of(verb=SEEN_AT_ONCE), 0.0
+    going: set[tuple[int, int]] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for wait, rows, look in clip:
+            now += wait
+            triplets = [Triplet(tuple(h), tuple(o), label, verb, *scores) for h, o, label, verb, *scores in rows]
+            pairs = tracker.update(pairs_of(*triplets), now) if look else tracker.predict(now)
+            assert (np.diff(pairs.pair) > 0).all()
+            assert np.isfinite(pairs.human_boxes_xyxy).all()
+            assert np.isfinite(pairs.object_boxes_xyxy).all()
+            assert ((pairs.verb_scores >= 0) & (pairs.verb_scores <= 1)).all()
+            follow(going, tracker.take_events(), now)
+    follow(going, tracker.finish(), now)
+    assert not going
+
+
+def follow(going: set[tuple[int, int]], events: Iterable[Event], now: float) -> None:
+    """Starts what is not going on, ends what is; raises KeyError for anything else."""
+    for event in events:
+        key = (event.pair, event.verb)
+        assert (event.event == "start") == (key not in going)
+        assert event.start_s <= event.evidence_s[-1] <= now
+        assert event.start_s <= event.pts_s <= now
+        change = going.add if event.event == "start" else going.remove
+        change(key)
 
 
 @pytest.mark.parametrize(

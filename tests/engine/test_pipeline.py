@@ -49,6 +49,9 @@ class FakeTracker:
         left = 10.0 * self._looks
         return tracked(Row(human_box_xyxy=(left, 0, left + 5, 9), verbs={0: 0.1 * self._looks}))
 
+    def see(self, rgb: RGB) -> None:
+        """A camera that does not move."""
+
     def take_events(self) -> tuple[Event, ...]:
         return ()
 

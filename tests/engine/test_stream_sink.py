@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -72,8 +73,11 @@ def send(url: str, count: int, policy: Any = "lossless", pace_s: float = 0.0) ->
 @pytest.mark.parametrize("scheme", ["rtmp", "tcp"])
 def test_what_is_sent_arrives_at_its_times(scheme: str) -> None:
     port = free_port()
-    url = f"{scheme}://127.0.0.1:{port}" + ("/app/key" if scheme == "rtmp" else "")
-    heard = {"rtmp": (url, "listen=1"), "tcp": (f"{url}?listen=1", "probesize=5000")}[scheme]
+    url = f"{scheme}://127.0.0.1:{port}" + ("" if scheme == "tcp" else "/app/key")
+    heard = {
+        "rtmp": (url, "listen=1"),
+        "tcp": (f"{url}?listen=1", "probesize=5000"),
+    }[scheme]
     with listener(*heard) as receiver:
         _wait_for_listening(port)
         send(url, 20)
@@ -85,6 +89,31 @@ def test_what_is_sent_arrives_at_its_times(scheme: str) -> None:
     greys = [index_of(picture(index)) for index in range(20)]
     assert greys == pytest.approx(list(range(20)))
     assert [line[1] for line in lines] == pytest.approx([20 + 8 * index for index in range(20)], abs=4)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg to record by RTSP; apt-get install ffmpeg")
+def test_an_rtsp_server_gets_every_frame() -> None:
+    port = free_port()
+    url = f"rtsp://127.0.0.1:{port}/live"
+    words = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-rtsp_flags",
+        "listen",
+        "-i",
+        url,
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "framecrc",
+        "-",
+    ]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as recorder:
+        _wait_for_listening(port)
+        send(url, 20)
+        out = recorder.communicate(timeout=20)[0]
+    assert sum(line.startswith("0,") for line in out.splitlines()) == 20
 
 
 def _wait_for_listening(port: int) -> None:
@@ -193,7 +222,7 @@ def test_a_live_connection_that_breaks_is_made_again(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("target", ["ftp://host/x", "rtmp://", "udp://:80", "rtsp://h\nost/x", "rtmp://[bad/x"])
 def test_an_address_that_is_none_is_a_usage_error(target: str) -> None:
-    with pytest.raises(UsageError, match="expected a host"):
+    with pytest.raises(UsageError, match="and a host"):
         StreamSink(target)
 
 

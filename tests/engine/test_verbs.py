@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip_engine.track.verbs import RunningAverage, VerbChange, VerbConfig, VerbSwitch
+from hoiclip_engine.track.verbs import RunningAverage, VerbChange, VerbConfig, VerbHistory, VerbSwitch
 from tests.engine.scenes import times
 
 ROW = np.array([0])
@@ -108,7 +108,42 @@ def test_a_start_is_dated_back_to_when_the_score_rose():
     switch.add(1)
     seen = [(t, switch.observe(ROW, np.array([[0.9]]), t)) for t in (0.0, 0.1, 0.2, 0.3)]
     assert [t for t, changes in seen if changes] == [0.3]
-    assert seen[-1][1] == [VerbChange(row=0, verb=0, starts=True, pts_s=0.0)]
+    history = VerbHistory(start_s=0.0, peak_score=0.9, evidence_s=(0.0, 0.3))
+    assert seen[-1][1] == [VerbChange(row=0, verb=0, starts=True, pts_s=0.0, history=history)]
+
+
+def test_an_end_tells_when_it_began_its_peak_and_the_frames_that_show_it():
+    config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.1)
+    scores = {0.0: 0.9, 0.1: 0.1, 1.0: 0.6, 1.1: 0.8, 1.2: 0.7, 1.3: 0.5, 1.4: 0.2}  # the blip at 0.0 is forgotten
+    switch = VerbSwitch(1, config)
+    switch.add(1)
+    changes = [change for t, score in scores.items() for change in switch.observe(ROW, np.array([[score]]), t)]
+    assert [(one.starts, one.pts_s) for one in changes] == [(True, 1.0), (False, 1.4)]
+    assert changes[1].history == VerbHistory(start_s=1.0, peak_score=0.8, evidence_s=(1.0, 1.1, 1.2))
+
+
+def test_a_second_event_of_a_verb_knows_nothing_of_the_first():
+    config = VerbConfig(start_score=0.5, end_score=0.5, half_life_s=0.0, min_duration_s=0.0)
+    switch = VerbSwitch(1, config)
+    switch.add(1)
+    scores = (0.9, 0.1, 0.6, 0.1)
+    changes = [
+        change for t, score in enumerate(scores) for change in switch.observe(ROW, np.array([[score]]), float(t))
+    ]
+    assert [one.history.peak_score for one in changes] == [0.9, 0.9, 0.6, 0.6]
+    assert changes[-1].history.evidence_s == (2.0,)
+
+
+def test_every_verb_has_its_own_thresholds_and_verbs_beyond_the_usual_ones():
+    config = VerbConfig(half_life_s=0.0, min_duration_s=0.0, start_scores=(0.2, 0.8), end_scores=(0.1, 0.7))
+    switch = VerbSwitch(2, config)
+    switch.widen(3)
+    switch.add(1)
+    heard = [
+        [(one.verb, one.starts) for one in switch.observe(ROW, np.full((1, 3), score), t)]
+        for t, score in ((0.0, 0.3), (1.0, 0.5), (2.0, 0.85), (3.0, 0.6), (4.0, 0.12), (5.0, 0.05))
+    ]
+    assert heard == [[(0, True)], [(2, True)], [(1, True)], [(1, False)], [(2, False)], [(0, False)]]
 
 
 def test_rows_that_are_dropped_take_nothing_of_others_with_them():
@@ -133,6 +168,8 @@ def test_rows_that_are_dropped_take_nothing_of_others_with_them():
         ({"start_score": 1.2}, "start_score"),
         ({"min_duration_s": -1.0}, "min_duration_s"),
         ({"half_life_s": float("nan")}, "half_life_s"),
+        ({"start_scores": (0.5,)}, "end_scores"),
+        ({"start_scores": (0.5,), "end_scores": (0.6,)}, "end <= start"),
     ],
 )
 def test_a_config_without_sense_is_refused(wrong, word):

@@ -11,7 +11,7 @@ from hoiclip.errors import DataError
 from hoiclip.evaluation.video import measure_films
 from hoiclip.evaluation.video.events import Events, event_map
 from hoiclip.evaluation.video.film import acting, annotation
-from hoiclip.evaluation.video.film_identities import entity_moments, pair_overlaps
+from hoiclip.evaluation.video.film_identities import covered_entities, entity_moments, pair_overlaps
 from hoiclip.evaluation.video.flicker import flicker
 from hoiclip.evaluation.video.segments import segments
 from hoiclip.evaluation.video.trajectories import trajectories, volume_iou
@@ -59,6 +59,14 @@ def test_another_number_half_way_is_one_switch_of_the_pair() -> None:
     assert (got["entities"]["IDSW"], got["entities"]["IDF1"]) == (1, 0.75)  # the cup stays the same cup
 
 
+def test_an_entity_is_covered_whoever_does_it() -> None:
+    """Two people in each other's arms are covered by one box; a cup is not covered by a dog."""
+    near = (2.0, 0.0, 42.0, 100.0)
+    truth = frame(0, Pair(), Pair(pair=2, human=3, object=4, human_box=near, object_box=FAR))
+    found = frame(0, Pair(label=DOG))
+    assert covered_entities(together([truth], [found]), VOCABULARY) == (2, 4)
+
+
 def test_pairs_overlap_as_little_as_their_worse_half() -> None:
     true = frame(0, Pair())
     moved = frame(0, Pair(object_box=(40, 40, 60, 60)), Pair(pair=2, label=DOG), Pair(pair=3, human_box=FAR))
@@ -73,8 +81,8 @@ def test_doing_nothing_is_no_event() -> None:
     assert segments(film([Pair(active=(NOTHING,))]), VOCABULARY) == []
     moment = entity_moments(together([idle], [idle]), VOCABULARY)[0]
     assert len(moment.true_ids) == 0
-    assert len(entity_moments(together([idle], [idle]), VOCABULARY, all_listed=True)[0].true_ids) == 2
-    assert annotation(idle, PERSON).interactions.tolist() == [[0, 1, NOTHING]]  # but it is an answer on a picture
+    assert covered_entities(together([idle], [idle]), VOCABULARY) == (2, 2)  # but they are there
+    assert annotation(idle, PERSON).interactions.tolist() == [[0, 1, NOTHING]]  # and it is an answer on a picture
 
 
 def test_a_segment_outlives_being_hidden_but_not_being_over() -> None:

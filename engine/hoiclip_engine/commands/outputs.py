@@ -1,7 +1,7 @@
 """What a run was asked to write, and the sinks that write it.
 
-Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the web hook
-and the live page are shared. What cannot work is told before anything starts.
+Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
+HICO-DET detections, the web hook and the live page are shared. What cannot work is told before anything starts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hoiclip_engine.results import Sink
 from hoiclip_engine.sinks.coco_sink import CocoSink
 from hoiclip_engine.sinks.csv_sink import CsvSink
 from hoiclip_engine.sinks.event_lines import EventLines
-from hoiclip_engine.sinks.hico_sink import HicoSink
+from hoiclip_engine.sinks.hico_sink import HicoDetections
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
 from hoiclip_engine.sinks.mot_sink import MotSink
 from hoiclip_engine.sinks.stream_sink import StreamSink, is_stream
@@ -40,7 +40,6 @@ _ENDINGS = {
     "vtt": ".vtt",
     "csv": ".csv",
     "coco": ".json",
-    "hico": "",
 }
 
 
@@ -61,7 +60,7 @@ class Outputs:
     webhook: str | None = field(default=None, repr=False)
     """May hold a password."""
     live: LiveAddress | None = None
-    _servers: list[LiveServer] = field(default_factory=list, init=False, repr=False, compare=False)
+    _shared: list[LiveServer | HicoDetections] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def sinks_for(self, addresses: Sequence[Address]) -> list[list[Sink]]:
         """The sinks of each source, not started yet; with several sources, makes the folders.
@@ -78,6 +77,11 @@ class Outputs:
             for folder in self._named().values():
                 make_folder(Path(folder))
         sinks = [[_sink(kind, target) for kind, target in own.items()] for own in targets]
+        if self.hico:
+            detections = HicoDetections(self.hico, [address.name for address in addresses])
+            self._shared.append(detections)
+            for number, own in enumerate(sinks):
+                own.append(detections.sink(number))
         if self.webhook:
             webhook = Webhook(self.webhook)
             for own in sinks:
@@ -92,9 +96,13 @@ class Outputs:
         ]
 
     def close(self) -> None:
-        """Ends what is shared, also where a source never began."""
-        while self._servers:
-            self._servers.pop().close()
+        """Ends what is shared, also where a source never began.
+
+        Raises:
+            SinkError: as the last of the shared sinks.
+        """
+        while self._shared:
+            self._shared.pop().close()
 
     def _server(self, address: LiveAddress) -> LiveServer:
         try:
@@ -106,7 +114,7 @@ class Outputs:
             messages.print(f"Live page: {url}" + ("?token=... (the token of this run)" if address.token else ""))
 
         server = LiveServer(address, tell)
-        self._servers.append(server)
+        self._shared.append(server)
         return server
 
     def _named(self) -> dict[str, str | Path]:
@@ -138,10 +146,8 @@ def _sink(kind: str, target: str | Path) -> Sink:
             return VttSink(Path(target))
         case "csv":
             return CsvSink(Path(target))
-        case "coco":
-            return CocoSink(Path(target))
         case _:
-            return HicoSink(Path(target))
+            return CocoSink(Path(target))
 
 
 def _check_folder(target: str | Path, count: int) -> None:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +65,6 @@ def run(engine: Engine, addresses: Sequence[Address], outputs: Outputs, config: 
     Raises:
         HoiclipError: the only source failed.
     """
-    with closing(outputs):
-        return _run(engine, addresses, outputs, config)
-
-
-def _run(engine: Engine, addresses: Sequence[Address], outputs: Outputs, config: RunConfig) -> int:
     sinks = outputs.sinks_for(addresses)
     jobs = [_Job(address, own) for address, own in zip(addresses, sinks, strict=True)]
     told: set[str] = set()

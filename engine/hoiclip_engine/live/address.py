@@ -29,8 +29,7 @@ class LiveAddress:
             raise UsageError(f"expected a port from 0 to 65535, found {self.port}; choose another for --live")
         if self.token and (len(self.token) < MIN_TOKEN_CHARACTERS or not re.fullmatch(r"[\x21-\x7e]+", self.token)):
             raise UsageError(
-                f"expected a token of at least {MIN_TOKEN_CHARACTERS} letters and digits; make one: "
-                "python -c 'import secrets; print(secrets.token_urlsafe())'"
+                f"expected a token of {MIN_TOKEN_CHARACTERS} letters and digits or more; make one: openssl rand -hex 16"
             )
         if not (self.token or is_loopback(self.host)):
             raise UsageError(

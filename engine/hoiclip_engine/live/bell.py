@@ -14,11 +14,11 @@ class Bell:
         self._loop = loop
         self._next: asyncio.Event | None = None
         self._is_ringing = False
-        self._listeners = 0
+        self.listeners = 0
 
     def ring(self) -> None:
         """Many rings before the loop comes round are one."""
-        if self._listeners and not self._is_ringing:
+        if self.listeners and not self._is_ringing:
             self._is_ringing = True
             self._loop.call_soon_threadsafe(self._sound)
 
@@ -30,11 +30,11 @@ class Bell:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        self._listeners += 1
+        self.listeners += 1
         try:
             yield
         finally:
-            self._listeners -= 1
+            self.listeners -= 1
 
     def _sound(self) -> None:
         self._is_ringing = False

@@ -20,11 +20,13 @@ from hoiclip_engine.live.bell import Bell
 from hoiclip_engine.live.channel import Channel
 from hoiclip_engine.live.guard import Guard
 from hoiclip_engine.live.metrics import Metrics
-from hoiclip_engine.live.routes import Routes
+from hoiclip_engine.live.routes import MESSAGES_PER_S, Routes
 from hoiclip_engine.results import RunHeader, Sink
 
 GOODBYE_S = 0.4
 """For viewers to take the last message; an interrupted run ends within a second."""
+LAST_MESSAGE_S = 1.5 / MESSAGES_PER_S
+"""Until every viewer was told that the sources have ended."""
 _silent = logging.Logger("hoiclip.live", level=logging.CRITICAL + 1)
 """For aiohttp: its lines about broken requests may hold addresses with a token in them."""
 
@@ -101,7 +103,8 @@ class LiveServer:
             return
         ready.set_result(int(runner.addresses[0][1]))
         loop.run_forever()
-        loop.run_until_complete(asyncio.sleep(0.05))  # viewers see the end
+        if self._bell.listeners:
+            loop.run_until_complete(asyncio.sleep(LAST_MESSAGE_S))
         loop.run_until_complete(runner.cleanup())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

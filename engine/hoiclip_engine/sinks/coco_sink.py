@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from hoiclip.vocabulary import PERSON, Vocabulary
 from hoiclip_engine.pairs import TrackedPairs
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.text_file import TextFile
+from hoiclip_engine.video.expand import PICTURES
 
 
 class CocoSink(Sink):
@@ -38,6 +39,8 @@ class CocoSink(Sink):
         """
         self._vocabulary = header.vocabulary
         self._human_category = _human_category(header.vocabulary)
+        source = PurePath(header.source)
+        self._picture = source.name if source.suffix.lower() in PICTURES else ""
         self._annotations = self._frames = 0
         self._file, self._images = TextFile(self._part), TextFile(self._images_part)
         info = {"description": f"human-object interactions found by {header.model}", "source": header.source}
@@ -53,7 +56,7 @@ class CocoSink(Sink):
         frame = result.frame
         image = {
             "id": result.index,
-            "file_name": f"{result.index:08d}.jpg",
+            "file_name": self._picture or f"{result.index:08d}.jpg",
             "width": frame.width_px,
             "height": frame.height_px,
             "pts_s": _number(result.pts_s, 6),

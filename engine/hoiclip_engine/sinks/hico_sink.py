@@ -1,15 +1,18 @@
 """Detections in the form that HICO-DET's MATLAB evaluation reads: a folder of detections_01.mat, detections_02.mat, ...
 
-The form is a table of all HOI classes by all pictures, made at the end and in memory. So it is for pictures and clips,
-as many as MAX_FRAMES, and not for what never ends. Columns are frames in their order.
+The form is one table of all HOI classes by all pictures, whatever the number of sources, made at the end and in memory.
+So it is for pictures and clips, as many as MAX_FRAMES, and not for what never ends. Columns are frames in the order of
+the sources; where all sources are pictures with names of HICO-DET's test set, their official numbers.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import threading
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 from hoiclip.errors import SinkError, UsageError
-from hoiclip.evaluation.export import export_hico_columns
+from hoiclip.evaluation.export import export_hico_columns, hico_columns
 from hoiclip.evaluation.predictions import PredictedPairs
 from hoiclip.evaluation.video.triplets import predicted_triplets
 from hoiclip_engine.evaluate_films import film_frame
@@ -20,12 +23,21 @@ MAX_FRAMES = 20_000
 """Twice HICO-DET's test set."""
 
 
-class HicoSink(Sink):
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._found: list[PredictedPairs] = []
+class HicoDetections:
+    """The table of a run. `sink(0)`, `sink(1)` ... are for its sources; it is written when the last of them ends."""
 
-    def start(self, header: RunHeader) -> None:
+    def __init__(self, folder: Path, sources: Sequence[str]) -> None:
+        """Touches no file. Args: sources: their printable names, in order."""
+        self._folder, self._sources = folder, sources
+        self._found: list[list[PredictedPairs]] = [[] for _ in sources]
+        self._frames, self._left = 0, len(sources)
+        self._lock = threading.Lock()
+        self._header: RunHeader | None = None
+
+    def sink(self, source: int) -> Sink:
+        return _HicoSink(self, source)
+
+    def begin(self, header: RunHeader) -> None:
         """Makes the folder.
 
         Raises:
@@ -35,25 +47,59 @@ class HicoSink(Sink):
         if header.policy == "latest":
             raise UsageError("--hico is for pictures and clips, found a run that drops frames; take --jsonl instead")
         make_folder(self._folder)
-        self._vocabulary = header.vocabulary
+        self._header = header
 
-    def write(self, result: FrameResult) -> None:
+    def add(self, source: int, result: FrameResult) -> None:
         """Keeps the hundred best HOIs of a frame.
 
         Raises:
             SinkError: too many frames.
         """
-        if len(self._found) == MAX_FRAMES:
-            raise SinkError(f"--hico takes at most {MAX_FRAMES} frames; shorten the run with --max-frames")
+        assert self._header is not None
         frame = film_frame(result.index, result.pts_s, result.pairs)
-        self._found.append(predicted_triplets(frame, self._vocabulary))
+        with self._lock:
+            if self._frames == MAX_FRAMES:
+                raise SinkError(f"--hico takes at most {MAX_FRAMES} frames; shorten the run with --max-frames")
+            self._frames += 1
+            self._found[source].append(predicted_triplets(frame, self._header.vocabulary))
 
-    def finish(self, summary: RunSummary) -> None:
-        """Writes what was found, however far the run got.
+    def end(self) -> None:
+        """One source is over."""
+        with self._lock:
+            self._left -= 1
+            is_last = self._left == 0
+        if is_last:
+            self.close()
+
+    def close(self) -> None:
+        """Writes what was found, however far the run got; once.
 
         Raises:
             SinkError: it cannot be written.
         """
-        columns = range(len(self._found))
-        export_hico_columns(self._folder, self._found, columns, len(columns), self._vocabulary)
-        self._found.clear()
+        with self._lock:
+            found, self._found = self._found, [[] for _ in self._sources]
+            header, self._header = self._header, None
+        if header is None:
+            return
+        if all(len(frames) <= 1 for frames in found):
+            names = [PurePath(name).name for name, frames in zip(self._sources, found, strict=True) if frames]
+            columns, count = hico_columns(names)
+        else:
+            columns, count = list(range(sum(map(len, found)))), sum(map(len, found))
+        flat = [one for frames in found for one in frames]
+        export_hico_columns(self._folder, flat, columns, count, header.vocabulary)
+
+
+class _HicoSink(Sink):
+    def __init__(self, detections: HicoDetections, source: int) -> None:
+        self._detections, self._source = detections, source
+
+    def start(self, header: RunHeader) -> None:
+        self._detections.begin(header)
+
+    def write(self, result: FrameResult) -> None:
+        self._detections.add(self._source, result)
+
+    def finish(self, summary: RunSummary) -> None:
+        self._detections.end()

@@ -149,8 +149,8 @@ def _verbs(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> list[dict[s
 
 
 def event_fields(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
-    """A verb's start or end, as JSON lines, the web hook and the live page tell it."""
-    return {
+    """A verb's start or end, as JSON lines, the web hook and the live page tell it; an end sums the event up."""
+    fields: dict[str, Any] = {
         "event": event.event,
         "pair": event.pair,
         "human": event.human,
@@ -159,6 +159,13 @@ def event_fields(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
         "verb": vocabulary.verbs[event.verb],
         "pts_s": _number(event.pts_s, _TIME_DIGITS),
     }
+    if event.event == "end" and event.start_s is not None and event.peak_score is not None:
+        fields |= {
+            "start_s": _number(event.start_s, _TIME_DIGITS),
+            "peak_score": _number(event.peak_score, _SCORE_DIGITS),
+            "evidence_s": [_number(pts_s, _TIME_DIGITS) for pts_s in event.evidence_s],
+        }
+    return fields
 
 
 def source_event_fields(event: SourceEvent) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.canvas import Canvas
 from hoiclip_engine.sinks.encode import EncoderConfig, VideoEncoder
 from hoiclip_engine.sinks.push import WRITE_TIMEOUT_S, Push
+from hoiclip_engine.video.redact import redact
 
 CONTAINERS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "udp": "mpegts", "tcp": "mpegts"}
 FLV_TIME_BASE = Fraction(1, 1000)
@@ -46,9 +47,9 @@ class StreamSink(Sink):
         self._name = f"{scheme.lower()}://{_host(url)}"
         if not (self._container and rest and _host(url)) or not url.isprintable():
             known = ", ".join(f"{name}://" for name in CONTAINERS)
-            raise UsageError(
-                f"expected a host to send to, with one of {known}, found {self._name}; correct the address"
-            )
+            raise UsageError(f"expected {known} and a host to send the video to, found something else; correct it")
+        if _host(url) != _host(redact(url)):
+            raise UsageError("expected no / ? # @ in the user or password of -o; write them as %2F %3F %23 %40")
         # Whole TS packets, as receivers expect them.
         self._url = f"{url}?pkt_size=1316" if scheme.lower() == "udp" and "?" not in url else url
         self._push: Push | None = None

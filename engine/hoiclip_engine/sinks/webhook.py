@@ -28,6 +28,7 @@ from hoiclip.errors import SinkError, UsageError
 from hoiclip_engine.frame import SourceEvent
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.jsonl_sink import event_fields, source_event_fields
+from hoiclip_engine.video.redact import redact
 
 TOKEN_VARIABLE = "HOICLIP_WEBHOOK_TOKEN"
 _AGAIN = (408, 425, 429)
@@ -213,10 +214,13 @@ def _parts(url: str) -> tuple[str, str, str]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
+        told_host = urlsplit(redact(url)).hostname
     except ValueError:
         raise UsageError("expected the address of a web hook, such as https://host/path; correct it") from None
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable() or " " in url:
         raise UsageError("expected the address of a web hook, such as https://host/path; correct it")
+    if told_host != parts.hostname:
+        raise UsageError("expected no / ? # @ in the user or password of --webhook; write them as %2F %3F %23 %40")
     place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     address = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
     if parts.username is None:

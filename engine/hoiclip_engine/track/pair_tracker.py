@@ -7,14 +7,19 @@ passes from hand to hand, and each hand makes a pair of its own. Deciding when t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hoiclip.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
 from hoiclip_engine.pairs import F64, I64, Bool, Event, Pairs, TrackedPairs
 from hoiclip_engine.track.consolidate import Scene, compile_ahead, consolidate
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
-from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbSwitch
+from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbHistory, VerbSwitch
+
+if TYPE_CHECKING:
+    from hoiclip_engine.track.camera_motion import CameraMotion
 
 _MOST_VERBS = 4096
 """Of a tracker that learns their number from what it sees: a wrong index must not fill the memory."""
@@ -48,6 +53,8 @@ class TrackConfig:
     """Humans and objects, whose scores are those of triplets and so lower than a detector's; a score above min_score or
     a time below lost_after_s gives way to those."""
     verb: VerbConfig = field(default_factory=VerbConfig)
+    camera_motion: bool = False
+    """Whether `see` finds out how the camera moves; a few milliseconds per frame, which a shaken camera is worth."""
     num_verbs: int | None = None
     """V of the vocabulary; where it is not known, there are as many as have been seen."""
     person_label: int = 0
@@ -102,6 +109,7 @@ class PairTracker:
         self._looked_s = self._now_s = -np.inf
         self._last_pair = 0
         self._events: list[Event] = []
+        self._camera = _camera() if config.camera_motion else None
         compile_ahead()
 
     @staticmethod
@@ -167,6 +175,13 @@ class PairTracker:
         """The stream is over: ends what is going on, each at the time its pair was last seen."""
         return self._drop(np.ones(len(self._table), bool))
 
+    def see(self, rgb: NDArray[np.uint8]) -> None:
+        """Follows the camera, where the config says so: call it with every frame (H, W, 3), before `update` or
+        `predict` of that frame."""
+        if self._camera is not None:
+            known = self._entities.predict(self._now_s).boxes_xyxy if len(self._table) else np.empty((0, 4))
+            self._entities.move_camera(self._camera.see(rgb, known))
+
     def rescale(self, sx: float, sy: float) -> None:
         """The stream goes on with sx times as many pixels across and sy times as many down."""
         self._entities.rescale(sx, sy)
@@ -191,7 +206,9 @@ class PairTracker:
         heard = verb_averages.copy()
         heard[:, [verb for verb in self.config.quiet_verbs if verb < self._num_verbs]] = 0
         changes = self._switch.observe(rows, heard, pts_s)
-        self._events += [self._event(change.row, change.verb, change.starts, change.pts_s) for change in changes]
+        self._events += [
+            self._event(change.row, change.verb, change.starts, change.pts_s, change.history) for change in changes
+        ]
 
     def _recognise(self, scene: Scene, ids: I64) -> tuple[I64, I64]:
         """Rows of the table and the pairs of the scene that they are; new pairs get new rows."""
@@ -226,7 +243,7 @@ class PairTracker:
         if not rows.any():
             return ()
         events = tuple(
-            self._event(row, verb, False, float(self._seen_s[row]))
+            self._event(row, verb, False, float(self._seen_s[row]), self._switch.history(row, verb))
             for row in np.flatnonzero(rows).tolist()
             for verb in self._switch.active_verbs(row)
         )
@@ -235,7 +252,7 @@ class PairTracker:
         self._switch.keep(~rows)
         return events
 
-    def _event(self, row: int, verb: int, starts: bool, pts_s: float) -> Event:
+    def _event(self, row: int, verb: int, starts: bool, pts_s: float, history: VerbHistory) -> Event:
         pair, human, object_, label = self._table[row].tolist()
         return Event(
             event="start" if starts else "end",
@@ -245,6 +262,9 @@ class PairTracker:
             label=label,
             verb=verb,
             pts_s=pts_s,
+            start_s=history.start_s,
+            peak_score=history.peak_score,
+            evidence_s=history.evidence_s,
         )
 
     def _alive(self, pts_s: float) -> TrackedPairs:
@@ -265,3 +285,10 @@ class PairTracker:
             verb_scores=self._average.mean[rows, 1:].astype(np.float32),
             verb_active=self._switch.active[rows],
         )
+
+
+def _camera() -> CameraMotion:
+    """Imported here, as it needs OpenCV, which tracking otherwise does not."""
+    from hoiclip_engine.track.camera_motion import CameraMotion
+
+    return CameraMotion()

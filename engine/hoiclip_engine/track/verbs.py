@@ -14,6 +14,8 @@ from hoiclip_engine.pairs import F64, I64, Bool
 _PTS_GRAIN_S = 1e-6
 """Presentation times are rounded; a duration short by less than this is long enough."""
 
+_FIRST_S, _PEAK_S, _LAST_S, _PEAK = range(4)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerbConfig:
@@ -21,21 +23,41 @@ class VerbConfig:
 
     start_score: float = 0.4
     """Averaged score from which a verb may be going on."""
-    end_score: float = 0.25
+    end_score: float = 0.15
     """Averaged score below which it has ended."""
-    min_duration_s: float = 0.2
+    min_duration_s: float = 0.1
     """Seconds that the score must stay at start_score or above before the verb counts; a blip starts no event."""
-    half_life_s: float = 0.2
+    half_life_s: float = 0.1
     """After how many seconds an old score counts half; 0 turns averaging off."""
+    start_scores: tuple[float, ...] = ()
+    """start_score verb by verb, as fitted to a model; verbs beyond have start_score."""
+    end_scores: tuple[float, ...] = ()
+    """end_score likewise."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.end_score <= self.start_score <= 1:
             raise ValueError(
                 f"scores must be 0 <= end_score <= start_score <= 1, got {self.end_score}, {self.start_score}"
             )
+        if len(self.start_scores) != len(self.end_scores):
+            raise ValueError(
+                f"start_scores and end_scores must be of the same verbs, got {len(self.start_scores)} and "
+                f"{len(self.end_scores)}"
+            )
+        if not all(0 <= end <= start <= 1 for start, end in zip(self.start_scores, self.end_scores, strict=True)):
+            raise ValueError(
+                f"every verb's scores must be 0 <= end <= start <= 1, got {self.start_scores}, {self.end_scores}"
+            )
         for name in ("min_duration_s", "half_life_s"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be a number of seconds, 0 or more, got {getattr(self, name)}")
+
+    def thresholds(self, num_verbs: int) -> tuple[F64, F64]:
+        """(V,) start and (V,) end scores."""
+        start, end = np.full(num_verbs, self.start_score), np.full(num_verbs, self.end_score)
+        known = min(num_verbs, len(self.start_scores))
+        start[:known], end[:known] = self.start_scores[:known], self.end_scores[:known]
+        return start, end
 
 
 class RunningAverage:
@@ -81,6 +103,16 @@ class RunningAverage:
 
 
 @dataclass(frozen=True, slots=True)
+class VerbHistory:
+    """What is known of a verb that is going on, or has just ended."""
+
+    start_s: float
+    peak_score: float
+    evidence_s: tuple[float, ...]
+    """Times of looks, in order, none twice: the first, the best, the last from start_score on."""
+
+
+@dataclass(frozen=True, slots=True)
 class VerbChange:
     """A verb of a row begins or ends."""
 
@@ -89,6 +121,7 @@ class VerbChange:
     starts: bool
     pts_s: float
     """When it began, which was min_duration_s before it was believed; or when it was found to have ended."""
+    history: VerbHistory
 
 
 class VerbSwitch:
@@ -96,38 +129,60 @@ class VerbSwitch:
 
     def __init__(self, num_verbs: int, config: VerbConfig) -> None:
         self._config = config
+        self._start, self._end = config.thresholds(num_verbs)
         self.active = np.empty((0, num_verbs), bool)
         self._since_s = np.empty((0, num_verbs))  # when the score rose to start_score; nan where it is below
+        self._told = np.zeros((4, 0, num_verbs))  # since it last rose from nothing: _FIRST_S, _PEAK_S, _LAST_S, _PEAK
 
     def add(self, count: int) -> None:
         """New rows at the end with every verb off."""
         verbs = self.active.shape[1]
         self.active = np.concatenate([self.active, np.zeros((count, verbs), bool)])
         self._since_s = np.concatenate([self._since_s, np.full((count, verbs), np.nan)])
+        self._told = np.concatenate([self._told, np.zeros((4, count, verbs))], axis=1)
 
     def keep(self, rows: Bool) -> None:
         """Drops the rows where `rows` is False."""
-        self.active, self._since_s = self.active[rows], self._since_s[rows]
+        self.active, self._since_s, self._told = self.active[rows], self._since_s[rows], self._told[:, rows]
 
     def widen(self, num_verbs: int) -> None:
         """Further verbs at the end, all of them off."""
         more = ((0, 0), (0, num_verbs - self.active.shape[1]))
+        self._start, self._end = self._config.thresholds(num_verbs)
         self.active, self._since_s = np.pad(self.active, more), np.pad(self._since_s, more, constant_values=np.nan)
+        self._told = np.pad(self._told, ((0, 0), *more))
 
     def observe(self, rows: I64, averages: F64, pts_s: float) -> list[VerbChange]:
         """Takes (N, V) averaged scores of the given rows; changes come in the order of rows, then verbs."""
-        high = averages >= self._config.start_score
-        since_s = np.where(high & np.isnan(self._since_s[rows]), pts_s, self._since_s[rows])
+        high = averages >= self._start
+        rising = high & np.isnan(self._since_s[rows])
+        since_s = np.where(rising, pts_s, self._since_s[rows])
         since_s[~high] = np.nan
         active = self.active[rows]
         begun = ~active & (pts_s - since_s >= self._config.min_duration_s - _PTS_GRAIN_S)
-        ended = active & (averages < self._config.end_score)
+        ended = active & (averages < self._end)
         self._since_s[rows] = since_s
+        self._remember(rows, averages, pts_s, rising & ~active, high)
         self.active[rows] = (active | begun) & ~ended
-        return [
-            VerbChange(int(rows[n]), int(v), bool(begun[n, v]), float(since_s[n, v]) if begun[n, v] else pts_s)
-            for n, v in np.argwhere(begun | ended)
-        ]
+        return [self._change(int(rows[n]), int(v), bool(begun[n, v]), pts_s) for n, v in np.argwhere(begun | ended)]
+
+    def _remember(self, rows: I64, averages: F64, pts_s: float, new: Bool, high: Bool) -> None:
+        told = self._told[:, rows]
+        told[_FIRST_S][new] = pts_s
+        best = new | (averages > told[_PEAK])
+        told[_PEAK_S][best] = pts_s
+        told[_PEAK][best] = averages[best]
+        told[_LAST_S][high] = pts_s
+        self._told[:, rows] = told
+
+    def _change(self, row: int, verb: int, starts: bool, pts_s: float) -> VerbChange:
+        history = self.history(row, verb)
+        return VerbChange(row, verb, starts, history.start_s if starts else pts_s, history)
+
+    def history(self, row: int, verb: int) -> VerbHistory:
+        """Of a verb that is going on."""
+        first_s, peak_s, last_s, peak = self._told[:, row, verb].tolist()
+        return VerbHistory(first_s, peak, tuple(sorted({first_s, peak_s, last_s})))
 
     def active_verbs(self, row: int) -> list[int]:
         """The verbs of a row that are going on."""

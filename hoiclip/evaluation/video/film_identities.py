@@ -1,6 +1,7 @@
 """Moments of a film for the identity metrics: of its humans and objects, and of its pairs.
 
 Both count what somebody is told of: pairs that do something. A pair of which no verb is believed is not shown either.
+How many entities are found at all, identities apart, counts every pair.
 """
 
 from __future__ import annotations
@@ -9,21 +10,18 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from hoiclip.evaluation.overlap import iou_matrix
+from hoiclip.evaluation.overlap import iou_matrix, pixel_iou_matrix
 from hoiclip.evaluation.video.align import Aligned
 from hoiclip.evaluation.video.film import FilmFrame, acting, entities
 from hoiclip.evaluation.video.moments import F64, Moment
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
 
+MIN_COVER = 0.5
 
-def entity_moments(film: Aligned, vocabulary: Vocabulary, *, all_listed: bool = False) -> list[Moment]:
-    """Humans and objects; similarity is their IoU, 0 between different labels.
 
-    Args:
-        all_listed: also of pairs that do nothing.
-    """
-    frames = zip(film.truth, film.found, strict=True) if all_listed else _acting(film, vocabulary)
-    return [_entity_moment(true, found, vocabulary) for true, found in frames]
+def entity_moments(film: Aligned, vocabulary: Vocabulary) -> list[Moment]:
+    """Humans and objects; similarity is their IoU, 0 between different labels."""
+    return [_entity_moment(true, found, vocabulary) for true, found in _acting(film, vocabulary)]
 
 
 def pair_moments(film: Aligned, vocabulary: Vocabulary) -> list[Moment]:
@@ -41,6 +39,22 @@ def pair_overlaps(true: FilmFrame, found: FilmFrame) -> F64:
     thing = np.where((true.label == NO_OBJECT)[:, None], 1.0, thing)
     both: F64 = np.where(true.label[:, None] == found.label[None], np.minimum(human, thing), 0.0)
     return both
+
+
+def covered_entities(film: Aligned, vocabulary: Vocabulary) -> tuple[int, int]:
+    """How many humans and objects of all listed pairs, over all frames, some listed one covers by half; and how many
+    there are.
+
+    It may cover several. Boxes count their last pixel, as those of pictures do.
+    """
+    covered = there = 0
+    for true_frame, found_frame in zip(film.truth, film.found, strict=True):
+        true, found = entities(true_frame, vocabulary.person), entities(found_frame, vocabulary.person)
+        overlap = pixel_iou_matrix(true.boxes_xyxy, found.boxes_xyxy)
+        overlap[true.labels[:, None] != found.labels[None]] = 0
+        covered += int((overlap >= MIN_COVER).any(axis=1).sum())
+        there += len(true.ids)
+    return covered, there
 
 
 def _acting(film: Aligned, vocabulary: Vocabulary) -> Iterable[tuple[FilmFrame, FilmFrame]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from hoiclip.evaluation.video.align import Aligned
 from hoiclip.evaluation.video.clear import Clear, clear
 from hoiclip.evaluation.video.events import Events, Onsets, event_map, mean_event_map
 from hoiclip.evaluation.video.film import annotation
-from hoiclip.evaluation.video.film_identities import entity_moments, pair_moments
+from hoiclip.evaluation.video.film_identities import covered_entities, entity_moments, pair_moments
 from hoiclip.evaluation.video.flicker import Flicker, flicker
 from hoiclip.evaluation.video.hota import Hota, hota
 from hoiclip.evaluation.video.identity import Idf1, idf1
@@ -56,8 +57,9 @@ class VideoReport:
     """Of pairs that do something."""
     pairs: Identities
     """That do something."""
-    listed: Clear
-    """Humans and objects of all pairs that truth and results list, whatever is believed of their verbs."""
+    covered_entities: int
+    film_entities: int
+    """Humans and objects of true pairs, over all frames, whatever is believed of their verbs."""
     flicker: Flicker
     true_flicker: Flicker
     """What a perfect result flickers."""
@@ -73,7 +75,11 @@ class VideoReport:
     @property
     def at_a_glance(self) -> dict[str, float]:
         """For a table beside those of pictures; fractions."""
-        return {"frame mAP": self.frame_map, "entity recall": self.listed.summary["Recall"]}
+        return {"frame mAP": self.frame_map, "entity recall": self.entity_recall}
+
+    @property
+    def entity_recall(self) -> float:
+        return self.covered_entities / self.film_entities if self.film_entities else math.nan
 
     @property
     def frame_map(self) -> float:
@@ -112,8 +118,8 @@ class VideoReport:
             "film_frames": len(self.frames.truths),
             "missing_frames": self.missing_frames,
             "foreign_frames": self.foreign_frames,
-            "film_entities": self.listed.tp + self.listed.fn,
-            "identity_switches": self.listed.switches,
+            "film_entities": self.film_entities,
+            "identity_switches": self.entities.clear.switches,
             "true_events": self.onsets.events,
         }
 
@@ -140,13 +146,15 @@ def measure_films(films: Sequence[Aligned], vocabulary: Vocabulary, splits: Iter
         splits=tuple(splits),
     )
     events = [Events(film, vocabulary) for film in films]
+    covers = [covered_entities(film, vocabulary) for film in films]
     return VideoReport(
         frames=frames,
         vidhoi_map=mean([one.ap for one in vidhoi(films, vocabulary) if one.num_gt]),
         trajectories=trajectories(films, vocabulary),
         entities=measure_identities([entity_moments(film, vocabulary) for film in films]),
         pairs=measure_identities([pair_moments(film, vocabulary) for film in films]),
-        listed=clear(entity_moments(film, vocabulary, all_listed=True) for film in films),
+        covered_entities=sum(covered for covered, _ in covers),
+        film_entities=sum(there for _, there in covers),
         flicker=sum((flicker(film.found, vocabulary) for film in films), Flicker()),
         true_flicker=sum((flicker(film.truth, vocabulary) for film in films), Flicker()),
         onsets=sum((film.onsets() for film in events), Onsets(delays_s=(), events=0)),

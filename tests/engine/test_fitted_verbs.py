@@ -1,0 +1,98 @@
+"""Thresholds verb by verb: fitted, kept beside a model, and taken by the engine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.fit_verbs import Heard, fit
+from hoiclip.errors import ModelError
+from hoiclip.vocabulary import load_vocabulary
+from hoiclip_engine import Engine, EngineConfig
+from hoiclip_engine.models import find_model
+from hoiclip_engine.track import TrackConfig, VerbConfig
+from hoiclip_engine.track.fitted_verbs import file_beside, fitted, read_thresholds, write_thresholds
+from tests.engine.untrained import untrained_model
+
+VERBS = ("hold", "kick")
+
+
+def beside(tmp_path: Path, scores: dict[str, tuple[float, float]]) -> Path:
+    model = tmp_path / "model.safetensors"
+    write_thresholds(file_beside(model), scores, {"films": "none"})
+    return model
+
+
+def test_thresholds_are_read_in_the_order_of_the_vocabulary(tmp_path: Path) -> None:
+    model = beside(tmp_path, {"kick": (0.6, 0.3), "hold": (0.2, 0.1)})
+    verb = fitted(TrackConfig(), model, VERBS).verb
+    assert (verb.start_scores, verb.end_scores) == ((0.2, 0.6), (0.1, 0.3))
+    assert verb.half_life_s == VerbConfig().half_life_s
+
+
+@pytest.mark.parametrize(
+    "verb", [VerbConfig(start_score=0.5), VerbConfig(end_score=0.1), VerbConfig(start_scores=(0.4,), end_scores=(0.3,))]
+)
+def test_whoever_chose_thresholds_keeps_them(tmp_path: Path, verb: VerbConfig) -> None:
+    config = TrackConfig(verb=verb)
+    assert fitted(config, beside(tmp_path, dict.fromkeys(VERBS, (0.6, 0.3))), VERBS) == config
+
+
+def test_thresholds_of_other_verbs_or_none_change_nothing(tmp_path: Path) -> None:
+    model = beside(tmp_path, {"hold": (0.2, 0.1), "ride": (0.6, 0.3)})
+    assert fitted(TrackConfig(), model, VERBS) == TrackConfig()
+    assert fitted(TrackConfig(), tmp_path / "other.safetensors", VERBS) == TrackConfig()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": "other/1", "verbs": {}}',
+        '{"schema": "hoiclip-verbs/1", "verbs": {"hold": [0.1, 0.3]}}',
+        '{"schema": "hoiclip-verbs/1", "verbs": {"hold": [0.1]}}',
+        '{"schema": "hoiclip-verbs/1", "verbs": {"hold": [NaN, NaN]}}',
+    ],
+)
+def test_a_file_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "model.verbs.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match="fit them again") as caught:
+        read_thresholds(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_bundled_model_has_thresholds_and_another_model_has_not(tmp_path: Path) -> None:
+    path = find_model("drawn")
+    with Engine.load("drawn", EngineConfig(backend="torch")) as engine:
+        verb = engine.config.track.verb
+        scores = read_thresholds(file_beside(path))
+        assert verb.start_scores == tuple(scores[name][0] for name in engine.vocabulary.verbs)
+    shutil.copy(file_beside(path), tmp_path)
+    with Engine.load(untrained_model(), EngineConfig(backend="torch")) as engine:
+        assert engine.config.track == TrackConfig()
+
+
+def test_a_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_usual() -> None:
+    vocabulary = load_vocabulary("vcoco")
+    low, rare = 0, 1
+    film = []
+    for index in range(300):
+        done = 50 <= index % 100 < 100
+        averages = np.zeros((1, len(vocabulary.verbs)))
+        averages[0, low], averages[0, rare] = (0.25, 0.2) if done else (0.02, 0.0)
+        true = np.zeros_like(averages, bool)
+        true[0, low], true[0, rare] = done, done and index < 60
+        nothing = np.zeros(len(vocabulary.verbs), np.int64)
+        film.append(
+            Heard(pts_s=index / 10, lasts_s=0.1, rows=np.zeros(1, int), averages=averages, true=true, missed=nothing)
+        )
+    scores = fit([film], vocabulary)
+    usual = VerbConfig()
+    assert 0.02 < scores[vocabulary.verbs[low]][1] < scores[vocabulary.verbs[low]][0] <= 0.25
+    assert scores[vocabulary.verbs[rare]] == (usual.start_score, usual.end_score)

@@ -1,0 +1,229 @@
+"""Runs with passwords in every address, and then a look through everything that was written: none of them is there."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hoiclip_engine.cli import main
+from hoiclip_engine.live.address import TOKEN_VARIABLE as LIVE_TOKEN
+from hoiclip_engine.sinks.webhook import TOKEN_VARIABLE as WEBHOOK_TOKEN
+from tests.engine.serving import StreamServer, transport_stream
+from tests.engine.test_webhook import Received, receiver
+
+SOURCE_PASSWORD = "s0urcePassw0rd"
+HOOK_PASSWORD = "h00kPassw0rd"
+TARGET_PASSWORD = "t4rgetPassw0rd"
+STREAM_KEY = "str3amKey"
+TOKEN = "t0ken-of-the-live-page"
+HOOK_TOKEN = "t0ken-of-the-web-hook"
+SECRETS = (SOURCE_PASSWORD, HOOK_PASSWORD, TARGET_PASSWORD, STREAM_KEY, TOKEN, HOOK_TOKEN)
+FILES = {"--jsonl": ".jsonl", "--csv": ".csv", "--mot": ".txt", "--vtt": ".vtt", "--coco": ".json"}
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def files(folder: Path, count: int) -> list[str]:
+    """Options for every file; of several sources, folders."""
+    many = {option: str(folder / "all") for option in ("-o", *FILES)}
+    one = {"-o": str(folder / "out.mp4"), **{option: str(folder / f"out{end}") for option, end in FILES.items()}}
+    return [word for option in (many if count > 1 else one).items() for word in option]
+
+
+def leaks(text: str) -> list[str]:
+    return [secret for secret in SECRETS if secret in text]
+
+
+def leaks_in_files(folder: Path) -> list[tuple[str, str]]:
+    found = [
+        (path.name, path.name + path.read_bytes().decode("latin-1")) for path in folder.rglob("*") if path.is_file()
+    ]
+    return [(name, secret) for name, text in found for secret in leaks(text)]
+
+
+class Watcher:
+    """Asks the live page for everything during a run, lets its source go away and come back, and ends the run."""
+
+    def __init__(self, port: int, server: StreamServer) -> None:
+        self.texts: dict[str, str] = {}
+        self._port, self._server = port, server
+        self._done = threading.Event()
+        self._threads = [threading.Thread(target=work) for work in (self._ask, self._listen, self._cut)]
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            for thread in self._threads:
+                thread.join()
+
+    def _ask(self) -> None:
+        while not self._done.wait(0.05):
+            for path in ("/", "/metrics", "/health", "/none"):
+                with suppress(OSError, http.client.HTTPException):
+                    connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+                    connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
+                    answer = connection.getresponse()
+                    self.texts[path] = str(answer.getheaders()) + answer.read().decode()
+                    connection.close()
+
+    def _listen(self) -> None:
+        async def told() -> None:
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            url = f"http://127.0.0.1:{self._port}/events"
+            async with aiohttp.ClientSession() as client, client.ws_connect(url, headers=headers) as messages:
+                async for message in messages:
+                    self.texts["/events"] = self.texts.get("/events", "") + str(message.data)
+
+        while not self._done.wait(0.05):
+            with suppress(OSError, aiohttp.ClientError):
+                asyncio.run(told())
+
+    def _cut(self) -> None:
+        """The source goes away and comes back; then the run is interrupted."""
+        if self._until("frames_processed_total", "/metrics"):
+            self._server.kill()
+            time.sleep(0.3)
+            self._server.start()
+            self._until("source_back", "/events")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def _until(self, text: str, path: str) -> bool:
+        deadline_s = time.monotonic() + 30
+        while text not in self.texts.get(path, "") and not self._done.is_set() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        return text in self.texts.get(path, "")
+
+
+@pytest.fixture
+def tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LIVE_TOKEN, TOKEN)
+    monkeypatch.setenv(WEBHOOK_TOKEN, HOOK_TOKEN)
+
+
+def bodies(received: Received) -> str:
+    """What the web hook was sent, but for the header that is there to hold the token."""
+    kept = [({key: value for key, value in head.items() if key != "Authorization"}, body) for head, body in received]
+    return json.dumps(kept)
+
+
+@pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_succeeds(count: int, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    port = free_port()
+    with StreamServer(transport_stream(tmp_path)) as server, receiver() as (hook, received):
+        watcher = Watcher(port, server)
+        argv = [
+            "run",
+            *[server.url.replace(":secret@", f":{SOURCE_PASSWORD}@")] * count,
+            "--model",
+            str(model),
+            "--backend",
+            "torch",
+            "--debug",
+            "--min-score",
+            "0",
+        ]
+        argv += ["--timeout", "2", *files(out, count), "--live", f"127.0.0.1:{port}"]
+        argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@{hook}/x"]
+        with watcher.watching():
+            assert main(argv) == 130
+    said = "".join(capfd.readouterr())
+    assert f"Live page: http://127.0.0.1:{port}/" in said
+    assert "source_back" in bodies(received)
+    assert {"/", "/metrics", "/health", "/events"} <= watcher.texts.keys()
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) == (1 + len(FILES)) * count
+    assert all(path.stat().st_size for path in written if path.suffix != ".vtt")
+    assert leaks(said) == []
+    assert leaks("".join(watcher.texts.values())) == []
+    assert leaks(bodies(received)) == []
+    assert leaks_in_files(out) == []
+
+
+@pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize("scheme", ["rtsp", "http", "rtmp"])
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["", "debug"])
+def test_a_run_whose_source_is_not_there(
+    scheme: str, debug: list[str], model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = f"{scheme}://user:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/live/{STREAM_KEY if scheme == 'rtmp' else 'x'}"
+    argv = ["run", url, "--model", str(model), "--backend", "torch", "--timeout", "1", *debug, *files(tmp_path, 1)]
+    argv += ["--live", f"127.0.0.1:{free_port()}", "--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/"]
+    assert main(argv) == 3
+    found = leaks("".join(capfd.readouterr()))
+    # The key of a stream that is read is part of its name; the user chose to have it there.
+    assert found == ([STREAM_KEY] if scheme == "rtmp" else [])
+    assert leaks_in_files(tmp_path) == []
+
+
+@pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["", "debug"])
+def test_a_run_whose_outputs_are_not_there(
+    debug: list[str], clip: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = f"rtmp://user:{TARGET_PASSWORD}@127.0.0.1:{free_port()}/app/{STREAM_KEY}"
+    argv = ["run", str(clip), "-o", target, "--model", str(model), "--backend", "torch", "--min-score", "0", *debug]
+    argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/", "--live", f"127.0.0.1:{free_port()}"]
+    assert main(argv) == 7
+    said = "".join(capfd.readouterr())
+    assert "cannot send the video to rtmp://127.0.0.1:" in said
+    assert leaks(said) == []
+
+
+@pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--live", "0.0.0.0:port", "--live-token", TOKEN],
+        ["--live", "127.0.0.1:1", "--live-token", f"{TOKEN} "],
+        ["--webhook", f"ftp://hook:{HOOK_PASSWORD}@host/"],
+        ["-o", f"rtmp://user:{TARGET_PASSWORD}@/{STREAM_KEY}"],
+        ["--live", "127.0.0.1:1", f"rtsp://user:{SOURCE_PASSWORD}@host/x", "--nonsense"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_options_that_are_wrong(wrong: list[str], clip: Path, model: Path, capfd: pytest.CaptureFixture[Any]) -> None:
+    try:
+        code = main(["run", str(clip), "--model", str(model), "--backend", "torch", "--debug", *wrong])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    assert leaks("".join(capfd.readouterr())) == []
+
+
+def test_a_file_with_a_name_like_an_address(
+    clip: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A downloaded file keeps the address as its name; even then no password is repeated."""
+    monkeypatch.chdir(tmp_path)
+    odd = Path(f"http:/user:{SOURCE_PASSWORD}@host/clip.mp4")
+    odd.parent.mkdir(parents=True)
+    os.link(clip, odd)
+    main(["run", str(odd), "--model", str(model), "--backend", "torch", "--jsonl", "out.jsonl", "--coco", "out.json"])
+    assert leaks("".join(capfd.readouterr())) == []
+    for name in ("out.jsonl", "out.json"):
+        assert leaks(Path(name).read_text(encoding="utf-8")) == []
