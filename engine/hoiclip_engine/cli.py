@@ -18,6 +18,8 @@ from hoiclip_kernels.dispatch import KernelError
 if TYPE_CHECKING:
     from hoiclip_engine.commands.outputs import Outputs
 
+INTERRUPTED = 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KernelError as error:
         return _fail(arguments, error, str(error), UsageError.exit_code)
     except KeyboardInterrupt:
-        return _abort()
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
         return 7
@@ -47,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(arguments, error, said, 1)
 
 
-def _abort() -> int:
-    """After a second SIGINT."""
-    if any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
-        # It hangs in a pipe that nobody reads, and the interpreter would wait for it when it ends.
-        os._exit(130)
-    return 130
+def command() -> None:
+    """The program; never returns."""
+    code = main()
+    if code == INTERRUPTED and any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
+        # After a second interrupt: it hangs in a pipe that nobody reads, and the interpreter would wait for it.
+        os._exit(code)
+    sys.exit(code)
 
 
 def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
@@ -107,7 +110,6 @@ def _run(a: argparse.Namespace) -> int:
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.pipeline import StreamConfig
-    from hoiclip_engine.track.pair_tracker import TrackConfig
     from hoiclip_engine.video.expand import expand_sources
     from hoiclip_engine.video.source_config import SourceConfig
 
@@ -121,7 +123,7 @@ def _run(a: argparse.Namespace) -> int:
             hwaccel=a.hwaccel,
         )
         stream = StreamConfig(policy=a.policy, detect_every=a.detect_every)
-        track = TrackConfig(camera_motion=a.camera_motion)
+        track = replace(EngineConfig().track, camera_motion=a.camera_motion)
         track = track if a.min_score is None else replace(track, min_score=a.min_score)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -258,4 +260,4 @@ def _draw(a: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -58,6 +58,18 @@ def kinds(events: Iterable[Event]) -> list[tuple[str, int, int]]:
     return [(event.event, event.pair, event.verb) for event in events]
 
 
+def test_a_pair_begins_when_a_verb_is_heard_and_then_stays():
+    def script(t):
+        return [Triplet(ann(t), mug(ann(t)), verb=HOLD, verb_score=0.8 if 1 <= t < 1.5 else 0.05)]
+
+    pts_s = times(30, 3)
+    frames, _ = play(tracker_of(min_verb_score=0.1), script, pts_s)
+    shown = [len(pairs) for pairs in frames]
+    first = shown.index(1)
+    assert pts_s[first] == pytest.approx(1.0, abs=1 / 30)
+    assert shown == [0] * first + [1] * (len(shown) - first)
+
+
 @FRAME_RATES
 def test_a_pair_has_one_id_and_one_start_and_one_end_at_every_frame_rate(fps, jitter):
     def script(t):
@@ -483,6 +495,7 @@ def follow(going: set[tuple[int, int]], events: Iterable[Event], now: float) -> 
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"min_verb_score": -0.1},
         {"min_score": 1.5},
         {"same_overlap": 0.0},
         {"hold_s": -1.0},

@@ -41,9 +41,8 @@ class TrackConfig:
 
     min_score: float = 0.3
     """Score of its best triplet from which a pair counts as seen."""
-    min_verb_score: float = 0.1
-    """Score of its best verb from which a pair begins to be followed: everybody is near something, and most of it is
-    nobody's business."""
+    min_verb_score: float = 0.0
+    """Score of its best verb from which a pair begins to be followed."""
     same_overlap: float = 0.6
     """IoU from which two boxes of one label in one image are one thing."""
     confused_overlap: float = 0.8
@@ -68,6 +67,8 @@ class TrackConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1:
             raise ValueError(f"min_score must be in [0, 1], got {self.min_score}")
+        if not 0 <= self.min_verb_score <= 1:
+            raise ValueError(f"min_verb_score must be in [0, 1], got {self.min_verb_score}")
         for name in ("same_overlap", "confused_overlap"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
@@ -213,7 +214,7 @@ class PairTracker:
 
     def _heard(self, verb_scores: F64) -> F64:
         """(N, V) scores of the verbs that can go on, 0 for the quiet ones; a copy."""
-        heard = verb_scores.copy()
+        heard: F64 = verb_scores.copy()
         heard[:, [verb for verb in self.config.quiet_verbs if verb < heard.shape[1]]] = 0
         return heard
 
