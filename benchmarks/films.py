@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.film_replay import record, replayed, without_smoothing
 from benchmarks.harness import append, provenance
@@ -30,7 +30,9 @@ from hoiclip_engine.evaluate_films import film_frame, films_in
 from hoiclip_engine.pipeline import StreamConfig
 
 RATES = {"15": (15.0, False), "30": (30.0, False), "60": (60.0, False), "30 uneven": (30.0, True)}
-CADENCES = (1, 2, 4, 8)
+Cadence = int | Literal["auto"]
+CADENCES: tuple[Cadence, ...] = (1, 2, 4, 8, "auto")
+"""auto is live: the films play in real time, and their rate is that of the films."""
 CADENCE_RATE = "30"
 
 TOLD = {
@@ -99,19 +101,22 @@ def smoothing(engine: Engine, films: Sequence[Path], rate: str) -> Iterator[dict
         yield {"arm": name, "rate": rate, **told(replayed(recordings, engine.vocabulary, config))}
 
 
-def cadence(engine: Engine, films: Sequence[Path], every: int) -> dict[str, Any]:
+def cadence(engine: Engine, films: Sequence[Path], every: Cadence) -> dict[str, Any]:
     """A line for looking at every Nth frame; the whole way from file to pairs is timed."""
-    taken_s, watched = 0.0, list[Aligned]()
+    taken_s, watched, looks = 0.0, list[Aligned](), 0
+    policy: Literal["latest", "lossless"] = "latest" if every == "auto" else "lossless"
     for film in films:
-        stream = engine.open(film, StreamConfig(policy="lossless", detect_every=every))
+        stream = engine.open(film, StreamConfig(policy=policy, detect_every=every))
         started = time.perf_counter()
         shown = list(stream)
         taken_s += time.perf_counter() - started
+        looks += sum(one.detected for one in shown)
         found = [film_frame(one.index, one.pts_s, one.pairs) for one in shown]
         truth = read_truth(film.with_suffix(".jsonl"), engine.vocabulary)
         watched.append(aligned(film.name, truth, found, len(engine.vocabulary.verbs)))
     frames = sum(len(one.truth) for one in watched)
-    line = {"arm": f"every {every}", "rate": CADENCE_RATE, "frames per s": round(frames / taken_s, 1)}
+    line: dict[str, Any] = {"arm": f"every {every}", "rate": CADENCE_RATE, "frames per s": round(frames / taken_s, 1)}
+    line["looked at"] = round(looks / frames, 3)
     return {**line, **told(measure_films(watched, engine.vocabulary))}
 
 
