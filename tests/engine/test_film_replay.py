@@ -21,7 +21,7 @@ def test_a_replayed_film_is_the_film(tmp_path: Path) -> None:
     with Engine.load("drawn", EngineConfig(backend="torch")) as engine:
         streamed = evaluate_films(engine, films).summary
         recording = [record(engine, film) for film in films]
-        again = replayed(recording, engine.vocabulary, TrackConfig()).summary
+        again = replayed(recording, engine.vocabulary, engine.config.track).summary
         raw = replayed(recording, engine.vocabulary, without_smoothing(TrackConfig()))
     for subject, numbers in streamed.items():
         assert again[subject] == pytest.approx(numbers, nan_ok=True), subject

@@ -75,7 +75,7 @@ def test_the_bundled_model_has_thresholds_and_another_model_has_not(tmp_path: Pa
         assert verb.start_scores == tuple(scores[name][0] for name in engine.vocabulary.verbs)
     shutil.copy(file_beside(path), tmp_path)
     with Engine.load(untrained_model(), EngineConfig(backend="torch")) as engine:
-        assert engine.config.track == TrackConfig()
+        assert engine.config.track == EngineConfig().track
 
 
 def test_a_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_usual() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import pytest
 from hoiclip_engine.cli import main
 from hoiclip_engine.live.address import TOKEN_VARIABLE as LIVE_TOKEN
 from hoiclip_engine.sinks.webhook import TOKEN_VARIABLE as WEBHOOK_TOKEN
+from tests.engine.running import start
 from tests.engine.serving import StreamServer, transport_stream
 from tests.engine.test_webhook import Received, receiver
 
@@ -61,9 +63,9 @@ def leaks_in_files(folder: Path) -> list[tuple[str, str]]:
 class Watcher:
     """Asks the live page for everything during a run, lets its source go away and come back, and ends the run."""
 
-    def __init__(self, port: int, server: StreamServer) -> None:
+    def __init__(self, port: int, server: StreamServer, process: subprocess.Popen[str]) -> None:
         self.texts: dict[str, str] = {}
-        self._port, self._server = port, server
+        self._port, self._server, self._process = port, server, process
         self._done = threading.Event()
         self._threads = [threading.Thread(target=work) for work in (self._ask, self._listen, self._cut)]
 
@@ -107,8 +109,7 @@ class Watcher:
             time.sleep(0.3)
             self._server.start()
             self._until("source_back", "/events")
-        if not self._done.is_set():  # else the signal would end the tests
-            os.kill(os.getpid(), signal.SIGINT)
+        self._process.send_signal(signal.SIGINT)
 
     def _until(self, text: str, path: str) -> bool:
         deadline_s = time.monotonic() + 30
@@ -131,28 +132,26 @@ def bodies(received: Received) -> str:
 
 @pytest.mark.usefixtures("tokens")
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_run_that_succeeds(count: int, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_succeeds(count: int, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     port = free_port()
     with StreamServer(transport_stream(tmp_path)) as server, receiver() as (hook, received):
-        watcher = Watcher(port, server)
         argv = [
-            "run",
             *[server.url.replace(":secret@", f":{SOURCE_PASSWORD}@")] * count,
             "--model",
             str(model),
-            "--backend",
-            "torch",
             "--debug",
             "--min-score",
             "0",
         ]
         argv += ["--timeout", "2", *files(out, count), "--live", f"127.0.0.1:{port}"]
         argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@{hook}/x"]
+        process = start(*argv, stdout=subprocess.PIPE)
+        watcher = Watcher(port, server, process)
         with watcher.watching():
-            assert main(argv) == 130
-    said = "".join(capfd.readouterr())
+            said = "".join(process.communicate(timeout=120))
+    assert process.returncode == 130, said
     assert f"Live page: http://127.0.0.1:{port}/" in said
     assert "source_back" in bodies(received)
     assert {"/", "/metrics", "/health", "/events"} <= watcher.texts.keys()
