@@ -21,8 +21,9 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         came.append(number)
-        for known, handler in before.items():
-            signal.signal(known, handler)
+        # Not what was there before: a shell starts what runs in its background deaf to SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         stop()
 
     set_handler: Callable[..., Any] = signal.signal
