@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import append, provenance
 from hoiclip.errors import HoiclipError
-from hoiclip_engine.video.source import SourceConfig, open_video
+from hoiclip_engine.video.source import open_video
+from hoiclip_engine.video.source_config import SourceConfig
 
 FILES = (
     "asl_eat.mkv",

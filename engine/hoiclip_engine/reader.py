@@ -55,8 +55,8 @@ class FrameReader:
             Whatever the source raised, behind all frames that came before, to a caller that waits.
         """
         with self._changed:
-            while wait and not (self._items or self._ended or self._stopped):
-                self._changed.wait()
+            if wait:
+                self._changed.wait_for(self._is_ready)
             if self._items and not self._stopped:
                 return self._pop()
             if wait:
@@ -72,8 +72,7 @@ class FrameReader:
     def take_all(self) -> list[Item]:
         """All items, oldest first, as soon as there is one; none at the end. Raises like `take`."""
         with self._changed:
-            while not (self._items or self._ended or self._stopped):
-                self._changed.wait()
+            self._changed.wait_for(self._is_ready)
             items = [] if self._stopped else [self._pop() for _ in range(len(self._items))]
             if not items:
                 self._nothing_left()
@@ -92,6 +91,9 @@ class FrameReader:
         self._thread.join(PATIENCE_S)
         with self._changed:
             return self._frames + self.take_dropped()
+
+    def _is_ready(self) -> bool:
+        return bool(self._items) or self._ended or self._stopped
 
     def _nothing_left(self) -> None:
         error, self._error = self._error, None

@@ -19,7 +19,8 @@ from hoiclip_engine.video.address import parse_address
 from hoiclip_engine.video.frame_source import FrameSource
 from hoiclip_engine.video.open_source import open_source
 from hoiclip_engine.video.piped import PipedSource
-from hoiclip_engine.video.source import SourceConfig, open_video
+from hoiclip_engine.video.source import open_video
+from hoiclip_engine.video.source_config import SourceConfig
 from hoiclip_engine.video.stream_opening import HLS_TIMEOUT_S, open_stream, read_timeout_s, stream_options
 from tests.engine.making_videos import index_of, write_clip
 from tests.engine.serving import StreamServer, folder_served

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.color import square_size_px
 from hoiclip_engine.video.orient import Orientation, orientation_from_matrix
-from hoiclip_engine.video.source import SourceConfig, open_video
+from hoiclip_engine.video.source import open_video
+from hoiclip_engine.video.source_config import SourceConfig
 from tests.engine.making_videos import RED, index_of, picture, write_clip
 
 few = settings(max_examples=60, deadline=None, derandomize=True)

@@ -11,7 +11,8 @@ import pytest
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.cli import main
-from hoiclip_engine.video.source import SourceConfig, open_video
+from hoiclip_engine.video.source import open_video
+from hoiclip_engine.video.source_config import SourceConfig
 from tests.engine.untrained import untrained_model
 
 OPTIONS = ["--backend", "torch", "--short-side", "64"]

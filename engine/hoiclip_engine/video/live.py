@@ -24,7 +24,7 @@ from hoiclip_engine.video.connector import Connector
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
 from hoiclip_engine.video.live_clock import LiveClock
 from hoiclip_engine.video.opened import OpenedVideo
-from hoiclip_engine.video.own_thread import OwnThread, Silence
+from hoiclip_engine.video.own_thread import END_S, OwnThread, Silence
 from hoiclip_engine.video.paced import Pacer
 from hoiclip_engine.video.source_config import SourceConfig
 from hoiclip_engine.video.stream_opening import read_timeout_s, reason_of
@@ -36,8 +36,6 @@ LATE_S = 0.5
 """A playlist whose frames come later than this is behind for good: then a new beat starts. And a first picture that is
 older when somebody asks for it is not what the source shows now."""
 _AFTER_FFMPEG_S = 0.5  # ffmpeg's own word for a silence is better than ours
-END_S = 0.2
-"""How long closing waits for the decoding thread; it ends by itself later."""
 
 
 @dataclass(frozen=True, slots=True)

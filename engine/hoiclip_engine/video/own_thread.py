@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 QUEUED = 2
+END_S = 0.2
+"""How long closing waits for such a thread; it ends by itself later."""
 _LOOK_S = 0.1
 """How often a waiting thread looks whether it is still wanted; what arrives wakes it at once."""
 

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from hoiclip.errors import SourceError
 from hoiclip_engine.frame import Frame
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.own_thread import OwnThread
+from hoiclip_engine.video.own_thread import END_S, OwnThread
 from hoiclip_engine.video.source import VideoSource
 from hoiclip_engine.video.source_config import SourceConfig
 
@@ -71,7 +71,3 @@ class RemoteFile:
         while isinstance(frame := self._thread.get(), Frame):
             self._delivered += 1
             yield frame
-
-
-END_S = 0.2
-"""How long closing waits for the decoding thread; it ends by itself later."""

@@ -26,8 +26,6 @@ from hoiclip_engine.video.redact import redact
 from hoiclip_engine.video.source_config import SourceConfig
 from hoiclip_engine.video.timestamps import PresentationClock, nominal_step_s, seconds
 
-__all__ = ["SourceConfig", "VideoSource", "open_video"]
-
 SEEK_FROM_S = 5.0
 """Below this it is quicker to decode than to seek."""
 _ROUNDING_S = 1e-6  # so that "--start 1" keeps the frame at 0.067 + 1.0
