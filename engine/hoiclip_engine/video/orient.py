@@ -5,7 +5,9 @@ Only quarter turns and mirrors: other angles are rounded to the nearest, as came
 
 from __future__ import annotations
 
+import gc
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _MATRIX = struct.Struct("=9i")
+_HELD_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ def orientation_from_matrix(matrix: bytes) -> Orientation:
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """What the frame says about itself; upright where it says nothing."""
+    _held.add(frame)
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:
@@ -75,6 +79,30 @@ def orientation_of_photo(path: Path) -> Orientation | None:
             return _EXIF.get(photo.getexif().get(_EXIF_ORIENTATION, 1), Orientation())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+
+
+class _HeldFrames:
+    """Frees frames whose side data was read, before they are many.
+
+    PyAV 18.1 ties such a frame and its side data to each other, so that only a full collection frees its picture.
+    Python knows nothing of the picture's size and puts that off for hours. Met once for each opened source.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bytes = 0
+
+    def add(self, frame: av.VideoFrame) -> None:
+        with self._lock:
+            self._bytes += sum(plane.buffer_size for plane in frame.planes)
+            full = self._bytes > _HELD_BYTES
+            if full:
+                self._bytes = 0
+        if full:
+            gc.collect()
+
+
+_held = _HeldFrames()
 
 
 def _turned(counterclockwise_deg: int) -> Orientation:
