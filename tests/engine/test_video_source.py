@@ -73,7 +73,7 @@ def test_frames_asked_for_their_orientation_are_freed_though_python_collects_not
             most = max(most, alive() - before)
     finally:
         gc.enable()
-    assert most <= 13  # 1.38 MB each, 16 MiB in all
+    assert most <= 7  # 1.38 MB each, 8 MiB in all
 
 
 @pytest.mark.parametrize(("rotation_deg", "red_corner"), [(-90, "right"), (90, "left_below"), (180, "right_below")])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _MATRIX = struct.Struct("=9i")
-_HELD_BYTES = 16 << 20
+_HELD_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
