@@ -192,12 +192,16 @@ def _export(a: argparse.Namespace) -> int:
     from hoiclip_engine.commands.export import Reduction, export
     from hoiclip_engine.graph_form import GraphForm
     from hoiclip_engine.models import find_model
+    from hoiclip_engine.triton_repo.form import RepositoryForm
 
     canvas_hw = None if a.size is None else (a.size[1], a.size[0])
     form = GraphForm(attention=a.attention, opset=a.opset, batch=a.batch, canvas_hw=canvas_hw)
     pictures = CalibrationConfig(source=a.calibrate, count=a.calibration_pictures, seed=a.seed)
     lower = None if a.precision == "fp32" else Reduction(precision=a.precision, target=a.target, calibration=pictures)
-    return export(load_model_file(find_model(a.model)), a.out, form, a.split, lower)
+    if a.triton_backend and not a.triton_repo:
+        raise UsageError("--triton-backend is for --triton-repo DIR")
+    triton = RepositoryForm(backend=a.triton_backend or "onnxruntime") if a.triton_repo else None
+    return export(load_model_file(find_model(a.model)), a.triton_repo or a.out, form, a.split, lower, triton=triton)
 
 
 def _build(a: argparse.Namespace) -> int:

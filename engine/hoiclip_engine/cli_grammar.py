@@ -148,7 +148,7 @@ def _add_outputs(p: argparse.ArgumentParser) -> None:
 
 def _add_export(p: argparse.ArgumentParser) -> None:
     p.add_argument("model", metavar="NAME|FILE")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    _add_where(p)
     p.add_argument(
         "--size", default=None, type=_size_or_dynamic, metavar="WxH|dynamic", help="canvas (default: dynamic)"
     )
@@ -161,6 +161,17 @@ def _add_export(p: argparse.ArgumentParser) -> None:
     p.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"))
     p.add_argument("--for", dest="target", default="tensorrt", choices=("tensorrt", "openvino"), help="who will run it")
     _add_calibration(p)
+
+
+def _add_where(p: argparse.ArgumentParser) -> None:
+    where = p.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--out", type=Path, metavar="DIR")
+    where.add_argument("--triton-repo", type=Path, metavar="DIR", help="as models of Triton Inference Server")
+    p.add_argument(
+        "--triton-backend",
+        choices=("onnxruntime", "tensorrt", "python"),
+        help="what computes the graph there (default: onnxruntime)",
+    )
 
 
 def _add_calibration(p: argparse.ArgumentParser) -> None:

@@ -212,9 +212,7 @@ class Engine:
 
     def canvas_for(self, height_px: int, width_px: int) -> tuple[int, int]:
         """Height and width that pictures of a size are padded to."""
-        stride = self.model.config.stride_px
-        rows, columns = canvas_for(height_px, width_px, self.preprocess_config(), stride)
-        return max(rows, 2 * stride), max(columns, 2 * stride)
+        return canvas_for(height_px, width_px, self.preprocess_config(), self.model.config.stride_px)
 
     def _compile(self, canvas_hw: tuple[int, int], wanted: Capacity, *, ahead: bool = False) -> None:
         """Also takes the measure of a look."""

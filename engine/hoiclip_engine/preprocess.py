@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hoiclip_kernels.preprocess as kernel
+from hoiclip_engine.graph_form import SMALLEST_CELLS
 from hoiclip_kernels.preprocess.plan import Size, fitted, resized_hw
 from hoiclip_kernels.preprocess.reference import F32, U8
 
@@ -61,9 +62,13 @@ class ModelInput:
 
 
 def canvas_for(h: int, w: int, config: PreprocessConfig, multiple: int = 32) -> Size:
-    """The canvas for a stream whose first frame is h × w: the official size, each side rounded up to the multiple."""
+    """The canvas for a stream whose first frame is h × w: the official size, each side rounded up to the multiple.
+
+    At least as many multiples as an exported graph needs cells.
+    """
     height, width = resized_hw(h, w, config.short_side_px, config.max_side_px)
-    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+    rows, columns = (max(-(-side // multiple), SMALLEST_CELLS) for side in (height, width))
+    return rows * multiple, columns * multiple
 
 
 def preprocess(rgb: U8, config: PreprocessConfig) -> ModelInput:

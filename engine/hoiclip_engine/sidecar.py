@@ -14,7 +14,10 @@ from typing import Any
 
 from hoiclip import __version__
 from hoiclip.checkpoint.model_file import ModelFile, file_sha256
+from hoiclip.errors import ModelError
+from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.graph_form import INPUTS, OUTPUTS, GraphForm
+from hoiclip_engine.preprocess import PreprocessConfig
 from hoiclip_kernels.preprocess.reference import CLIP_MEAN, CLIP_STD, DETECTOR_MEAN, DETECTOR_STD
 
 SCHEMA = "hoiclip-graph/1"
@@ -80,6 +83,39 @@ def sidecar(model: ModelFile, graphs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What was written into a folder.
+
+    Raises:
+        ModelError: there is none, or it is of another schema.
+    """
+    path = folder / NAME
+    try:
+        said = json.loads(path.read_bytes())
+        schema = said["schema"]
+    except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
+        raise ModelError(f"expected what an export says of its graphs in {path} ({error}); export again") from error
+    if schema != SCHEMA:
+        raise ModelError(f"{path} is of schema {schema!r}, expected {SCHEMA}; export again with this version")
+    return dict(said)
+
+
+def preprocess_config(said: Mapping[str, Any]) -> PreprocessConfig:
+    """How pictures become inputs of its graphs."""
+    images, canvas_hw = said["preprocessing"]["images"], said["graphs"][0]["form"]["canvas_hw"]
+    return PreprocessConfig(
+        short_side_px=images["short_side_px"],
+        max_side_px=images["max_side_px"],
+        clip_side_px=said["preprocessing"]["clip_images"]["side_px"],
+        canvas_hw=None if canvas_hw is None else (canvas_hw[0], canvas_hw[1]),
+    )
+
+
+def vocabulary(said: Mapping[str, Any]) -> Vocabulary:
+    """Raises ModelError: it is none."""
+    return Vocabulary.from_dict(said["vocabulary"]["labels"])
 
 
 def _tensors(path: Path, which: str, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

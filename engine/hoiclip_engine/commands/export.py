@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -18,11 +17,13 @@ from hoiclip_engine.calibration import CalibrationConfig, calibration_set, requi
 from hoiclip_engine.commands.console import messages, progress, working
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.export import build, example_inputs, memory_form, write_graph
-from hoiclip_engine.folder import make_folder
+from hoiclip_engine.folder import make_folder, put
 from hoiclip_engine.graph_form import INPUTS, METHODS, OUTPUTS, GraphForm, Part
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.precision.reduce import Target, made_by, reduced, require_reducible
 from hoiclip_engine.preprocess import preprocess
+from hoiclip_engine.triton_repo import repository
+from hoiclip_engine.triton_repo.form import RepositoryForm
 
 if TYPE_CHECKING:
     from hoiclip.model import HOICLIP
@@ -40,8 +41,19 @@ class Reduction:
     calibration: CalibrationConfig
 
 
-def export(model: ModelFile, out: Path, form: GraphForm, split: bool, reduction: Reduction | None = None) -> int:
+def export(
+    model: ModelFile,
+    out: Path,
+    form: GraphForm,
+    split: bool,
+    reduction: Reduction | None = None,
+    *,
+    triton: RepositoryForm | None = None,
+) -> int:
     """Writes the graphs and their sidecar into a folder; what lies there stays until all of it is checked.
+
+    Args:
+        triton: arranges them into a model repository of Triton Inference Server.
 
     Raises:
         UsageError: the model cannot have this form, or the runtime no graph of this precision.
@@ -51,6 +63,9 @@ def export(model: ModelFile, out: Path, form: GraphForm, split: bool, reduction:
     form.require_fit(model.config)
     if reduction is not None:
         _require_fit(model, form, reduction)
+    if triton is not None:
+        triton.require_fit(form, split, None if reduction is None else reduction.target)
+        repository.require_room(out, model.name)
     form = replace(form, memory=memory_form(model.config, form.canvas_hw))
     make_folder(out)
     module = build(model)
@@ -75,8 +90,11 @@ def export(model: ModelFile, out: Path, form: GraphForm, split: bool, reduction:
         if reduction is not None:
             shutil.rmtree(exact)
         sidecar.write(room / sidecar.NAME, sidecar.sidecar(model, graphs))
-        for path in sorted(room.iterdir(), key=lambda one: one.name == sidecar.NAME):  # last, when all else is there
-            os.replace(path, out / path.name)
+        last = sidecar.NAME  # when all else is there
+        if triton is not None:
+            last = repository.arrange(room, model.name, triton)
+        for path in sorted(room.iterdir(), key=lambda one: one.name == last):
+            put(path, out / path.name)
             messages.print(f"wrote {out / path.name}")
     except OSError as error:
         raise SinkError(f"cannot write into {out}: {error.strerror}; choose another folder with -o") from error

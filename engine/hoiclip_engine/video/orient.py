@@ -10,7 +10,7 @@ import struct
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import av
 import cv2
@@ -72,10 +72,10 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     return Orientation() if data is None else orientation_from_matrix(bytes(cast(Buffer, data)))
 
 
-def orientation_of_photo(path: Path) -> Orientation | None:
+def orientation_of_photo(file: Path | IO[bytes]) -> Orientation | None:
     """The EXIF orientation of a photo, which unlike PyAV's angle knows mirrors; None for anything else."""
     try:
-        with Image.open(path, formats=("JPEG", "PNG", "WEBP", "TIFF")) as photo:
+        with Image.open(file, formats=("JPEG", "PNG", "WEBP", "TIFF")) as photo:
             return _EXIF.get(photo.getexif().get(_EXIF_ORIENTATION, 1), Orientation())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

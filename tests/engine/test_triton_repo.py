@@ -1,0 +1,276 @@
+"""hoiclip export --triton-repo: what it writes, that it finds what Engine.detect finds, and what it says to nonsense.
+
+Without a server (test_triton_server.py has one): configurations are held against the server's schema, and the models
+run in this process.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip.vocabulary import load_vocabulary
+from hoiclip_engine.cli import main
+from hoiclip_engine.commands import export as command
+from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.export import exported_graph
+from hoiclip_engine.pairs import Pairs
+from hoiclip_engine.postprocess import PostprocessConfig
+from hoiclip_engine.triton_repo.form import RepositoryForm
+from hoiclip_engine.triton_repo.repository import arrange
+from tests.engine.saying import Cli, python
+from tests.engine.triton_stand_in import Repository, TritonError, config_of
+
+RGB = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def picture(height: int, width: int, seed: int = 0) -> RGB:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def encoded(rgb: RGB, form: str = "PNG", **options: Any) -> RGB:
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, form, **options)
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def name(model: Path) -> str:
+    return model.stem
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """As the command writes it, but for the export itself: the graph is the one that engines of this run take too."""
+    folder = tmp_path_factory.mktemp("repository")
+    graph = exported_graph(load_model_file(model), (192, 256))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "write_graph", lambda _module, _form, path: shutil.copyfile(graph, path))
+        assert main(["export", str(model), "--triton-repo", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def repository(folder: Path, name: str) -> Repository:
+    return Repository(folder, name)
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path) -> Any:
+    with Engine.load(model, EngineConfig(backend="onnxruntime")) as engine:
+        yield engine
+
+
+def assert_same(found: dict[str, Any], expected: Pairs, atol: float = 0) -> None:
+    assert len(expected)
+    for field in fields(expected):
+        np.testing.assert_allclose(
+            found[field.name], getattr(expected, field.name), rtol=0, atol=atol, err_msg=field.name
+        )
+
+
+def test_configurations_are_the_schemas_and_every_model_is_whole(folder: Path, name: str) -> None:
+    parts = {path.name for path in folder.iterdir()}
+    assert parts == {name, f"{name}_preprocess", f"{name}_graph", f"{name}_postprocess"}
+    for part in parts:
+        config = config_of(folder / part)
+        assert config.max_batch_size == 0
+        said = json.loads((folder / part / "1" / "model.json").read_text(encoding="utf-8"))
+        assert said["schema"] == "hoiclip-graph/1"
+    graph = config_of(folder / f"{name}_graph")
+    assert graph.platform == "onnxruntime_onnx"
+    assert [list(one.dims) for one in graph.input] == [[1, 3, -1, -1], [1, -1, -1], [1, 3, 64, 64]]
+    words = load_vocabulary("hico")
+    assert tuple((folder / name / "objects.txt").read_text(encoding="utf-8").splitlines()) == words.objects
+    assert tuple((folder / name / "verbs.txt").read_text(encoding="utf-8").splitlines()) == words.verbs
+
+
+@pytest.mark.parametrize(("height", "width"), [(192, 256), (150, 100), (400, 500), (7, 300), (1, 1)])
+def test_a_picture_gives_what_the_engine_finds(repository: Repository, engine: Engine, height: int, width: int) -> None:
+    rgb = picture(height, width)
+    assert_same(repository(image=rgb), engine.detect(rgb))
+
+
+def test_an_encoded_picture_is_the_same_picture_upright(repository: Repository, engine: Engine) -> None:
+    rgb = picture(160, 224)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side: shown turned clockwise
+    lying = np.ascontiguousarray(np.rot90(rgb))
+    for sent in (encoded(rgb), encoded(lying, exif=exif)):
+        assert_same(repository(encoded=sent), engine.detect(rgb))
+    grey = picture(160, 224)[..., 0]
+    assert_same(repository(encoded=encoded(grey)), engine.detect(np.ascontiguousarray(np.stack([grey] * 3, axis=2))))
+
+
+def test_a_jpeg_gives_what_a_run_sees_of_its_file(repository: Repository, engine: Engine, tmp_path: Path) -> None:
+    sent = encoded(picture(160, 224), "JPEG", quality=90)
+    (tmp_path / "picture.jpg").write_bytes(sent.tobytes())
+    (seen,) = engine.stream(tmp_path / "picture.jpg")
+    assert_same(repository(encoded=sent), engine.detect(seen.frame.rgb))
+
+
+def test_labels_and_verbs_have_names(repository: Repository, engine: Engine) -> None:
+    found = repository(image=picture(192, 256))
+    assert list(found["label_name"]) == [engine.vocabulary.object_name(one) for one in found["label"]]
+    assert list(found["verb_name"]) == [engine.vocabulary.verb_name(one) for one in found["verb"]]
+
+
+def test_the_models_need_no_torch(folder: Path, name: str, engine: Engine, tmp_path: Path) -> None:
+    rgb = picture(192, 256)
+    np.save(tmp_path / "picture.npy", rgb)
+    said = python(
+        "-m", "tests.engine.triton_stand_in", folder, name, tmp_path / "picture.npy", tmp_path / "found.npz",
+        timeout_s=120,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert_same(dict(np.load(tmp_path / "found.npz", allow_pickle=True)), engine.detect(rgb))
+
+
+def test_the_graph_in_the_python_backend_finds_the_same(
+    folder: Path, name: str, tmp_path: Path, engine: Engine
+) -> None:
+    room = unpacked(folder, name, tmp_path)
+    assert arrange(room, "an odd näme", RepositoryForm(backend="python")) == "an_odd_n_me"
+    assert config_of(room / "an_odd_n_me_graph").backend == "python"
+    assert_same(Repository(room, "an_odd_n_me")(image=picture(192, 256)), engine.detect(picture(192, 256)))
+
+
+def test_graphs_of_any_batch_are_put_together_by_the_server(folder: Path, name: str, tmp_path: Path) -> None:
+    room = unpacked(folder, name, tmp_path)
+    rewrite(room, batch=("batch", None))
+    arrange(room, "any", RepositoryForm())
+    config = config_of(room / "any_graph")
+    assert config.max_batch_size == 8
+    assert config.HasField("dynamic_batching")
+    assert [list(one.dims) for one in config.input] == [[3, -1, -1], [-1, -1], [3, 64, 64]]
+    assert list(config_of(room / "any_preprocess").output[0].dims) == [-1, 3, -1, -1]
+
+
+def test_scores_and_number_are_set_in_the_configuration(folder: Path, name: str, tmp_path: Path, model: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / f"{name}_postprocess" / "config.pbtxt"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('string_value: "100"', 'string_value: "12"'), encoding="utf-8")
+    config = EngineConfig(backend="onnxruntime", postprocess=PostprocessConfig(top_k=12))
+    with Engine.load(model, config) as engine:
+        assert_same(Repository(tmp_path, name)(image=picture(192, 256)), engine.detect(picture(192, 256)))
+    path.write_text(text.replace('string_value: "0"', 'string_value: "1"'), encoding="utf-8")
+    nothing = Repository(tmp_path, name)(image=picture(192, 256))
+    assert nothing["human_boxes_xyxy"].shape == (0, 4)
+    assert nothing["verb_name"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({}, "expected one of image and encoded, got neither"),
+        ({"image": picture(64, 64), "encoded": encoded(picture(64, 64))}, "got both"),
+        ({"image": picture(64, 64)[:0]}, "expected an RGB picture"),
+        ({"image": np.zeros((9000, 9000, 3), np.uint8)}, "at most 67108864 pixels, found 9000x9000"),
+        ({"encoded": np.zeros(0, np.uint8)}, "expected the bytes of a picture's file, found none"),
+        ({"encoded": np.arange(200, dtype=np.uint8)}, "expected the bytes of a JPEG, PNG or other picture"),
+        ({"encoded": encoded(picture(64, 64))[:300]}, "found a damaged one"),
+        (
+            {"encoded": encoded(np.zeros((1, 70_000_000), np.uint8)[:, :65_000].repeat(1100, axis=0))},
+            "more than 67108864 pixels",
+        ),
+    ],
+)
+def test_nonsense_is_one_line_in_the_response(repository: Repository, sent: dict[str, Any], said: str) -> None:
+    with pytest.raises(TritonError) as failed:
+        repository(**sent)
+    assert said in str(failed.value)
+    assert "\n" not in str(failed.value)
+    assert "internal error" not in str(failed.value)
+
+
+def test_a_video_is_no_picture(repository: Repository, clip: Path) -> None:
+    with pytest.raises(TritonError, match=r"expected one picture, found mov.*one by one"):
+        repository(encoded=np.frombuffer(clip.read_bytes(), np.uint8))
+
+
+def test_a_fixed_size_and_tensorrt_are_in_the_configuration(folder: Path, name: str, tmp_path: Path) -> None:
+    room = unpacked(folder, name, tmp_path)
+    rewrite(room, batch=(1, 1), canvas_hw=[128, 160])
+    arrange(room, "fixed", RepositoryForm(backend="tensorrt"))
+    config = config_of(room / "fixed_graph")
+    assert list(config.input[0].dims) == [1, 3, 128, 160]
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.name == "tensorrt"
+
+
+def unpacked(folder: Path, name: str, room: Path) -> Path:
+    """Graph and sidecar, as they were before they became a repository."""
+    for path in (folder / f"{name}_graph" / "1").iterdir():
+        shutil.copyfile(path, room / path.name)
+    return room
+
+
+def rewrite(room: Path, batch: tuple[Any, int | None], canvas_hw: list[int] | None = None) -> None:
+    """The sidecar of another form; the graph is not looked at."""
+    said = json.loads((room / "model.json").read_text(encoding="utf-8"))
+    entry = said["graphs"][0]
+    entry["form"] |= {"canvas_hw": canvas_hw, "batch": batch[1]}
+    for tensor in (*entry["inputs"].values(), *entry["outputs"].values()):
+        tensor["shape"][0] = batch[0]
+    if canvas_hw is not None:
+        entry["inputs"]["images"]["shape"][2:] = canvas_hw
+        entry["inputs"]["padding"]["shape"][1:] = canvas_hw
+    (room / "model.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--split"], "expected one plain graph"),
+        (["--attention", "plugin"], "expected one plain graph"),
+        (["--batch", "4"], "expected --batch 1 or dynamic for --triton-repo, got 4"),
+        (["--triton-backend", "tensorrt"], "expected --size WxH and --batch 1"),
+        (["--precision", "int8", "--calibrate", "x.mp4"], "expected"),
+        (["-o", "elsewhere"], "not allowed with"),
+    ],
+)
+def test_what_a_repository_cannot_hold_is_refused_at_once(
+    cli: Cli, model: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    refused = cli("export", model, "--triton-repo", tmp_path / "out", *options)
+    assert refused.is_one_error(2)
+    assert said in refused.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_triton_backend_alone_is_refused(cli: Cli, model: Path, tmp_path: Path) -> None:
+    refused = cli("export", model, "-o", tmp_path / "out", "--triton-backend", "python")
+    assert refused.is_one_error(2)
+    assert "--triton-backend is for --triton-repo DIR" in refused.err
+
+
+def test_somebody_elses_folder_is_left_alone(cli: Cli, model: Path, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("the only copy")
+    refused = cli("export", model, "--triton-repo", tmp_path)
+    assert refused.is_one_error(2)
+    assert "was not written by hoiclip export" in refused.err
+    assert (tmp_path / name / "thesis.txt").read_text() == "the only copy"
+
+
+def test_an_export_replaces_the_one_before_and_leaves_other_models(
+    cli: Cli, model: Path, name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name / "old.txt").write_text("of the one before")
+    (tmp_path / "resnet").mkdir()
+    graph = folder / f"{name}_graph" / "1" / "model.onnx"
+    monkeypatch.setattr(command, "write_graph", lambda _module, _form, path: shutil.copyfile(graph, path))
+    assert cli("export", model, "--triton-repo", tmp_path).code == 0
+    assert not (tmp_path / name / "old.txt").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in folder.iterdir()} | {"resnet"}

@@ -1,0 +1,192 @@
+"""A model repository run in this process: the ensemble's steps, with every tensor held against its configuration.
+
+Stands in for the server's scheduler and for the module that it gives to Python models; test_triton_server.py asks a
+real server the same. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from google.protobuf import json_format, text_format
+
+NUMPY = {"BOOL": np.bool_, "UINT8": np.uint8, "INT64": np.int64, "FP32": np.float32, "FP64": np.float64}
+Arrays = dict[str, Any]
+
+
+class Tensor:
+    """As the server hands them over: 64 bit floats and all others by their numpy type, texts as objects."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        assert value.flags.c_contiguous
+        self._name, self._value = name, value
+
+    def name(self) -> str:
+        return self._name
+
+    def as_numpy(self) -> Any:
+        return self._value
+
+
+class InferenceRequest:
+    def __init__(self, arrays: Arrays) -> None:
+        self._tensors = [Tensor(name, np.ascontiguousarray(value)) for name, value in arrays.items()]
+
+    def inputs(self) -> list[Tensor]:
+        return self._tensors
+
+
+class TritonError(Exception):
+    def message(self) -> str:
+        return str(self)
+
+
+class InferenceResponse:
+    def __init__(self, output_tensors: list[Tensor], error: TritonError | None = None) -> None:
+        self.output_tensors, self.error = output_tensors, error
+
+
+class Logger:
+    lines: list[str] = []  # noqa: RUF012
+
+    @classmethod
+    def log_error(cls, line: str) -> None:
+        cls.lines.append(line)
+
+
+def install() -> None:
+    """Gives Python models the module they import."""
+    module = ModuleType("triton_python_backend_utils")
+    vars(module).update(
+        Tensor=Tensor, InferenceResponse=InferenceResponse, TritonError=TritonError, Logger=Logger
+    )  # fmt: skip
+    sys.modules.setdefault(module.__name__, module)
+
+
+@cache
+def schema() -> Any:
+    """The server's own schema of config.pbtxt. By its file: the package beside it wants grpc."""
+    found = importlib.util.find_spec("tritonclient")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    return _module(Path(found.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py", "model_config_pb2")
+
+
+def _module(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def config_of(folder: Path) -> Any:
+    """Fields that the schema does not know are refused."""
+    config = text_format.Parse((folder / "config.pbtxt").read_text(encoding="utf-8"), schema().ModelConfig())
+    assert config.name == folder.name
+    return config
+
+
+class OneModel:
+    """A model with its configuration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = config_of(folder)
+        version = folder / "1"
+        if self.config.backend == "python":
+            self._python = _module(version / "model.py", f"served_{folder.name}").TritonPythonModel()
+            self._python.initialize(
+                {
+                    "model_config": json.dumps(
+                        json_format.MessageToDict(self.config, preserving_proto_field_name=True)
+                    ),
+                    "model_name": folder.name,
+                    "model_repository": str(folder),
+                    "model_version": version.name,
+                }
+            )
+        else:
+            assert self.config.platform == "onnxruntime_onnx"
+            self._python = None
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            self._session = onnxruntime.InferenceSession(
+                str(version / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            )
+
+    def __call__(self, *requests: Arrays) -> list[Arrays]:
+        """What each request gets, as if the server had put them together.
+
+        Raises:
+            TritonError: a model's answer to one of them.
+        """
+        for request in requests:
+            self._check(request, self.config.input)
+        if self._python is None:
+            names = [one.name for one in self.config.output]
+            found = [dict(zip(names, self._session.run(names, one), strict=True)) for one in requests]
+        else:
+            responses = self._python.execute([InferenceRequest(one) for one in requests])
+            for response in responses:
+                if response.error is not None:
+                    raise response.error
+            found = [{one.name(): one.as_numpy() for one in response.output_tensors} for response in responses]
+        for one in found:
+            self._check(one, self.config.output)
+            assert set(one) == {output.name for output in self.config.output}
+        return found
+
+    def _check(self, arrays: Arrays, told: Any) -> None:
+        """Types and shapes, as the server holds them against the configuration."""
+        for one in told:
+            if one.name not in arrays:
+                assert one.optional, f"{self.config.name} misses {one.name}"
+                continue
+            value, kind = arrays[one.name], schema().DataType.Name(one.data_type).removeprefix("TYPE_")
+            assert value.dtype == NUMPY.get(kind, np.object_), f"{one.name} is {value.dtype}, told {kind}"
+            dims = [-1, *one.dims] if self.config.max_batch_size else list(one.dims)
+            fits = len(dims) == value.ndim and all(
+                told in (-1, found) for told, found in zip(dims, value.shape, strict=True)
+            )
+            assert fits, f"{self.config.name}: {one.name} is {value.shape}, told {dims}"
+        unknown = set(arrays) - {one.name for one in told}
+        assert not unknown, f"{self.config.name} knows no {unknown}"
+
+
+class Repository:
+    """All models of a repository, called by their ensemble."""
+
+    def __init__(self, folder: Path, ensemble: str) -> None:
+        install()
+        self.ensemble = config_of(folder / ensemble)
+        assert self.ensemble.platform == "ensemble"
+        steps = self.ensemble.ensemble_scheduling.step
+        self.models = {step.model_name: OneModel(folder / step.model_name) for step in steps}
+
+    def __call__(self, **sent: Any) -> Arrays:
+        pool: Arrays = dict(sent)
+        for step in self.ensemble.ensemble_scheduling.step:
+            inputs = {key: pool[name] for key, name in step.input_map.items() if name in pool}
+            (found,) = self.models[step.model_name](inputs)
+            pool |= {step.output_map[key]: value for key, value in found.items()}
+        return {one.name: pool[one.name] for one in self.ensemble.output}
+
+
+def main() -> None:
+    """python -m tests.engine.triton_stand_in REPOSITORY ENSEMBLE PICTURE.npy OUT.npz: one picture, without torch."""
+    folder, ensemble, picture, out = sys.argv[1:]
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    np.savez(out, **Repository(Path(folder), ensemble)(image=np.load(picture)))
+
+
+if __name__ == "__main__":
+    main()
