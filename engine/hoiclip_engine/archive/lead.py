@@ -1,0 +1,273 @@
+"""Leads the work on an archive: which jobs are handed out, what becomes of those that nobody came back from, and the
+tracking of each file once all its looks are there.
+
+What is done is read from the disk, never remembered: it is the same for a first call, for one that goes on, and behind
+a worker that was killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.progress import Progress
+
+from hoiclip.errors import HoiclipError
+from hoiclip_engine.archive.looks_file import about_looks
+from hoiclip_engine.archive.manifest import Entry, Manifest
+from hoiclip_engine.archive.plan import Plan
+from hoiclip_engine.archive.recording import Recording
+from hoiclip_engine.archive.work import FileJob, Report
+from hoiclip_engine.archive.workplace import PLANNING, Workplace, whole_file
+from hoiclip_engine.commands.feed import Meter, feed
+from hoiclip_engine.engine import Engine
+from hoiclip_engine.folder import make_folder
+from hoiclip_engine.pipeline import Stream, StreamConfig
+from hoiclip_engine.results import RunSummary
+from hoiclip_engine.sinks.jsonl_sink import JsonlSink
+from hoiclip_engine.sinks.parquet_sink import ParquetSink
+from hoiclip_engine.video.part_source import joined
+from hoiclip_engine.video.source_config import Hwaccel
+
+MOST_DEATHS = 3
+"""Processes that may die of one unit, the later ones while nobody else is at work, before its file is given up."""
+MOST_IDLE_ROUNDS = 3
+"""Rounds without any progress, after which it is not the files."""
+KEEP_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadConfig:
+    stream: StreamConfig
+    part_s: float
+    hwaccel: Hwaccel = "none"
+
+
+class Pool(Protocol):
+    """Whoever works."""
+
+    workers: int
+
+    def run(self, jobs: Sequence[FileJob], *, workers: int) -> Generator[Report | None, None, None]:
+        """Reports as they come, and None whenever nothing has come for a moment; a job somebody died of has none."""
+        ...
+
+
+class _Fatal(HoiclipError):
+    """Nobody can work."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.error)
+        self.exit_code = report.fatal
+
+
+class Lead:
+    """Of the entries of one call. `stop` may be called from a signal handler; close it at the end."""
+
+    def __init__(
+        self, engine: Engine, manifest: Manifest, entries: Sequence[Entry], config: LeadConfig, bar: Progress
+    ) -> None:
+        self._engine, self._manifest, self._config, self._bar = engine, manifest, config, bar
+        self._entries = {entry.name: entry for entry in entries}
+        self._stopped = False
+        self._stream: Stream | None = None
+        self._finished: list[Workplace] = []
+        self._kept_s = 0.0
+        self._line = bar.add_task("parts", total=None, rate="")
+        self._frames, self._begun_s = 0, time.monotonic()
+        for folder in ("jsonl", "parquet", "work"):
+            make_folder(manifest.folder / folder)
+
+    def stop(self) -> None:
+        """Ends the work soon; what is finished stays finished."""
+        self._stopped = True
+        if self._stream is not None:
+            self._stream.stop()
+
+    def close(self) -> None:
+        """Keeps the manifest.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        self._keep(now=True)
+
+    def settle(self) -> bool:
+        """Takes up what an earlier call left; whether there is work to be handed out."""
+        for entry in self._entries.values():
+            self._place(entry).tidy()
+        self._keep(now=True)
+        return bool(self._pending())
+
+    def work(self, pool: Pool) -> None:
+        """Until every file is done or has failed, or `stop`.
+
+        Raises:
+            HoiclipError: nobody can work, or results cannot be written.
+        """
+        idle, before = 0, None
+        while not self._stopped and (pending := self._pending()):
+            now = self._what_is_left(pending)
+            idle = idle + 1 if now == before else 0
+            if idle == MOST_IDLE_ROUNDS:
+                raise HoiclipError("expected workers to work, found that none begins; see /tmp/ray/session_latest/logs")
+            before = now
+            alone = not any(self._is_fresh(entry) for entry in pending)
+            jobs = [self._job(entry, alone) for entry in pending]
+            with closing(pool.run(jobs, workers=1 if alone else pool.workers)) as reports:
+                for report in reports:
+                    if self._stopped:
+                        return
+                    if report is not None:
+                        self._take(report)
+
+    def _take(self, report: Report) -> None:
+        entry = self._entries[report.name]
+        if report.fatal:
+            raise _Fatal(report)
+        if entry.state != "pending":
+            return
+        if report.error:
+            self._fail(entry, report.error)
+        elif report.frames:
+            self._frames += report.frames
+            if not report.sound:
+                self._uncut(entry)
+            self._check(entry)
+            self._show()
+
+    def _pending(self) -> list[Entry]:
+        """After a look at the disk: whoever is complete is tracked, whoever was tried too often has failed."""
+        for entry in self._entries.values():
+            if entry.state == "pending" and not self._stopped:
+                self._check(entry)
+                self._bury(entry)
+        self._show()
+        return [entry for entry in self._entries.values() if entry.state == "pending"]
+
+    def _check(self, entry: Entry) -> None:
+        """Tracks it if all its looks are there."""
+        place = self._place(entry)
+        plan = place.plan
+        if plan is None:
+            return
+        left = place.units_left(plan)
+        entry.units, entry.units_done = len(plan.units), len(plan.units) - len(left)
+        entry.uncut_because = plan.uncut_because or None
+        if left:
+            return
+        try:
+            sounds = [about.sound for unit in plan.units if (about := about_looks(place.looks(unit))).sound is not None]
+            if joined(sounds):
+                self._track(entry, plan)
+            else:
+                self._uncut(entry)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._fail(entry, f"expected looks at {entry.source} in {place.folder}, found them damaged ({error})")
+
+    def _bury(self, entry: Entry) -> None:
+        place = self._place(entry)
+        for unit in self._units_left(entry):
+            if place.tries(unit) >= MOST_DEATHS:
+                what = (
+                    "opened" if unit == PLANNING else f"looked at part {unit} of" if entry.units != 1 else "looked at"
+                )
+                self._fail(
+                    entry, f"expected to survive {entry.source}, found {MOST_DEATHS} processes dead that {what} it"
+                )
+                return
+
+    def _track(self, entry: Entry, plan: Plan) -> None:
+        place, folder = self._place(entry), self._manifest.folder
+        recording = Recording(plan.info, [place.looks(unit) for unit in plan.units])
+        self._stream = stream = self._engine.replay(recording, recording.look, self._config.stream)
+        if self._stopped:
+            stream.stop()
+        meter = Meter(self._bar, f"tracking {entry.name}", recording.counters.decoded)
+        try:
+            with (
+                whole_file(folder / "jsonl" / f"{entry.name}.jsonl") as jsonl,
+                whole_file(folder / "parquet" / f"{entry.name}.parquet") as parquet,
+            ):
+                summary = feed(stream, [JsonlSink(jsonl), ParquetSink(parquet)], meter)
+                if summary.interrupted:
+                    raise _Interrupted
+        except _Interrupted:
+            return
+        finally:
+            meter.close()
+            self._stream = None
+        self._done(entry, summary)
+
+    def _done(self, entry: Entry, summary: RunSummary) -> None:
+        entry.state, entry.error = "done", None
+        entry.frames, entry.decode_errors = summary.decoded, summary.decode_errors
+        entry.pairs, entry.events = summary.pairs, summary.events
+        self._finish(entry)
+
+    def _fail(self, entry: Entry, error: str) -> None:
+        entry.fail(error)
+        self._finish(entry)
+
+    def _finish(self, entry: Entry) -> None:
+        self._finished.append(self._place(entry))
+        self._keep()
+
+    def _keep(self, *, now: bool = False) -> None:
+        """Looks go once the manifest says that they are not needed."""
+        if not now and time.monotonic() - self._kept_s < KEEP_EVERY_S:
+            return
+        self._manifest.keep()
+        self._kept_s = time.monotonic()
+        while self._finished:
+            self._finished.pop().remove()
+
+    def _uncut(self, entry: Entry) -> None:
+        """Parts that are not what the whole shows are thrown away."""
+        place = self._place(entry)
+        plan = place.plan
+        if plan is None or not plan.parts:
+            return
+        place.keep_plan(plan.uncut("the file is damaged, or parts of it do not stand alone"))
+        for unit in plan.units:
+            place.looks(unit).unlink(missing_ok=True)
+            place.end(unit)
+
+    def _place(self, entry: Entry) -> Workplace:
+        return self._manifest.workplace(entry)
+
+    def _job(self, entry: Entry, alone: bool) -> FileJob:
+        return FileJob(
+            name=entry.name,
+            path=entry.source,
+            folder=str(self._place(entry).folder),
+            part_s=self._config.part_s,
+            hwaccel=self._config.hwaccel,
+            alone=alone,
+        )
+
+    def _units_left(self, entry: Entry) -> list[str]:
+        place = self._place(entry)
+        plan = place.plan
+        return [PLANNING] if plan is None else place.units_left(plan)
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        """Whether there is something in it that nobody has died of."""
+        place = self._place(entry)
+        return any(not place.tries(unit) for unit in self._units_left(entry))
+
+    def _what_is_left(self, pending: Sequence[Entry]) -> list[tuple[str, str, int]]:
+        return [(e.name, unit, self._place(e).tries(unit)) for e in pending for unit in self._units_left(e)]
+
+    def _show(self) -> None:
+        entries = self._entries.values()
+        rate = f"{self._frames / max(1e-3, time.monotonic() - self._begun_s):.1f} fps"
+        total, done = sum(e.units or 1 for e in entries), sum(e.units_done for e in entries)
+        self._bar.update(self._line, total=total, completed=done, rate=rate)
+
+
+class _Interrupted(Exception):
+    """A result that is not to be kept."""
