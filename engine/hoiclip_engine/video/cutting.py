@@ -13,7 +13,6 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.stream import VideoStream
 
 from hoiclip_engine.video.opened import is_photo
@@ -73,14 +72,13 @@ def parts_of(path: str | Path, part_s: float, config: SourceConfig | None = None
 def _look_through(container: InputContainer, stream: VideoStream) -> _Seen | None:
     """None where times are missing or come twice, or where the file ends in the middle of something."""
     seen, latest = _Seen(), None
-    may_hide = stream.codec_context.name == "vp8"
     try:
         for packet in container.demux(stream):
             if not packet.size:
                 continue
             if packet.pts is None or seconds(packet.pts, stream.time_base) is None or packet.is_corrupt:
                 return None
-            if packet.is_discard or (may_hide and _is_hidden(packet)):
+            if packet.is_discard:
                 continue
             seen.pts.append(packet.pts)
             if packet.is_keyframe and latest is not None and packet.pts > latest:
@@ -89,11 +87,6 @@ def _look_through(container: InputContainer, stream: VideoStream) -> _Seen | Non
     except av.FFmpegError:
         return None
     return seen if len(set(seen.pts)) == len(seen.pts) else None
-
-
-def _is_hidden(packet: Packet[VideoStream]) -> bool:
-    """VP8 has frames that are there for others to refer to. Source: RFC 6386, 9.1, show_frame."""
-    return not bytes(packet)[0] >> 4 & 1
 
 
 def _cut(seen: _Seen, stream: VideoStream, part_s: float) -> tuple[Part, ...]:
