@@ -1,5 +1,5 @@
-"""The command on a Ray of its own: a corrupt file, a killed worker, a file that kills, an interrupt; nothing lost, nothing
-twice, the same result as a single process, and nobody else can reach it."""
+"""The command on a Ray of its own: a corrupt file, a killed worker, a file that kills, an interrupt; nothing lost,
+nothing twice, the same result as a single process, and nobody else can reach it."""
 
 from __future__ import annotations
 
