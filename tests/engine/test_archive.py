@@ -101,7 +101,7 @@ def test_a_file_that_ends_its_worker_is_tried_alone_and_given_up(
     pool = Workers(deadly=["a"])
     _, manifest = lead(engine, tmp_path / "out", films, pool)
     assert states(manifest) == {"a": "failed", "b": "done"}
-    assert f"{MOST_DEATHS} processes dead" in (manifest.entries[0].error or "")
+    assert f"{MOST_DEATHS} processes dead that looked at it" in (manifest.entries[0].error or "")
     assert pool.looked_at.count(("a", "00000")) == MOST_DEATHS
     assert pool.rounds == [2, 1, 1]
     assert results(tmp_path / "out") == {"b": singles["b"]}
@@ -116,6 +116,20 @@ def test_a_worker_that_dies_once_loses_nothing_and_doubles_nothing(
     assert results(tmp_path / "out") == singles
     assert pool.looked_at.count(("a", "00000")) == 2
     assert len(pool.looked_at) == len(set(pool.looked_at)) + 1
+
+
+def test_looks_that_a_disk_has_damaged_are_an_error_of_their_file(
+    engine: Engine, films: list[Path], tmp_path: Path
+) -> None:
+    first = Leaving()
+    first.leader, _ = lead(engine, tmp_path / "out", films[:1])
+    first.leader.work(first)
+    first.leader.close()
+    (looks,) = (tmp_path / "out").glob("work/a/*.looks.parquet")
+    looks.write_bytes(looks.read_bytes()[:-30])
+    _, manifest = lead(engine, tmp_path / "out", films[:1], Workers())
+    assert manifest.entries[0].state == "failed"
+    assert "found it damaged" in (manifest.entries[0].error or "")
 
 
 class Leaving(Workers):

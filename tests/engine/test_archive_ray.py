@@ -26,7 +26,7 @@ from tests.engine.saying import PYTHONPATH
 from tests.engine.untrained import untrained_model
 
 FILMS = tuple("abcdefg")
-FRAMES = 120
+FRAMES = 60
 PATIENCE_S = 540.0
 
 pytestmark = pytest.mark.slow

@@ -15,20 +15,16 @@ from typing import Protocol
 
 from rich.progress import Progress
 
-from hoiclip.errors import HoiclipError
+from hoiclip.errors import HoiclipError, SourceError
+from hoiclip_engine.archive.follow import Follower
 from hoiclip_engine.archive.looks_file import about_looks
 from hoiclip_engine.archive.manifest import Entry, Manifest
-from hoiclip_engine.archive.plan import Plan
-from hoiclip_engine.archive.recording import Recording
 from hoiclip_engine.archive.work import FileJob, Report
-from hoiclip_engine.archive.workplace import PLANNING, Workplace, whole_file
-from hoiclip_engine.commands.feed import Meter, feed
+from hoiclip_engine.archive.workplace import PLANNING, Workplace
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.folder import make_folder
-from hoiclip_engine.pipeline import Stream, StreamConfig
+from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.results import RunSummary
-from hoiclip_engine.sinks.jsonl_sink import JsonlSink
-from hoiclip_engine.sinks.parquet_sink import ParquetSink
 from hoiclip_engine.video.part_source import joined
 from hoiclip_engine.video.source_config import Hwaccel
 
@@ -70,22 +66,20 @@ class Lead:
     def __init__(
         self, engine: Engine, manifest: Manifest, entries: Sequence[Entry], config: LeadConfig, bar: Progress
     ) -> None:
-        self._engine, self._manifest, self._config, self._bar = engine, manifest, config, bar
+        self._manifest, self._config, self._bar = manifest, config, bar
+        self._follower = Follower(engine, config.stream, manifest.folder, bar)
         self._entries = {entry.name: entry for entry in entries}
         self._stopped = False
-        self._stream: Stream | None = None
         self._finished: list[Workplace] = []
         self._kept_s = 0.0
         self._line = bar.add_task("parts", total=None, rate="")
         self._frames, self._begun_s = 0, time.monotonic()
-        for folder in ("jsonl", "parquet", "work"):
-            make_folder(manifest.folder / folder)
+        make_folder(manifest.folder / "work")
 
     def stop(self) -> None:
         """Ends the work soon; what is finished stays finished."""
         self._stopped = True
-        if self._stream is not None:
-            self._stream.stop()
+        self._follower.stop()
 
     def close(self) -> None:
         """Keeps the manifest.
@@ -144,6 +138,7 @@ class Lead:
         for entry in self._entries.values():
             if entry.state == "pending" and not self._stopped:
                 self._check(entry)
+            if entry.state == "pending":
                 self._bury(entry)
         self._show()
         return [entry for entry in self._entries.values() if entry.state == "pending"]
@@ -162,45 +157,22 @@ class Lead:
         try:
             sounds = [about.sound for unit in plan.units if (about := about_looks(place.looks(unit))).sound is not None]
             if joined(sounds):
-                self._track(entry, plan)
+                summary = self._follower.follow(entry.name, plan, place)
+                if summary is not None:
+                    self._done(entry, summary)
             else:
                 self._uncut(entry)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self._fail(entry, f"expected looks at {entry.source} in {place.folder}, found them damaged ({error})")
+        except SourceError as error:
+            self._fail(entry, str(error))
 
     def _bury(self, entry: Entry) -> None:
         place = self._place(entry)
         for unit in self._units_left(entry):
             if place.tries(unit) >= MOST_DEATHS:
-                what = (
-                    "opened" if unit == PLANNING else f"looked at part {unit} of" if entry.units != 1 else "looked at"
-                )
-                self._fail(
-                    entry, f"expected to survive {entry.source}, found {MOST_DEATHS} processes dead that {what} it"
-                )
+                what = "opened it" if unit == PLANNING else f"looked at it (part {unit})"
+                found = f"found {MOST_DEATHS} processes dead that {what}; convert it, or leave it out"
+                self._fail(entry, f"expected a file that can be decoded, {entry.source}, {found}")
                 return
-
-    def _track(self, entry: Entry, plan: Plan) -> None:
-        place, folder = self._place(entry), self._manifest.folder
-        recording = Recording(plan.info, [place.looks(unit) for unit in plan.units])
-        self._stream = stream = self._engine.replay(recording, recording.look, self._config.stream)
-        if self._stopped:
-            stream.stop()
-        meter = Meter(self._bar, f"tracking {entry.name}", recording.counters.decoded)
-        try:
-            with (
-                whole_file(folder / "jsonl" / f"{entry.name}.jsonl") as jsonl,
-                whole_file(folder / "parquet" / f"{entry.name}.parquet") as parquet,
-            ):
-                summary = feed(stream, [JsonlSink(jsonl), ParquetSink(parquet)], meter)
-                if summary.interrupted:
-                    raise _Interrupted
-        except _Interrupted:
-            return
-        finally:
-            meter.close()
-            self._stream = None
-        self._done(entry, summary)
 
     def _done(self, entry: Entry, summary: RunSummary) -> None:
         entry.state, entry.error = "done", None
@@ -267,7 +239,3 @@ class Lead:
         rate = f"{self._frames / max(1e-3, time.monotonic() - self._begun_s):.1f} fps"
         total, done = sum(e.units or 1 for e in entries), sum(e.units_done for e in entries)
         self._bar.update(self._line, total=total, completed=done, rate=rate)
-
-
-class _Interrupted(Exception):
-    """A result that is not to be kept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hoiclip.errors import SourceError
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.video.frame_source import SourceCounters
 from hoiclip_engine.video.part_source import Sound
@@ -99,16 +101,26 @@ class LooksWriter:
             self._rows = []
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"expected what was seen in {path}, found it damaged ({type(error).__name__})"
+        raise SourceError(f"{what}; try again with --retry-failed") from error
+
+
 def about_looks(path: Path) -> AboutLooks:
-    """Raises OSError, ValueError: not a file of looks."""
-    about = json.loads(pq.read_metadata(path).metadata[_ABOUT])
-    sound = None if about["sound"] is None else Sound(**about["sound"])
-    return AboutLooks(counters=SourceCounters(**about["counters"]), sound=sound)
+    """Raises SourceError: not a file of looks."""
+    with _reading(path):
+        about = json.loads(pq.read_metadata(path).metadata[_ABOUT])
+        sound = None if about["sound"] is None else Sound(**about["sound"])
+        return AboutLooks(counters=SourceCounters(**about["counters"]), sound=sound)
 
 
 def read_looks(path: Path) -> Iterator[Seen]:
-    """The frames of a unit in order, few of them in memory. Raises OSError, ValueError: not a file of looks."""
-    with pq.ParquetFile(path) as file:
+    """The frames of a unit in order, few of them in memory. Raises SourceError: not a file of looks."""
+    with _reading(path), pq.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS):
             columns = {name: batch.column(name) for name in _SCHEMA.names}
             for row in range(batch.num_rows):

@@ -15,7 +15,9 @@ import secrets
 import threading
 import warnings
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hoiclip.errors import BackendMissing, UsageError
@@ -53,6 +55,7 @@ class RayPool:
         except ImportError as error:
             raise BackendMissing(f"hoiclip archive needs {error.name}; pip install 'hoiclip[archive]'") from error
         self._ray, self._look, self._config = ray, look, config
+        self._unheard = ExitStack()
 
     def __enter__(self) -> RayPool:
         ray, config = self._ray, self._config
@@ -71,6 +74,8 @@ class RayPool:
             ray.init(address="local", _node_ip_address=LOCAL, **own, **common)
         self._share_out(ray.cluster_resources())
         self._quieten()
+        # Ray tells of dead workers on standard output, which belongs to results.
+        self._unheard.enter_context(redirect_stdout(self._unheard.enter_context(Path(os.devnull).open("w"))))
         return self
 
     def _share_out(self, has: Mapping[str, float]) -> None:
@@ -89,6 +94,7 @@ class RayPool:
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
+        self._unheard.close()
 
     def _quieten(self) -> None:
         context = self._ray.data.DataContext.get_current()
@@ -96,6 +102,7 @@ class RayPool:
         context.print_on_execution_start = False
         context.enable_auto_log_stats = False
         context.max_errored_blocks = -1  # a job that somebody dies of is no reason to stop the others
+        warnings.filterwarnings("ignore", module=r"ray\.")
         for name in _LOGGERS:
             logger = logging.getLogger(name)
             logger.setLevel(logging.CRITICAL)

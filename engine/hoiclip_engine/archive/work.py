@@ -56,8 +56,6 @@ class Report:
 
     name: str
     unit: str
-    units: int = 0
-    """Of the file."""
     frames: int = 0
     sound: bool = True
     """Whether a part came as announced."""
@@ -111,7 +109,6 @@ class Worker:
         return Report(
             name=job.name,
             unit=job.unit,
-            units=len(plan.units),
             frames=about.counters.decoded,
             sound=about.sound is None or about.sound.complete,
         )
