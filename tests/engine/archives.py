@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from hoiclip_engine.archive.lead import Lead, LeadConfig
 from hoiclip_engine.archive.manifest import Manifest
-from hoiclip_engine.archive.work import FileJob, LookConfig, Report, Worker, cut
+from hoiclip_engine.archive.work import FileJob, LookConfig, Report, Worker, cut, may_begin
 from hoiclip_engine.archive.workplace import Workplace
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.pipeline import StreamConfig
@@ -81,6 +81,8 @@ class Workers:
                     yield one
 
     def _look_at(self, job: FileJob) -> Report | None:
+        if not may_begin(job):
+            return None
         self.looked_at.append((job.name, job.unit))
         if job.name in self._deadly and self._deaths:
             self._deaths -= 1

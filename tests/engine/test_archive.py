@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from hoiclip_engine.archive.workplace import Workplace, whole_file
 from hoiclip_engine.engine import Engine
 from tests.engine.archives import TORCH, Workers, lead, repeatable, single_run, write_film
 from tests.engine.making_videos import write_clip
-from tests.engine.saying import Cli
+from tests.engine.saying import PYTHONPATH, Cli
 from tests.engine.untrained import untrained_model
 
 NAMES = ("a", "b")
@@ -103,6 +105,7 @@ def test_a_file_that_ends_its_worker_is_tried_alone_and_given_up(
     assert states(manifest) == {"a": "failed", "b": "done"}
     assert f"{MOST_DEATHS} processes dead that looked at it" in (manifest.entries[0].error or "")
     assert pool.looked_at.count(("a", "00000")) == MOST_DEATHS
+    assert len([unit for name, unit in pool.looked_at if name == "a"]) <= MOST_DEATHS + pool.workers - 1
     assert pool.rounds == [2, 1, 1]
     assert results(tmp_path / "out") == {"b": singles["b"]}
 
@@ -277,3 +280,27 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert says in said.err
     assert "secret" not in said.err
     assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_share_a_machine_keep_to_different_processors() -> None:
+    code = (
+        "import os, sys; from hoiclip_engine.cpu import pin_to_share; pin_to_share({shares}); "
+        "print(sorted(os.sched_getaffinity(0)), flush=True); sys.stdin.read()"
+    )
+    have = sorted(os.sched_getaffinity(0))
+    shares = min(2, len(have))
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    sharing = [
+        subprocess.Popen(
+            [sys.executable, "-c", code.format(shares=shares)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(shares)
+    ]
+    told = [json.loads(one.stdout.readline()) for one in sharing if one.stdout]
+    for one in sharing:
+        one.communicate(timeout=30)
+    assert sorted(cpu for mine in told for cpu in mine) == have

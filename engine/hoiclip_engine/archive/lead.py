@@ -109,9 +109,11 @@ class Lead:
             if idle == MOST_IDLE_ROUNDS:
                 raise HoiclipError("expected workers to work, found that none begins; see /tmp/ray/session_latest/logs")
             before = now
-            alone = not any(self._is_fresh(entry) for entry in pending)
-            jobs = [self._job(entry, alone) for entry in pending]
-            with closing(pool.run(jobs, workers=1 if alone else pool.workers)) as reports:
+            # Files of which somebody died come last, and one unit of them at a time.
+            fresh = [entry for entry in pending if not self._place(entry).marks]
+            workers = pool.workers if fresh else 1
+            jobs = [self._job(entry, workers) for entry in fresh or pending]
+            with closing(pool.run(jobs, workers=workers)) as reports:
                 for report in reports:
                     if self._stopped:
                         return
@@ -211,25 +213,21 @@ class Lead:
     def _place(self, entry: Entry) -> Workplace:
         return self._manifest.workplace(entry)
 
-    def _job(self, entry: Entry, alone: bool) -> FileJob:
+    def _job(self, entry: Entry, workers: int) -> FileJob:
+        place = self._place(entry)
         return FileJob(
             name=entry.name,
             path=entry.source,
-            folder=str(self._place(entry).folder),
+            folder=str(place.folder),
             part_s=self._config.part_s,
             hwaccel=self._config.hwaccel,
-            alone=alone,
+            most_marks=place.marks + workers - 1,
         )
 
     def _units_left(self, entry: Entry) -> list[str]:
         place = self._place(entry)
         plan = place.plan
         return [PLANNING] if plan is None else place.units_left(plan)
-
-    def _is_fresh(self, entry: Entry) -> bool:
-        """Whether there is something in it that nobody has died of."""
-        place = self._place(entry)
-        return any(not place.tries(unit) for unit in self._units_left(entry))
 
     def _what_is_left(self, pending: Sequence[Entry]) -> list[tuple[str, str, int]]:
         return [(e.name, unit, self._place(e).tries(unit)) for e in pending for unit in self._units_left(e)]

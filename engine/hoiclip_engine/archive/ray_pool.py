@@ -72,7 +72,11 @@ class RayPool:
             # One processor more than there is, in Ray's books: files are cut beside the looking.
             own: dict[str, Any] = {"num_cpus": max(cpu_count(), config.workers or 1) + 1, "include_dashboard": False}
             ray.init(address="local", _node_ip_address=LOCAL, **own, **common)
-        self._share_out(ray.cluster_resources())
+        try:
+            self._share_out(ray.cluster_resources())
+        except BaseException:
+            ray.shutdown()
+            raise
         self._quieten()
         # Ray tells of dead workers on standard output, which belongs to results.
         self._unheard.enter_context(redirect_stdout(self._unheard.enter_context(Path(os.devnull).open("w"))))
@@ -111,7 +115,7 @@ class RayPool:
     def run(self, jobs: Sequence[FileJob], *, workers: int) -> Generator[Report | None, None, None]:
         """Reports as they come, and None whenever nothing has come for a moment; jobs that somebody died of have none.
 
-        Close it to end all work at once.
+        Work that was begun goes on where it is closed early, until the pool is left.
         """
         came: queue.SimpleQueue[Report | BaseException | None] = queue.SimpleQueue()
         with warnings.catch_warnings():

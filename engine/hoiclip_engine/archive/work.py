@@ -35,8 +35,9 @@ class FileJob:
     part_s: float
     hwaccel: Hwaccel = "none"
     unit: str = PLANNING
-    alone: bool = False
-    """Whether units are wanted of which somebody has died, rather than those of which nobody has."""
+    most_marks: int = 0
+    """Marks of processes at work, or dead, that may be on the file when another begins: beyond that somebody died, and
+    the others should live."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,6 @@ def cut(job: FileJob) -> list[FileJob | Report]:
     place = Workplace(Path(job.folder))
     plan = place.plan
     if plan is None:
-        if bool(place.tries(PLANNING)) != job.alone:
-            return []
         try:
             place.begin(PLANNING)
             plan = make_plan(Path(job.path), job.part_s, SourceConfig(hwaccel=job.hwaccel))
@@ -80,8 +79,14 @@ def cut(job: FileJob) -> list[FileJob | Report]:
             return [_failed(job, error)]
         finally:
             place.end(PLANNING)
-    wanted = [unit for unit in place.units_left(plan) if bool(place.tries(unit)) == job.alone]
-    return [replace(job, unit=unit) for unit in wanted]
+    return [replace(job, unit=unit) for unit in place.units_left(plan)]
+
+
+def may_begin(job: FileJob) -> bool:
+    """Whether a unit is still wanted now: nobody has died of the file, and nobody has taken it for a whole."""
+    place = Workplace(Path(job.folder))
+    plan = place.plan
+    return plan is not None and job.unit in plan.units and place.marks <= job.most_marks
 
 
 class Worker:
@@ -95,7 +100,7 @@ class Worker:
         """Leaves the looks at a unit in its workplace, whole or not at all."""
         place = Workplace(Path(job.folder))
         plan = place.plan
-        if plan is None or job.unit not in plan.units:  # the file was taken for a whole meanwhile
+        if plan is None or not may_begin(job):
             return Report(name=job.name, unit=job.unit)
         try:
             if self._engine is None:  # before the mark: a model that ends the process is not the file's fault

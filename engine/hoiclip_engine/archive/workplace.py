@@ -76,6 +76,11 @@ class Workplace:
         """How often it was begun by processes that did not come back, or by one that is at it."""
         return len(list(self.folder.glob(f"{unit}{_TRY}*")))
 
+    @property
+    def marks(self) -> int:
+        """Of all units together."""
+        return len(list(self.folder.glob(f"*{_TRY}*")))
+
     def tidy(self) -> None:
         """Takes away what processes left that were ended from outside; nobody may be at work."""
         for left in (*self.folder.glob(f"*{_TRY}*"), *self.folder.glob("*.part")):
