@@ -8,7 +8,7 @@ comma := ,
 # TensorRT-RTX has wheels for x86-64 Linux only.
 EXTRAS := dev$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(comma)dev-trt)
 
-.PHONY: setup demo test test-slow lint model clean
+.PHONY: setup demo test test-slow test-archive lint model clean
 
 setup: $(READY)
 
@@ -33,6 +33,11 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Archives on a Ray of their own, which `make setup` leaves out: half a gigabyte with what it brings.
+test-archive: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[archive]'
+	HOICLIP_REQUIRE_ARCHIVE=1 $(BIN)/python -m pytest -m slow tests/engine/test_archive_ray.py
 
 # The bundled model from scratch: hours on two cores. Give the same command again after an interrupt.
 model: $(READY)

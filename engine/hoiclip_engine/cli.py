@@ -75,6 +75,8 @@ def _dispatch(a: argparse.Namespace) -> int:
     match a.command:
         case "run":
             return _run(a)
+        case "archive":
+            return _archive(a)
         case "demo":
             from hoiclip_engine.commands.demo import demo
 
@@ -132,6 +134,29 @@ def _run(a: argparse.Namespace) -> int:
     addresses = expand_sources(a.source)
     with Engine.load(find_model(a.model), config) as engine:
         return run(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=a.batch))
+
+
+def _archive(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands.archive import ArchiveConfig, archive
+    from hoiclip_engine.engine import EngineConfig
+    from hoiclip_engine.video.expand import expand_sources
+
+    try:
+        track = EngineConfig().track
+        track = track if a.min_score is None else replace(track, min_score=a.min_score)
+        config = ArchiveConfig(
+            out=a.out,
+            detect_every=a.detect_every,
+            part_s=a.segment_seconds,
+            hwaccel=a.hwaccel,
+            workers=a.workers,
+            retry_failed=a.retry_failed,
+            ray_address=a.ray_address,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    engine = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
+    return archive(a.model, engine, expand_sources(a.source), config)
 
 
 def _outputs(a: argparse.Namespace) -> Outputs:

@@ -72,6 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     _add_run(commands.add_parser("run", parents=[common], help="find and track interactions in a video file"))
+    _add_archive(
+        commands.add_parser("archive", parents=[common], help="find and track in many files, by many processes")
+    )
     _add_demo(commands.add_parser("demo", parents=[common], help="draw a clip and run on it"))
     _add_models(commands.add_parser("models", help="list, look into, import and check models"), common)
     _add_vocab(commands.add_parser("vocab", help="show vocabularies, build text rows"), common)
@@ -128,6 +131,24 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=5.0, metavar="S", help="seconds without data until a stream counts as lost"
     )
     p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
+
+
+def _add_archive(p: argparse.ArgumentParser) -> None:
+    p.add_argument("source", nargs="+", metavar="SRC", help="video or picture file, folder, glob or list (.txt)")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="results; one that was begun goes on")
+    p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
+    p.add_argument("--backend", default="auto", choices=BACKENDS)
+    p.add_argument("--precision", default="auto", choices=PRECISIONS)
+    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--detect-every", default=1, type=_count, metavar="N", help="look at every Nth frame")
+    p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
+    p.add_argument("--workers", type=_count, metavar="N", help="processes; default: one per GPU or four processors")
+    p.add_argument(
+        "--segment-seconds", type=float, default=60.0, metavar="S", help="length of the parts of a file (default: 60)"
+    )
+    p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
+    p.add_argument("--retry-failed", action="store_true", help="try files again that failed before")
+    p.add_argument("--ray-address", metavar="HOST:PORT", help="a Ray cluster to use; default: one of its own, here")
 
 
 def _add_outputs(p: argparse.ArgumentParser) -> None:

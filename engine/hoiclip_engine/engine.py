@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
 from hoiclip_engine.backends.capacity import ONE, Capacity
 from hoiclip_engine.builds import Build, chosen_build
 from hoiclip_engine.cpu import cpu_count
-from hoiclip_engine.looker import Looker
+from hoiclip_engine.looker import RGB, Look, Looker
 from hoiclip_engine.models import find_model
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.pipeline import Stream, StreamConfig, policy_for
@@ -162,20 +163,43 @@ class Engine:
             looker = self._looker
             assert looker is not None
             return [
-                Stream(
-                    self._header(source, policy),
-                    source,
-                    looker.look,
-                    self._tracker(source, config, policy),
-                    config,
-                    looks_ahead=looker.frames_ahead,
-                )
+                self._stream(source, policy, looker.look, config, looker.frames_ahead)
                 for source, policy in zip(sources, policies, strict=True)
             ]
         except BaseException:
             for source in sources:
                 source.close()
             raise
+
+    def looker_for_files(self, canvas_hw: tuple[int, int]) -> Looker:
+        """What `streams` would look at a file with, for looks that are followed later; until another is asked for.
+
+        Raises:
+            ModelError: the model cannot be compiled.
+        """
+        self._compile(canvas_hw, Capacity(lanes=min(MOST_LANES, cpu_count())), ahead=True)
+        assert self._looker is not None
+        return self._looker
+
+    def replay(self, source: FrameSource, look: Callable[[RGB], Future[Look]], config: StreamConfig) -> Stream:
+        """The stream of a file whose frames were looked at before; nothing is compiled.
+
+        Args:
+            source: the file's frames, of which sizes and times count and no pixels.
+            look: what was seen, asked for once for every frame that is due, in order.
+        """
+        return self._stream(source, "lossless", look, config, 1)
+
+    def _stream(
+        self,
+        source: FrameSource,
+        policy: Policy,
+        look: Callable[[RGB], Future[Look]],
+        config: StreamConfig,
+        looks_ahead: int,
+    ) -> Stream:
+        tracker = self._tracker(source, config, policy)
+        return Stream(self._header(source, policy), source, look, tracker, config, looks_ahead=looks_ahead)
 
     def _tracker(self, source: FrameSource, config: StreamConfig, policy: Policy) -> PairTracker:
         track = self.config.track.for_photos() if source.info.is_photo else self.config.track

@@ -8,29 +8,24 @@ what it skips.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
 from hoiclip.errors import UsageError
+from hoiclip_engine.ahead import QUEUE_FRAMES, looks_ahead_of, waiting_room
 from hoiclip_engine.clock import StageTimes
 from hoiclip_engine.frame import Frame, SourceEvent
 from hoiclip_engine.looker import RGB, Look
 from hoiclip_engine.pairs import Event, TrackedPairs
-from hoiclip_engine.reader import FrameReader, Item, Read
+from hoiclip_engine.reader import FrameReader, Read
 from hoiclip_engine.results import FrameResult, Policy, RunHeader, RunSummary
 from hoiclip_engine.track.interpolate import between
 from hoiclip_engine.track.pair_tracker import PairTracker
 from hoiclip_engine.video.frame_source import FrameSource
-
-QUEUE_FRAMES = 4
-"""Decoded frames waiting at most; decoding overlaps looking, and memory stays flat."""
-MOST_WAITING = 32
-"""Frames that wait at most for a look, their own or the next one."""
-_WAITING_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +75,7 @@ class Stream:
         """Called between results, in the thread that asks for them."""
         self._source, self._look, self._tracker, self._config = source, look, tracker, config
         self._looks_ahead = looks_ahead
-        frame_bytes = 3 * header.width_px * header.height_px
-        self._most_waiting = max(QUEUE_FRAMES, min(MOST_WAITING, _WAITING_BYTES // max(1, frame_bytes)))
+        self._most_waiting = waiting_room(header.width_px, header.height_px)
         self._reader: FrameReader | None = None
         self._times = StageTimes()
         self._processed = self._detected = self._events = self._skipped = self._told_dropped = 0
@@ -154,26 +148,13 @@ class Stream:
 
     def _ordered(self, reader: FrameReader) -> Iterator[tuple[Read, Future[Look] | None]]:
         """Every frame with the look that is under way for it, if it gets one."""
-        waiting: deque[tuple[Item, Future[Look] | None]] = deque()
-        try:
-            while True:
-                while len(waiting) < self._most_waiting and _looks(waiting) < self._looks_ahead:
-                    item = reader.take(wait=not waiting)
-                    if item is None:
-                        break
-                    due = isinstance(item, Read) and item.frame.index % self._config.looks_every == 0
-                    waiting.append((item, self._look(item.frame.rgb) if isinstance(item, Read) and due else None))
-                if not waiting:
-                    return
-                item, answer = waiting.popleft()
+        every, ahead, room = self._config.looks_every, self._looks_ahead, self._most_waiting
+        with closing(looks_ahead_of(reader, self._look, every=every, ahead=ahead, room=room)) as items:
+            for item, answer in items:
                 if isinstance(item, Read):
                     yield item, answer
                 else:
                     self._tell(item)
-        finally:
-            for _, answer in waiting:
-                if answer is not None:
-                    answer.cancel()
 
     def _newest_frames(self, reader: FrameReader) -> Generator[FrameResult, None, None]:
         """Latest: looks at the newest frame; those before it are predicted, or skipped and counted."""
@@ -298,10 +279,6 @@ def policy_for(config: StreamConfig, source: FrameSource) -> Policy:
             f"expected a file for --policy lossless, found {source.info.name}, which does not wait; take latest"
         )
     return "latest" if source.is_live else "lossless"
-
-
-def _looks(waiting: deque[tuple[Item, Future[Look] | None]]) -> int:
-    return sum(answer is not None for _, answer in waiting)
 
 
 def _interpolated(last: FrameResult, one: FrameResult, following: FrameResult) -> FrameResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -45,8 +45,10 @@ def write_clip(
     rotation_deg: int = 0,
     aspect: Fraction | None = None,
     container_format: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Path:
-    """One frame per presentation time stamp; rotation_deg is counterclockwise, as ffmpeg stores it."""
+    """One frame per presentation time stamp; rotation_deg is counterclockwise, as ffmpeg stores it; options are the
+    encoder's."""
     with av.open(str(path), mode="w", format=container_format) as container:
         stream = container.add_stream(codec, rate=25)
         context = stream.codec_context
@@ -57,6 +59,7 @@ def write_clip(
             context.sample_aspect_ratio = aspect
         if codec == "libx264":
             context.options = {"crf": "10", "preset": "ultrafast" if not b_frames else "veryfast"}
+        context.options = {**context.options, **(options or {})}
         if rotation_deg:
             stream.set_display_rotation(rotation_deg)
         for index, ticks in enumerate(pts):

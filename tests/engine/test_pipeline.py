@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from hoiclip.errors import UsageError
+from hoiclip_engine.ahead import QUEUE_FRAMES
 from hoiclip_engine.frame import SourceEvent
 from hoiclip_engine.looker import RGB, Look
 from hoiclip_engine.pairs import Event, Pairs, TrackedPairs
-from hoiclip_engine.pipeline import QUEUE_FRAMES, Stream, StreamConfig, policy_for
+from hoiclip_engine.pipeline import Stream, StreamConfig, policy_for
 from hoiclip_engine.results import FrameResult
 from hoiclip_engine.track.pair_tracker import PairTracker
 from tests.engine.fake_source import FakeSource, readers

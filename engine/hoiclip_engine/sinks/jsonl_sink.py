@@ -46,7 +46,7 @@ class JsonlSink(Sink):
         self._vocabulary = header.vocabulary
         self._size_px = header.width_px, header.height_px
         self._tells_age = header.policy == "latest"
-        self._put(_header(header))
+        self._put({"type": "header", "schema": SCHEMA, **header_fields(header)})
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame, then the events it showed.
@@ -58,7 +58,7 @@ class JsonlSink(Sink):
         line: dict[str, Any] = {
             "type": "frame",
             "index": result.index,
-            "pts_s": _number(result.pts_s, _TIME_DIGITS),
+            "pts_s": rounded_time(result.pts_s),
             "detected": result.detected,
         }
         if (frame.width_px, frame.height_px) != self._size_px:
@@ -94,12 +94,11 @@ class JsonlSink(Sink):
         self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
 
 
-def _header(header: RunHeader) -> dict[str, Any]:
+def header_fields(header: RunHeader) -> dict[str, Any]:
+    """What is known before the first frame, as JSON lines and Parquet tell it."""
     vocabulary = header.vocabulary
     notice = {"notice": header.notice} if header.notice else {}
     return {
-        "type": "header",
-        "schema": SCHEMA,
         "model": header.model,
         "model_sha256": header.model_sha256,
         **notice,
@@ -117,6 +116,11 @@ def _header(header: RunHeader) -> dict[str, Any]:
         "time_base": f"{header.time_base.numerator}/{header.time_base.denominator}",
         "policy": header.policy,
     }
+
+
+def rounded_time(pts_s: float) -> float | None:
+    """Seconds as they are written."""
+    return _number(pts_s, _TIME_DIGITS)
 
 
 def pair_fields(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import chain
 
 import av
 from av.container import InputContainer
@@ -46,9 +47,24 @@ class FrameDecoder:
 
     def frames(self) -> Iterator[VideoFrame]:
         """From where the file stands to its end."""
-        for packet in self._packets():
-            yield from self._decode(packet)
-        yield from self._decode(None)
+        return self._decode_all(self._packets())
+
+    def frames_from(self, key_pts: int, *, seek_to: int) -> Iterator[VideoFrame] | None:
+        """From one packet on to the end; None where it is not behind the place that the file winds to.
+
+        Args:
+            key_pts: time stamp of the packet, a key frame that has it alone.
+            seek_to: a time at or before it.
+        """
+        if not self.seek(seek_to):
+            return None
+        packets = self._packets()
+        first = packet = next(packets, None)
+        while packet is not None and packet.pts != key_pts:
+            if packet is first and (packet.pts is None or packet.pts > key_pts):
+                return None
+            packet = next(packets, None)
+        return None if packet is None else self._decode_all(chain([packet], packets))
 
     def seek(self, pts: int) -> bool:
         """Goes to the last key frame at or before pts; False where the file cannot. Call frames() anew after it."""
@@ -57,6 +73,11 @@ class FrameDecoder:
         except av.FFmpegError:
             return False
         return True
+
+    def _decode_all(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        for packet in packets:
+            yield from self._decode(packet)
+        yield from self._decode(None)
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         # All streams, so that every packet of any of them is a moment to stop at.

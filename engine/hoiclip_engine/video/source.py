@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.frame import Frame
+from hoiclip_engine.video.cutting import INDEXED
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
 from hoiclip_engine.video.opened import OpenedVideo, is_photo
 from hoiclip_engine.video.opening import open_container, regular_file
@@ -145,5 +146,5 @@ class VideoSource:
         return chain([first], self._video.frames)
 
     def _has_index(self) -> bool:
-        """Whether seeking can be trusted; in MPEG-TS and raw streams it is a guess."""
-        return self._container.format.name.startswith(("mov", "matroska"))
+        """Whether seeking can be trusted."""
+        return self._container.format.name.startswith(INDEXED)
