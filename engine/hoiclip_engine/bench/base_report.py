@@ -51,7 +51,7 @@ def matching(reports: Sequence[Mapping[str, Any]], now: Mapping[str, Any], path:
     Raises:
         UsageError: there is none; what differs is told.
     """
-    differences = []
+    differences: list[str] = []
     for one in reversed(reports):
         differs = _difference(one, now)
         if differs is None:
