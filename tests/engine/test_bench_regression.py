@@ -20,10 +20,10 @@ RUNS = 12
 WORSE = {metric: ("-5%" if metric == "throughput" else "+5%") for metric in STATISTICS}
 
 
-def verdicts(metric: str, **now: float) -> list[str]:
+def verdicts(metric: str, looks: int = 60, **now: float) -> list[str]:
     gate = FailOn.parse(f"{metric}:{WORSE[metric]}")
     return [
-        compare_runs(made_blocks(2 * run), made_blocks(2 * run + 1, **now), gate).verdict  # type: ignore[arg-type]
+        compare_runs(made_blocks(2 * run, looks=looks), made_blocks(2 * run + 1, looks=looks, **now), gate).verdict
         for run in range(RUNS)
     ]
 

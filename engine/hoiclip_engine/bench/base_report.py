@@ -52,7 +52,7 @@ def matching(reports: Sequence[Mapping[str, Any]], now: Mapping[str, Any], path:
         UsageError: there is none; what differs is told.
     """
     differences: list[str] = []
-    for one in reversed(reports):
+    for one in reports[::-1]:
         differs = _difference(one, now)
         if differs is None:
             return one

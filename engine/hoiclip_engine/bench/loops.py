@@ -47,7 +47,7 @@ def measure_closed(ask: Ask, plan: BenchPlan, probe: Probe | None, on_measured: 
     Args:
         on_measured: called when the warm-up is over.
     """
-    warm_up, blocks = warmed_up(ask), list[Block]()
+    warm_up, blocks = warmed_up(ask, plan.warm_up_s), list[Block]()
     on_measured()
     for _ in range(plan.blocks):
         probe_ms = None
@@ -70,7 +70,7 @@ def measure_flow(
     before_ms = None if probe is None else probe()
     flow = opened()
     try:
-        warm_up = warmed_up(flow.take)
+        warm_up = warmed_up(flow.take, plan.warm_up_s)
         on_measured()
         blocks = [Block(begun_s=time.monotonic())]
         while len(blocks) <= plan.blocks:

@@ -104,7 +104,7 @@ def _model(
         fps = plan.fps or film_fps
         if plan.times_rate is not None:
             with closing(ModelQueries(looks, pictures, lanes)) as queries:
-                fps = plan.times_rate * 1e3 / warmed_up(queries.ask).latency_ms
+                fps = plan.times_rate * 1e3 / warmed_up(queries.ask, plan.warm_up_s).latency_ms
         return fps, measure_flow(lambda: ModelFlow(looks, pictures, lanes, fps), plan, probe, watched.start)
 
 
@@ -127,7 +127,7 @@ def _pipeline(
     fps = plan.fps or film_fps[0]
     if plan.times_rate is not None:
         with closing(PipelineQueries(engine, endless())) as queries:
-            fps = plan.times_rate * 1e3 / warmed_up(queries.ask).latency_ms
+            fps = plan.times_rate * 1e3 / warmed_up(queries.ask, plan.warm_up_s).latency_ms
     speeds = [fps / one for one in film_fps]
     return fps, measure_flow(lambda: PipelineFlow(engine, endless(), speeds), plan, probe, watched.start)
 

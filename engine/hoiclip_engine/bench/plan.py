@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hoiclip.errors import UsageError
+from hoiclip_engine.bench.warm_up import LONGEST_S
 
 Subject = Literal["model", "pipeline"]
 """A prepared picture to its scored triplets, or encoded bytes to tracked pairs."""
@@ -74,6 +75,11 @@ class BenchPlan:
         if self.load == "closed":
             return "p90" if self.streams == 1 else "p99"
         return "p99" if self.load == "open" else "throughput"
+
+    @property
+    def warm_up_s(self) -> float:
+        """How long the warm-up may take: short measurements are not kept waiting."""
+        return min(LONGEST_S, 2.0 + 1.5 * self.seconds)
 
     @property
     def block_s(self) -> float:

@@ -27,8 +27,8 @@ RESAMPLES = 500
 CONFIDENCE = 0.95
 """That a change lies beyond the lower end of its interval."""
 WIDENED = 1.37
-"""Intervals are so much wider than drawing among the quieter half tells, because which blocks are among them is chance as
-well: the square root of 1.364 / 0.727, the variances of the mean of the lower half of normal values, both ways."""
+"""Intervals are so much wider than drawing among the quieter half tells, because which blocks are in it is chance
+as well: the square root of 1.364 / 0.727, the variances of the mean of the lower half of normal values, both ways."""
 FEWEST_BLOCKS = 4
 
 

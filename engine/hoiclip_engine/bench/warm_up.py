@@ -17,10 +17,6 @@ WINDOW_S = 0.4
 FEWEST = 5
 """Samples of a window, however long they take."""
 LONGEST_S = 30.0
-CRITERION = (
-    f"the medians of {WINDOWS} windows in a row (each {WINDOW_S} s and {FEWEST} queries at least) lie within "
-    f"{WITHIN:.0%} of each other; at most {LONGEST_S:g} s"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +29,18 @@ class WarmUp:
     """Median work at a query, window by window."""
     latency_ms: float
     """Median latency of the last window."""
+    longest_s: float
 
     def to_json(self) -> dict[str, Any]:
         shown = [round(ms, 4) for ms in self.window_ms]
-        return {"criterion": CRITERION, "stable": self.stable, "seconds": round(self.seconds, 3), "window_ms": shown}
+        criterion = (
+            f"the medians of {WINDOWS} windows in a row (each {WINDOW_S} s and {FEWEST} queries at least) lie within "
+            f"{WITHIN:.0%} of each other; after {self.longest_s:g} s it is given up"
+        )
+        return {"criterion": criterion, "stable": self.stable, "seconds": round(self.seconds, 3), "window_ms": shown}
 
 
-def warmed_up(following: Callable[[], Sample], longest_s: float = LONGEST_S) -> WarmUp:
+def warmed_up(following: Callable[[], Sample], longest_s: float) -> WarmUp:
     """Takes samples until they are stable, or until time is up."""
     begun_s, medians = time.monotonic(), list[float]()
     while True:
@@ -49,7 +50,9 @@ def warmed_up(following: Callable[[], Sample], longest_s: float = LONGEST_S) -> 
         stable = is_stable(medians)
         if stable or passed_s > longest_s:
             latency_ms = float(np.median([one.latency_ms for one in window]))
-            return WarmUp(stable=stable, seconds=passed_s, window_ms=medians, latency_ms=latency_ms)
+            return WarmUp(
+                stable=stable, seconds=passed_s, window_ms=medians, latency_ms=latency_ms, longest_s=longest_s
+            )
 
 
 def is_stable(medians: list[float]) -> bool:
