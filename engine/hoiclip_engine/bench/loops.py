@@ -66,16 +66,19 @@ def measure_closed(ask: Ask, plan: BenchPlan, probe: Probe | None, on_measured: 
 def measure_flow(
     opened: Callable[[], Flow], plan: BenchPlan, probe: Probe | None, on_measured: Callable[[], None]
 ) -> Measured:
-    """Warm-up and blocks of a flow, cut by time; nothing may stand in its way, so probes come before it and after."""
+    """Warm-up and blocks of a flow, cut by time, until there are enough and something was answered.
+
+    Nothing may stand in its way, so probes come before it and after.
+    """
     before_ms = None if probe is None else probe()
     flow = opened()
     try:
         warm_up = warmed_up(flow.take, plan.warm_up_s)
         on_measured()
         blocks = [Block(begun_s=time.monotonic())]
-        while len(blocks) <= plan.blocks:
+        while len(blocks) <= plan.blocks or not any(block.samples for block in blocks[:-1]):
             sample = flow.take()
-            while sample.done_s - blocks[-1].begun_s >= plan.block_s and len(blocks) <= plan.blocks:
+            while sample.done_s - blocks[-1].begun_s >= plan.block_s:
                 blocks[-1].seconds = plan.block_s
                 blocks.append(Block(begun_s=blocks[-1].begun_s + plan.block_s))
             blocks[-1].samples.append(sample)
