@@ -13,7 +13,7 @@ from hoiclip_engine.bench.sample import Sample
 
 WITHIN = 0.05
 WINDOWS = 3
-WINDOW_S = 0.4
+WINDOW_S = 0.25
 FEWEST = 5
 """Samples of a window, however long they take."""
 LONGEST_S = 30.0
