@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hoiclip_engine.bench.provenance import commit
+from hoiclip_engine.cpu import cpu_count, cpu_name
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -65,29 +66,14 @@ def provenance(*packages: str) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},
         },
-        "commit": commit(),
+        "commit": commit() or "unknown",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
 def machine() -> str:
     """CPU name and number of usable cores."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = names[0] if names else name
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
-
-
-def commit() -> str:
-    """Short hash, with "+" where the tree differs from it."""
-    root = Path(__file__).parent.parent
-    run = lambda *args: subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=False).stdout  # noqa: E731
-    changed = run("status", "--porcelain", "--", ":!benchmarks/results").strip()
-    return (run("rev-parse", "--short=12", "HEAD").strip() or "unknown") + ("+" if changed else "")
+    return f"{cpu_name()}, {cpu_count()} cores"
 
 
 def append(name: str, line: Mapping[str, Any]) -> None:

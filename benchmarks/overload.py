@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,52 +17,15 @@ from benchmarks.harness import append, provenance
 from hoiclip.data.drawn.video import VideoConfig
 from hoiclip_engine.commands.draw import draw_films
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.frame import Frame
 from hoiclip_engine.pipeline import Stream, StreamConfig
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
-from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
 from hoiclip_engine.video.paced import PacedSource
+from hoiclip_engine.video.repeated import Repeated
 from hoiclip_engine.video.source import open_video
 from hoiclip_engine.writer import SinkWriter
 
 OVERLOAD = 3.0
 FPS = 30.0
-
-
-class Repeated:
-    """A film that starts over when it ends, on a clock that goes on."""
-
-    is_live = False
-
-    def __init__(self, film: Path, until_s: float) -> None:
-        self._film, self._until_s = film, until_s
-        self._source = open_video(film)
-        self._delivered = 0
-
-    @property
-    def info(self) -> SourceInfo:
-        return self._source.info
-
-    @property
-    def counters(self) -> SourceCounters:
-        return SourceCounters(decoded=self._delivered)
-
-    def __iter__(self) -> Iterator[Frame]:
-        started_s, pts_s = 0.0, 0.0
-        while True:
-            for frame in self._source:
-                pts_s = started_s + frame.pts_s
-                if pts_s >= self._until_s:
-                    return
-                yield replace(frame, pts_s=pts_s, index=self._delivered)
-                self._delivered += 1
-            self._source.close()
-            self._source, started_s = open_video(self._film), pts_s + 1 / FPS
-
-    def stop(self) -> None: ...
-
-    def close(self) -> None:
-        self._source.close()
 
 
 def rss_mib() -> float:
@@ -113,7 +74,7 @@ def main() -> None:
             one_look_ms = look_ms(engine, film)
             period_ms = one_look_ms / OVERLOAD
             speed = 1e3 / period_ms / FPS
-            source = PacedSource(Repeated(film, a.minutes * 60 * speed), speed)
+            source = PacedSource(Repeated(lambda: open_video(film), a.minutes * 60 * speed), speed)
             stream = engine.streams([source], StreamConfig(policy="latest"))[0]
             ages, looks, memory = watch(stream, Path(folder) / "out.jsonl")
             summary = stream.summary

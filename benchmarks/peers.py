@@ -1,34 +1,45 @@
-"""The model on every CPU backend and precision against eager fp32 torch, side by side in one run.
+"""What a user would otherwise run, and every backend of ours, on the same input in one run, side by side.
 
-python -m benchmarks.backends --model golden --size 480x640   the full R50 layout with the golden weights of the tests
-python -m benchmarks.backends --model golden --size 800x1066
-python -m benchmarks.backends --model drawn                   the bundled model; its builds' gates give the mAP
+Eager fp32 torch, torch.compile and ONNX Runtime by hand are the others; ours are all backends that run here, in fp32
+and in every precision they have a build for. Errors are against eager fp32.
+
+python -m benchmarks.peers                                 the bundled model; its builds' gates give the mAP
+python -m benchmarks.peers --model golden --size 480x640   the full R50 layout with the golden weights of the tests
+python -m benchmarks.peers --model golden --size 800x1066
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
 
 from benchmarks.harness import append, provenance, side_by_side, statistics
 from benchmarks.split_clip import split_arms
 from hoiclip.checkpoint.model_file import ModelFile, load_model_file
-from hoiclip_engine.backends import Backend, load_backend
-from hoiclip_engine.builds import Build, find_build
+from hoiclip.errors import BackendMissing
+from hoiclip_engine.backends import BACKENDS, Backend, BackendName, backend_module, choose, load_backend
+from hoiclip_engine.builds import FP32, Build, find_build
 from hoiclip_engine.engine_cache import graph_sha256
 from hoiclip_engine.export import exported_graph, memory_form
 from hoiclip_engine.measured_set import drawn_set
 from hoiclip_engine.models import find_model
+from hoiclip_engine.precision import PRECISIONS, Precision
 from hoiclip_engine.precision.nncf_int8 import quantised
 from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
 from tests.golden.models import GoldenModels
 from tests.golden.rule import PUBLIC_SALT, golden_image, golden_photo
 
 REFERENCE = "torch fp32"
+Builds = dict[tuple[BackendName, Precision], Build]
+Call = Callable[[], NDArray[np.float32]]
 CALIBRATED = 16
 """Golden photos for the golden model: its scales decide its speed no more than its accuracy, which means nothing."""
 
@@ -49,27 +60,66 @@ def golden_input(height_px: int, width_px: int) -> ModelInput:
     )
 
 
-def golden_builds(model: ModelFile, hw: tuple[int, int], canvas_hw: tuple[int, int], room: Path) -> dict[str, Build]:
+def golden_builds(model: ModelFile, hw: tuple[int, int], canvas_hw: tuple[int, int], room: Path) -> Builds:
     """The golden model in lower precisions; its weights are random, so that no gate could judge it."""
     size = PreprocessConfig(short_side_px=min(hw), max_side_px=max(canvas_hw), canvas_hw=canvas_hw)
     photos = [preprocess(golden_photo(f"bench{n}", *hw, PUBLIC_SALT), size) for n in range(CALIBRATED)]
     out = room / "model.xml"
     quantised(exported_graph(model, canvas_hw), [one.arrays() for one in photos], out)
-    return {"bf16": Build(precision="bf16"), "int8": Build(precision="int8", graph=out)}
+    return {("openvino", "bf16"): Build(precision="bf16"), ("openvino", "int8"): Build(precision="int8", graph=out)}
 
 
-def published_builds(model: ModelFile) -> dict[str, Build]:
-    """What `hoiclip build` has made and passed on this machine."""
-    found = {precision: find_build(model, "openvino", precision) for precision in ("bf16", "int8")}  # type: ignore[arg-type]
-    missing = [precision for precision, build in found.items() if build is None]
-    if missing:
-        raise SystemExit(f"first: hoiclip build {model.name} --backend openvino --precision {missing[0]}")
-    return {precision: build for precision, build in found.items() if build is not None}
+def published_builds(model: ModelFile) -> Builds:
+    """What `hoiclip build` has made and passed on this machine, for backends that run here."""
+    found: Builds = {}
+    for backend in running():
+        for precision in set(PRECISIONS) - {"fp32"}:
+            build = find_build(model, backend, precision)
+            if build is not None and not build.forced:
+                found[backend, precision] = build
+    return found
+
+
+def running() -> list[BackendName]:
+    """Backends whose library loads and finds its device."""
+    found = []
+    for name in BACKENDS:
+        try:
+            choose(name)
+            backend_module(name).library()
+            backend_module(name).device()
+            found.append(name)
+        except BackendMissing as error:
+            print(f"{name} is not run: {error}", file=sys.stderr)
+    return found
+
+
+def peers(model: ModelFile, picture: ModelInput) -> dict[str, Call]:
+    """What does not come from us: each returns logits."""
+    canvas_hw = (int(picture.mask_bhw.shape[1]), int(picture.mask_bhw.shape[2]))
+    session = onnxruntime.InferenceSession(str(exported_graph(model, canvas_hw)))
+    calls: dict[str, Call] = {"onnxruntime by hand": lambda: session.run(["hoi_logits"], picture.arrays())[0]}
+    module = model.build()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    compiled = torch.compile(module.to(device))
+
+    def by_torch() -> NDArray[np.float32]:
+        with torch.inference_mode():
+            out = compiled(*(torch.from_numpy(array).to(device) for array in picture.arrays().values()))
+        return np.asarray(out.hoi_logits.float().cpu().numpy())
+
+    try:
+        by_torch()
+        calls["torch.compile fp32"] = by_torch
+    except Exception as error:  # its compilers have errors of their own
+        first = (str(error).splitlines() or [""])[0]
+        print(f"torch.compile is not run: {type(error).__name__}: {first}", file=sys.stderr)
+    return calls
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="golden", choices=("golden", "drawn"))
+    parser.add_argument("--model", default="drawn", choices=("drawn", "golden"))
     parser.add_argument("--size", default="480x640", help="height x width of the golden model's picture")
     parser.add_argument("--rounds", type=int, default=15)
     asked = parser.parse_args()
@@ -92,43 +142,42 @@ def main() -> None:
         measure(asked.model, model, picture, builds, asked.rounds, Path(folder))
 
 
-def measure(
-    name: str, model: ModelFile, picture: ModelInput, builds: Mapping[str, Build], rounds: int, room: Path
-) -> None:
+def measure(name: str, model: ModelFile, picture: ModelInput, builds: Builds, rounds: int, room: Path) -> None:
     canvas_hw = (int(picture.mask_bhw.shape[1]), int(picture.mask_bhw.shape[2]))
+    chosen: Builds = {**{(backend, "fp32"): FP32 for backend in running()}, **builds}
     engines: dict[str, Backend] = {
-        REFERENCE: load_backend("torch", model, canvas_hw),
-        "onnxruntime fp32": load_backend("onnxruntime", model, canvas_hw),
-        "openvino fp32": load_backend("openvino", model, canvas_hw),
-        **{
-            f"openvino {precision}": load_backend("openvino", model, canvas_hw, build)
-            for precision, build in builds.items()
-        },
+        f"{backend} {precision}": load_backend(backend, model, canvas_hw, build)
+        for (backend, precision), build in chosen.items()
     }
-    reference = engines[REFERENCE](picture)
-    errors = {
-        arm: float(np.abs(engine(picture).hoi_logits - reference.hoi_logits).max()) for arm, engine in engines.items()
-    }
-    calls: dict[str, Callable[[], object]] = {arm: lambda e=engine: e(picture) for arm, engine in engines.items()}
-    calls |= split_arms(model, picture.arrays(), canvas_hw, room)
-    times = side_by_side(calls, rounds)
+    calls: dict[str, Call] = {arm: lambda e=engine: e(picture).hoi_logits for arm, engine in engines.items()}
+    calls |= peers(model, picture)
+    reference = calls[REFERENCE]()
+    errors = {arm: float(np.abs(call() - reference).max()) for arm, call in calls.items()}
+    timed: dict[str, Callable[[], object]] = {**calls}
+    if "openvino fp32" in timed:
+        timed |= split_arms(model, picture.arrays(), canvas_hw, room)
+    times = side_by_side(timed, rounds)
     origin = provenance("torch", "openvino", "onnxruntime", "nncf")
     for arm, samples in times.items():
-        precision = arm.split()[1]
-        build = builds.get(precision)
+        build = chosen.get(tuple(arm.split()))  # type: ignore[call-overload]
         append(
             "backends",
             {
-                "benchmark": "backends",
+                "benchmark": "peers",
                 "arm": arm,
                 "model": "golden hico, ResNet-50, ViT-B/32" if name == "golden" else model.name,
+                "model_sha256": model.sha256(),
                 "input": "x".join(map(str, picture.image_hw[0])),
                 "canvas": "x".join(map(str, canvas_hw)),
                 "memory": memory_form(model.config, canvas_hw),
                 "batch": 1,
                 **statistics(samples),
                 "times_as_fast_as_torch": ratio(times[REFERENCE], samples),
-                "times_as_fast_as_openvino_fp32": ratio(times["openvino fp32"], samples),
+                **(
+                    {"times_as_fast_as_openvino_fp32": ratio(times["openvino fp32"], samples)}
+                    if "openvino fp32" in times
+                    else {}
+                ),
                 **({"max_abs_logit_difference": errors[arm]} if arm in errors else {}),
                 **({"gate": build.about["gate"]} if build is not None and build.about else {}),
                 **({"graph_sha256": graph_sha256(build.graph)} if build is not None and build.graph else {}),

@@ -7,30 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks.harness import append, provenance, statistics
 from hoiclip.data.drawn.video import VideoConfig
+from hoiclip_engine.bench.cold_start import first_result_ms
 from hoiclip_engine.commands.draw import draw_films
-
-
-def first_result_ms(film: Path, precision: str) -> float:
-    words = [sys.executable, "-m", "hoiclip_engine.cli", "run", str(film), "--jsonl", "-", "--max-frames", "5"]
-    started = time.perf_counter()
-    with subprocess.Popen(
-        [*words, "--precision", precision], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith('{"type":"frame"'):
-                taken = (time.perf_counter() - started) * 1e3
-                process.communicate()
-                return taken
-        raise SystemExit(f"no frame came: {process.communicate()[1]}")
 
 
 def main() -> None:
@@ -42,13 +25,13 @@ def main() -> None:
         (film,) = Path(folder).glob("*.mp4")
         own = os.environ.get("HOICLIP_CACHE")
         os.environ["HOICLIP_CACHE"] = str(Path(folder) / "cache")
-        arms = {"cold fp32": [first_result_ms(film, "fp32")]}
-        arms["warm fp32"] = [first_result_ms(film, "fp32") for _ in range(rounds)]
+        arms = {"cold fp32": [first_result_ms(film, ("--precision", "fp32"))]}
+        arms["warm fp32"] = [first_result_ms(film, ("--precision", "fp32")) for _ in range(rounds)]
         os.environ.pop("HOICLIP_CACHE")
         if own is not None:
             os.environ["HOICLIP_CACHE"] = own
-        first_result_ms(film, "auto")  # compiles what this canvas needs
-        arms["warm auto"] = [first_result_ms(film, "auto") for _ in range(rounds)]
+        first_result_ms(film, ("--precision", "auto"))  # compiles what this canvas needs
+        arms["warm auto"] = [first_result_ms(film, ("--precision", "auto")) for _ in range(rounds)]
     for arm, samples in arms.items():
         line = {"benchmark": "warm_start", "arm": arm, "model": "drawn", **statistics(samples)}
         append("warm_start", {**line, **provenance("openvino")})

@@ -87,6 +87,8 @@ def _dispatch(a: argparse.Namespace) -> int:
             return _export(a)
         case "build":
             return _build(a)
+        case "bench":
+            return _bench(a)
         case "train":
             from hoiclip_engine.commands.train import train
 
@@ -246,6 +248,48 @@ def _build(a: argparse.Namespace) -> int:
         force=a.force,
     )
     return build(load_model_file(find_model(a.model)), request)
+
+
+def _bench(a: argparse.Namespace) -> int:
+    from hoiclip.checkpoint.model_file import load_model_file
+    from hoiclip_engine.bench.plan import BenchPlan, Subject
+    from hoiclip_engine.bench.regression import FailOn
+    from hoiclip_engine.bench.slowed import SlowedEngine
+    from hoiclip_engine.commands.bench import BenchRequest, bench
+    from hoiclip_engine.engine import EngineConfig
+    from hoiclip_engine.models import find_model
+    from hoiclip_engine.video.expand import expand_sources
+
+    addresses = expand_sources(a.source)
+    subjects: tuple[Subject, ...] = ("model", "pipeline") if a.subject == "both" else (a.subject,)
+    plans = [
+        BenchPlan(
+            subject=subject,
+            load=a.load,
+            streams=a.streams or max(1, len(addresses)),
+            fps=a.fps,
+            times_rate=a.times_rate,
+            seconds=a.duration,
+            blocks=a.blocks,
+            cold_starts=a.cold_starts,
+            accuracy_pictures=a.accuracy,
+            slowed_by=a.inject_slowdown,
+        )
+        for subject in subjects
+    ]
+    request = BenchRequest(
+        plans=plans,
+        json=a.json,
+        markdown=a.markdown,
+        plot=a.plot,
+        compare=a.compare,
+        fail_on=[FailOn.parse(text) for text in a.fail_on],
+        data=a.data,
+        images=a.images,
+    )
+    config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side)
+    with SlowedEngine(load_model_file(find_model(a.model)), config, a.inject_slowdown) as engine:
+        return bench(engine, addresses, request)
 
 
 def _models(a: argparse.Namespace) -> int:

@@ -65,6 +65,13 @@ def _every(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r}") from None
 
 
+def _percent(text: str) -> float:
+    """A share of one."""
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?%?", text):
+        raise argparse.ArgumentTypeError(f"expected percent such as 10%, got {text!r}")
+    return float(text.rstrip("%")) / 100
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="hoiclip", description="Human-object interactions in video: who does what with which thing.")
     parser.add_argument("--version", action="version", version=f"hoiclip {__version__}")
@@ -83,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(commands.add_parser("data", help="check and convert data sets"), common)
     _add_export(commands.add_parser("export", parents=[common], help="write a model as ONNX graphs"))
     _add_build(commands.add_parser("build", parents=[common], help="make and check a faster form of a model"))
+    _add_bench(commands.add_parser("bench", parents=[common], help="time model and pipeline, compare with a report"))
     _add_train(commands.add_parser("train", parents=[common], help="train a model by a recipe, or go on with it"))
     doctor = commands.add_parser("doctor", parents=[common], help="what is installed and what auto would take")
     doctor.add_argument("--json", action="store_true", help="print JSON")
@@ -211,6 +219,45 @@ def _add_build(p: argparse.ArgumentParser) -> None:
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of their pictures")
     p.add_argument("--gate-pictures", type=_count, metavar="N", help="of the benchmark; default: all")
     p.add_argument("--force", action="store_true", help="keep it even if it loses too much; it says so")
+
+
+def _add_bench(p: argparse.ArgumentParser) -> None:
+    p.add_argument("source", nargs="*", metavar="SRC", help="films, folders, lists; default: films drawn for it")
+    p.add_argument("--subject", default="both", choices=("model", "pipeline", "both"))
+    p.add_argument(
+        "--load",
+        default="closed",
+        choices=("closed", "open", "offline"),
+        help="one query after the other; frames at a pace; a file as fast as it goes",
+    )
+    p.add_argument("--streams", type=_count, metavar="N", help="at once (default: one for each SRC)")
+    p.add_argument("--fps", type=float, metavar="F", help="frames a second of each stream (open; default: the film's)")
+    p.add_argument("--times-rate", type=float, metavar="X", help="instead: X times the rate of the closed load (open)")
+    p.add_argument("--duration", type=float, default=20.0, metavar="S", help="seconds to measure (default: 20)")
+    p.add_argument("--blocks", type=_count, default=20, metavar="N", help="independent parts of them (default: 20)")
+    p.add_argument("--cold-starts", type=int, default=1, metavar="N", help="fresh processes to time (default: 1)")
+    p.add_argument("--accuracy", type=_count, default=0, metavar="N", help="measure mAP on N annotated pictures")
+    p.add_argument("--data", type=Path, metavar="FILE.json", help="their annotations, in HOI-A JSON (default: drawn)")
+    p.add_argument("--images", type=Path, metavar="DIR", help="folder of their pictures")
+    p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
+    p.add_argument("--backend", default="auto", choices=BACKENDS)
+    p.add_argument("--precision", default="auto", choices=PRECISIONS)
+    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--json", metavar="PATH|-", help="reports as JSON lines, schema hoiclip-bench/1, samples included")
+    p.add_argument("--markdown", metavar="PATH|-", help="reports as tables (default: standard output)")
+    p.add_argument("--plot", type=Path, metavar="PATH.png", help="latency over time, and its distribution")
+    gate = p.add_argument_group("gate", "exit code 6 where this run is slower than a base by more than it may be")
+    gate.add_argument("--compare", type=Path, metavar="BASE.json", help="what --json wrote before, on this machine")
+    gate.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        metavar="METRIC:+N%",
+        help="p50, p90, p99, mean: +N%%; throughput: -N%%; several may be named",
+    )
+    gate.add_argument(
+        "--inject-slowdown", type=_percent, default=0.0, metavar="N%", help="make looks longer, to try the gate out"
+    )
 
 
 def _add_train(p: argparse.ArgumentParser) -> None:

@@ -79,7 +79,7 @@ class Engine:
         self._looker: Looker | None = None
         self._wanted, self._ahead, self._look_s = ONE, False, 0.0
         enhanced = self.config.postprocess.enhance_top_k is not None
-        self._postprocess = Postprocessor(
+        self.postprocess = Postprocessor(
             model.vocabulary, self.config.postprocess, model.rows("hoi_rows") if enhanced else None
         )
 
@@ -157,8 +157,7 @@ class Engine:
             sizes = [self.canvas_for(source.info.height_px, source.info.width_px) for source in sources]
             canvas_hw = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
             ahead = "lossless" in policies
-            # Beside each other, looks are many; one after the other, each is quick.
-            lanes = min(MOST_LANES, cpu_count()) if ahead or len(sources) > 1 else 1
+            lanes = lanes_for(len(sources), ahead=ahead)
             self._compile(canvas_hw, Capacity(batch=batch, lanes=lanes), ahead=ahead)
             looker = self._looker
             assert looker is not None
@@ -238,6 +237,14 @@ class Engine:
         """Height and width that pictures of a size are padded to."""
         return canvas_for(height_px, width_px, self.preprocess_config(), self.model.config.stride_px)
 
+    def compiled(self, canvas_hw: tuple[int, int], wanted: Capacity = ONE) -> Backend:
+        """The model for one canvas as streams run it, for whoever asks: it is theirs to close.
+
+        Raises:
+            ModelError: the model file does not fit or cannot be compiled.
+        """
+        return load_backend(self.backend_name, self.model, canvas_hw, self.build, wanted)
+
     def _compile(self, canvas_hw: tuple[int, int], wanted: Capacity, *, ahead: bool = False) -> None:
         """Also takes the measure of a look."""
         kept = self._backend is not None and (self._backend.canvas_hw, self._wanted, self._ahead) == (
@@ -248,16 +255,21 @@ class Engine:
         if kept:
             return
         self.close()
-        self._backend = load_backend(self.backend_name, self.model, canvas_hw, self.build, wanted)
+        self._backend = self.compiled(canvas_hw, wanted)
         self._wanted, self._ahead = wanted, ahead
         preprocess = self.preprocess_config(canvas_hw)
-        self._looker = Looker(self._backend, preprocess, self._postprocess, ahead=ahead)
+        self._looker = Looker(self._backend, preprocess, self.postprocess, ahead=ahead)
         # The first looks compile kernels and touch memory; they should not be frames of the stream.
         picture = np.zeros((*canvas_hw, 3), np.uint8)
         for _ in range(WARM_UP):
             started = time.perf_counter()
             self._looker.look(picture).result()
             self._look_s = time.perf_counter() - started
+
+
+def lanes_for(streams: int, *, ahead: bool) -> int:
+    """Beside each other, looks are many; one after the other, each is quick."""
+    return min(MOST_LANES, cpu_count()) if ahead or streams > 1 else 1
 
 
 def _played(source: FrameSource) -> FrameSource:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.drawn.fixed_sets import fixed_set
 from hoiclip.data.drawn.world import DrawnWorld
@@ -16,6 +17,7 @@ from hoiclip.data.hoia import read_hoia
 from hoiclip.evaluation import bundled_splits, choose_metric
 from hoiclip.training.recipe import DataRecipe
 from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.calibration import knows_drawn
 from hoiclip_engine.evaluate import (
     EvaluateConfig,
     FolderPictures,
@@ -47,6 +49,19 @@ def drawn_set(name: str) -> MeasuredSet:
     size_hw = fixed.world.height_px, fixed.world.width_px
     pictures = MemoryPictures(size_hw, lambda index: world.picture(index).rgb, fixed.count)
     return MeasuredSet(annotations=fixed.annotations(), pictures=pictures)
+
+
+def benchmark_of(model: ModelFile, data: Path | None, images: Path | None) -> MeasuredSet | None:
+    """Own annotated pictures where they are named, else the drawn test set for models of drawn scenes, else None.
+
+    Raises:
+        DataError: the annotations cannot be read.
+        SourceError: a picture is missing.
+    """
+    if data is not None and images is not None:
+        annotations = read_hoia(data, model.vocabulary)
+        return MeasuredSet(annotations=annotations, pictures=FolderPictures(images, annotations))
+    return drawn_set("test") if knows_drawn(model) else None
 
 
 def set_of_recipe(data: DataRecipe, vocabulary: Vocabulary) -> MeasuredSet | None:

@@ -11,17 +11,15 @@ from typing import Any
 
 from hoiclip import __version__
 from hoiclip.checkpoint.model_file import ModelFile
-from hoiclip.data.hoia import read_hoia
 from hoiclip.errors import GateFailed, SinkError, UsageError
 from hoiclip_engine.backends import BackendName, backend_module, choose, load_backend
 from hoiclip_engine.builds import BUILDS, FP32, Build, as_precision, publish
-from hoiclip_engine.calibration import CalibrationConfig, calibration_set, knows_drawn, require_source
+from hoiclip_engine.calibration import CalibrationConfig, calibration_set, require_source
 from hoiclip_engine.commands.console import messages, progress, table, working
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.evaluate import FolderPictures
 from hoiclip_engine.export import exported_graph
 from hoiclip_engine.gate import TOP, MeanPrecisions, Verdict, compare, measured_map, verdict
-from hoiclip_engine.measured_set import MeasuredSet, drawn_set
+from hoiclip_engine.measured_set import MeasuredSet, benchmark_of
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.precision.reduce import REDUCED, Target, reduced
 from hoiclip_engine.preprocess import ModelInput, preprocess
@@ -154,14 +152,8 @@ def _prepared(model: ModelFile, backend: BackendName, precision: Precision, requ
 
 
 def _benchmark(model: ModelFile, request: BuildRequest) -> MeasuredSet | None:
-    if request.data is not None and request.images is not None:
-        annotations = read_hoia(request.data, model.vocabulary)
-        whole = MeasuredSet(annotations=annotations, pictures=FolderPictures(request.images, annotations))
-    elif knows_drawn(model):
-        whole = drawn_set("test")
-    else:
-        return None
-    return replace(whole, annotations=whole.annotations[: request.gate_pictures])
+    whole = benchmark_of(model, request.data, request.images)
+    return whole and replace(whole, annotations=whole.annotations[: request.gate_pictures])
 
 
 def _checked(job: _Job, made: Build) -> Verdict:

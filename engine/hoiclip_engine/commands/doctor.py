@@ -41,6 +41,8 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "aiohttp": "serve",
     "prometheus_client": "serve",
+    "matplotlib": "bench",
+    "nvidia-ml-py": "bench",
 }
 """Packages that nothing misses, to the extra that brings them."""
 

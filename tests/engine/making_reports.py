@@ -1,0 +1,75 @@
+"""Reports of hoiclip bench with made-up times, for tests of what is done with them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from hoiclip_engine.bench.regression import TimedBlock
+
+
+def made_blocks(
+    seed: int,
+    *,
+    slower: float = 0.0,
+    machine: float = 1.0,
+    bursts: float = 0.2,
+    blocks: int = 20,
+    looks: int = 60,
+    probe: bool = True,
+) -> list[TimedBlock]:
+    """Looks of about 10 ms with a tail, on a machine that is `machine` times as slow, and now and then disturbed.
+
+    Args:
+        bursts: share of the blocks in which something else takes half of the processor for a while.
+    """
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(blocks):
+        pace = machine * rng.normal(1.0, 0.01)
+        latency_ms = 10.0 * (1 + slower) * pace * (1 + rng.gamma(1.0, 0.03, looks))
+        if rng.random() < bursts:
+            disturbed = rng.random(looks) < 0.5
+            latency_ms = latency_ms * np.where(disturbed, rng.uniform(1.2, 2.5, looks), 1.0)
+        made.append(
+            TimedBlock(
+                latency_ms=latency_ms,
+                frames=looks,
+                seconds=float(latency_ms.sum() / 1e3),
+                probe_ms=2.0 * pace * rng.normal(1.0, 0.01) if probe else None,
+            )
+        )
+    return made
+
+
+def made_report(blocks: list[TimedBlock] | None = None, **scenario: Any) -> dict[str, Any]:
+    """As far as comparisons look at it."""
+    chosen = made_blocks(0, blocks=6, looks=5) if blocks is None else blocks
+    return {
+        "schema": "hoiclip-bench/1",
+        "scenario": {**copy.deepcopy(SCENARIO), **scenario},
+        "machine": {"cpu": "a processor", "cores": 2},
+        "artefact": {"device": "a processor, FP32"},
+        "blocks": [
+            {
+                "seconds": block.seconds,
+                "frames": block.frames,
+                "probe_ms": block.probe_ms,
+                "latency_ms": block.latency_ms.tolist(),
+            }
+            for block in chosen
+        ],
+    }
+
+
+SCENARIO = {
+    "subject": "model",
+    "load": "closed",
+    "streams": 1,
+    "fps": None,
+    "times_rate": None,
+    "picture_px": [640, 480],
+    "canvas_px": [256, 192],
+}

@@ -1,0 +1,194 @@
+"""The gate on made-up times whose truth is known: what it must notice, and what it must not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoiclip.errors import UsageError
+from hoiclip_engine.bench.base_report import matching, read_reports, timed_blocks
+from hoiclip_engine.bench.regression import STATISTICS, FailOn, _Run, compare_runs
+from hoiclip_engine.bench.sample import percentiles
+from tests.engine.making_reports import made_blocks, made_report
+
+RUNS = 12
+WORSE = {metric: ("-5%" if metric == "throughput" else "+5%") for metric in STATISTICS}
+
+
+def verdicts(metric: str, looks: int = 60, **now: float) -> list[str]:
+    gate = FailOn.parse(f"{metric}:{WORSE[metric]}")
+    return [
+        compare_runs(made_blocks(2 * run, looks=looks), made_blocks(2 * run + 1, looks=looks, **now), gate).verdict
+        for run in range(RUNS)
+    ]
+
+
+@pytest.mark.parametrize("metric", STATISTICS)
+def test_an_unchanged_rerun_passes_on_a_noisy_machine(metric: str) -> None:
+    assert "failed" not in verdicts(metric)
+
+
+@pytest.mark.parametrize("metric", STATISTICS)
+def test_ten_percent_slower_fails_on_a_noisy_machine(metric: str) -> None:
+    looks = 300 if metric == "p99" else 60  # one look in a hundred tells of it
+    assert verdicts(metric, slower=0.1, looks=looks) == ["failed"] * RUNS
+
+
+def test_a_slower_machine_is_no_slower_program() -> None:
+    assert "failed" not in verdicts("p90", machine=1.3)
+    assert verdicts("p90", machine=0.7, slower=0.12) == ["failed"] * RUNS
+
+
+def test_without_a_probe_a_slower_machine_cannot_be_told_apart() -> None:
+    base, now = made_blocks(0, probe=False), made_blocks(1, probe=False, machine=1.3)
+    change = compare_runs(base, now, FailOn.parse("p50:+5%"))
+    assert change.verdict == "failed"
+    assert change.estimate == pytest.approx(0.3, abs=0.03)
+
+
+def test_the_interval_holds_the_true_change() -> None:
+    gate = FailOn.parse("mean:+5%")
+    changes = [
+        compare_runs(made_blocks(2 * run), made_blocks(2 * run + 1, slower=0.04), gate) for run in range(2 * RUNS)
+    ]
+    assert sum(change.low <= 0.04 <= change.high for change in changes) >= 0.75 * len(changes)  # 90 % by design
+    assert all(change.low <= change.estimate <= change.high for change in changes)
+
+
+def test_more_noise_than_the_limit_is_undecided_and_no_failure() -> None:
+    base = made_blocks(0, blocks=4, looks=3, bursts=1.0)
+    now = made_blocks(1, blocks=4, looks=3, bursts=1.0, slower=0.08)
+    assert compare_runs(base, now, FailOn.parse("p99:+5%")).verdict == "undecided"
+
+
+def test_too_few_blocks_tell_nothing() -> None:
+    with pytest.raises(UsageError, match="base has 3"):
+        compare_runs(made_blocks(0, blocks=3), made_blocks(1), FailOn.parse("p50:+5%"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "p99",
+        "p99:5%",
+        "p99:+5",
+        "p42:+5%",
+        "p99:-5%",
+        "throughput:+5%",
+        "throughput:-100%",
+        "p99:+nan%",
+        "p99:+5%%",
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        FailOn.parse(text)
+
+
+def test_a_gate_reads_and_says_the_same() -> None:
+    for text in ("p99:+5%", "throughput:-2.5%", "mean:+100%"):
+        assert str(FailOn.parse(text)) == text
+
+
+def test_blocks_that_count_twice_are_as_if_they_were_there_twice() -> None:
+    run = _Run(made_blocks(0, blocks=12, looks=7), np.ones(12))
+    times = np.array([[2.0, 0, 1, 0, 3, 0], [1, 1, 1, 1, 1, 1]])
+    for percent in (0, 37, 50, 99, 100):
+        expected = [np.percentile(np.repeat(run.values, row[run.owner].astype(int)), percent) for row in times]
+        assert run.quantile(times, percent) == pytest.approx(expected)
+
+
+def test_percentiles_of_a_known_distribution() -> None:
+    found = percentiles(list(np.linspace(0, 1000, 100_001)))
+    assert found == {
+        "p50": 500.0, "p90": 900.0, "p99": 990.0, "p99.9": 999.0, "mean": 500.0, "min": 0.0, "max": 1000.0,
+        "count": 100_001,
+    }  # fmt: skip
+    assert percentiles([7.0])["p99.9"] == 7.0
+
+
+# Reports that somebody else wrote.
+
+
+def test_a_report_that_was_written_is_read(tmp_path: Path) -> None:
+    report = made_report()
+    path = tmp_path / "base.json"
+    path.write_text(json.dumps(made_report(load="open")) + "\n\n" + json.dumps(report) + "\n")
+    chosen = matching(read_reports(path), report, path)
+    assert chosen == report
+    assert [block.frames for block in timed_blocks(chosen)] == [5] * 6
+
+
+def test_another_scenario_or_machine_is_told_and_not_compared(tmp_path: Path) -> None:
+    for change, said in (
+        ({"streams": 2}, "streams was 2, is 1"),
+        ({"canvas_px": [512, 512]}, "canvas_px"),
+        ({"load": "open"}, "load was 'open'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            matching([made_report(**change)], made_report(), tmp_path)
+    other = made_report()
+    other["machine"]["cpu"] = "another processor"
+    with pytest.raises(UsageError, match="times of different machines do not compare"):
+        matching([other], made_report(), tmp_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+places = st.sampled_from(
+    [(name,) for name in made_report()]
+    + [("blocks", 0)]
+    + [("blocks", 1, name) for name in made_report()["blocks"][0]]
+    + [("blocks", 2, "latency_ms", 0)]
+    + [("scenario", name) for name in made_report()["scenario"]]
+    + [("machine", "cpu"), ("artefact", "device")]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(places, json_values)
+def test_an_edited_report_gives_blocks_or_one_usage_error(
+    tmp_path_factory: pytest.TempPathFactory, place: tuple[str | int, ...], put: object
+) -> None:
+    report = made_report()
+    inner: object = report
+    for step in place[:-1]:
+        inner = inner[step]  # type: ignore[index]
+    inner[place[-1]] = put  # type: ignore[index]
+    path = tmp_path_factory.mktemp("edited") / "base.json"
+    path.write_text(json.dumps(report))
+    try:
+        chosen = matching(read_reports(path), made_report(), path)
+        change = compare_runs(timed_blocks(chosen), made_blocks(1, blocks=4, looks=5), FailOn.parse("p90:+5%"))
+    except UsageError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+        return
+    assert np.isfinite([change.estimate, change.low, change.high]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_give_a_usage_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("foreign") / "base.json"
+    path.write_bytes(data)
+    with pytest.raises(UsageError):
+        read_reports(path)
+
+
+def test_a_deep_or_huge_report_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "base.json"
+    for text in ("[" * 100_000, '{"schema": ' + "9" * 10_000 + "}", json.dumps({**made_report(), "blocks": []})):
+        path.write_text(text)
+        with pytest.raises(UsageError):
+            read_reports(path)
+    with pytest.raises(UsageError, match="cannot read"):
+        read_reports(tmp_path)
