@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 comma := ,
 # TensorRT-RTX has wheels for x86-64 Linux only.
 EXTRAS := dev$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(comma)dev-trt)
 
-.PHONY: setup demo test test-slow lint model clean
+.PHONY: setup demo test test-slow lint docs model clean
 
 setup: $(READY)
 
@@ -33,6 +34,15 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# The site of README, docs/ and docstrings, in build/site. A link to nothing is an error.
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file website/mkdocs.yml
+	@echo "Open build/site/index.html"
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $(DOCS_READY)
 
 # The bundled model from scratch: hours on two cores. Give the same command again after an interrupt.
 model: $(READY)
