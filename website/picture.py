@@ -2,8 +2,8 @@
 
     python -m website.picture
 
-The film is the one of `hoiclip data draw --video 3 --set test --size 640x480`, read from its file as any other. The frame is one in
-which all that the model says is true; it is not always so good (benchmarks/results/drawn_model.jsonl).
+The film is one of `hoiclip data draw --video 3 --set test --size 640x480`, read from its file as any other. In this
+frame all that the model says is true; it is not always so good (benchmarks/results/drawn_model.jsonl).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from website.links import ROOT
 
 TARGET = ROOT / "docs" / "images" / "annotated.png"
 FILM, FRAME = 2_000_002, 47
-COLOURS = 128
-"""Of the palette: a drawn picture needs no more, and a page loads faster."""
+COLOURS = 256
+"""Of the palette; a drawn picture needs no more."""
 
 
 def main() -> None:

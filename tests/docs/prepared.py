@@ -19,7 +19,7 @@ from tests.docs.documents import blocks
 from tests.engine.untrained import untrained_model
 from website.links import ROOT
 
-FRAMES = 4
+FRAMES = 2
 
 
 def prepare(folder: Path, document: Path) -> Path:
@@ -34,7 +34,7 @@ def prepare(folder: Path, document: Path) -> Path:
         copies.append("films/one.mp4")
     for name in copies:
         shutil.copy(folder / "demo/clip.mp4", folder / name)
-    for name in ("pictures/HICO_test2015_00000001.jpg", "my_pictures/one.jpg"):
+    for name in ("pictures/one.jpg", "my_pictures/one.jpg"):
         Image.new("RGB", (64, 48), (90, 160, 90)).save(folder / name)
     (folder / "gt.txt").write_text("1,1,10,10,20,40,1,1,1\n2,1,11,10,20,40,1,1,1\n")
     (folder / "test.txt").write_text("1,5,10,10,20,40,0.9,-1,-1,-1\n2,5,11,10,20,40,0.9,-1,-1,-1\n")
