@@ -68,9 +68,10 @@ def _usage(command: Command) -> str:
 
 def _table(group: argparse._ArgumentGroup) -> str:
     title = "" if group.title in ("positional arguments", "options", "optional arguments") else f"{group.title}"
+    what = "option" if any(action.option_strings for action in _shown(group)) else "argument"
     lead = f"{_sentence(': '.join(text for text in (title, group.description) if text))}\n\n" if title else ""
     rows = [f"| `{_name(action)}` | {_meaning(action)} |" for action in _shown(group)]
-    return lead + "\n".join(["| | |", "|---|---|", *rows])
+    return lead + "\n".join([f"| {what} | |", "|---|---|", *rows])
 
 
 def _name(action: argparse.Action) -> str:

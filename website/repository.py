@@ -33,6 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds what is not in docs/."""
     for name, page in PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
+    files.append(File.generated(config, "site.css", abs_src_path=str(ROOT / "website" / "site.css")))
     files.append(File.generated(config, "reference/commands.md", content=command_reference()))
     files.append(File.generated(config, "examples.md", content=example_page()))
     left = [_in_repository(file.src_uri) for file in files.documentation_pages()]
