@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+import re
 from pathlib import PurePosixPath
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -60,6 +61,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return path + (f"#{link.anchor}" if link.anchor else "")
 
     return with_links(markdown, _in_repository(here), place)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """The site works without a network: fonts, scripts and pictures are its own."""
+    for address in re.findall(r"<(?:script|img|link)\b[^>]*(?:src|href)=\"(https?://[^\"]+)\"", output):
+        _log.warning("%s loads %s from elsewhere", page.file.src_uri, address)
+    return output
 
 
 def _linked_files(page: str) -> list[str]:

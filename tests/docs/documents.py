@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import re
 import shlex
@@ -66,11 +67,6 @@ def simple_commands(line: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
-def is_plain(line: str) -> bool:
-    """Whether it is one command and needs no shell."""
-    return not re.search(r"[|&;<>$]|^\w+=", re.sub(r"'[^']*'|\"[^\"]*\"", "", line))
-
-
 def complaint(words: Sequence[str]) -> str:
     """What is wrong with a command; the empty string for nothing."""
     words = [word for index, word in enumerate(words) if index or not re.match(r"\w+=", word)]
@@ -84,8 +80,7 @@ def complaint(words: Sequence[str]) -> str:
         case ["torchrun", *rest] if "hoiclip_engine.cli" in rest:
             return hoiclip_complaint(rest[rest.index("hoiclip_engine.cli") + 1 :])
         case ["python", "-m", module, *_]:
-            file = ROOT.joinpath(*module.split("."))
-            return "" if file.with_suffix(".py").is_file() or file.is_dir() else f"no module {module}"
+            return "" if importlib.util.find_spec(module) else f"no module {module}"
         case ["python", script, *_] if script.endswith(".py"):
             return "" if (ROOT / script).is_file() else f"no file {script}"
         case ["python", "-c", code]:
