@@ -35,9 +35,9 @@ test: lint
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
-# The site of README, docs/ and docstrings, in build/site. A link to nothing is an error.
+# The site of README, docs/ and docstrings, in build/site. A link to nothing is an error (with --quiet it would not be).
 docs: $(DOCS_READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file website/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file website/mkdocs.yml
 	@echo "Open build/site/index.html"
 
 $(DOCS_READY): $(READY)
