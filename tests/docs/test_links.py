@@ -10,11 +10,7 @@ from PIL import Image
 
 from website.links import ROOT, anchors, links, with_links
 
-PAGES = [
-    path
-    for path in sorted(ROOT.rglob("*.md"))
-    if not {".venv", "build", "runs", "demo"} & set(path.relative_to(ROOT).parts)
-]
+PAGES = sorted([*ROOT.glob("*.md"), *(page for name in ("docs", "deploy") for page in (ROOT / name).rglob("*.md"))])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
