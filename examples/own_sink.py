@@ -8,7 +8,7 @@ A sink takes results in order: `start` with the header, `write` per frame, `fini
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import defaultdict
 from contextlib import closing
 
 import numpy as np
@@ -23,7 +23,7 @@ class TimeTable(Sink):
     def start(self, header: RunHeader) -> None:
         self._names = header.vocabulary
         self._last_s: float | None = None
-        self.seconds: Counter[tuple[int, str]] = Counter()
+        self.seconds: defaultdict[tuple[int, str], float] = defaultdict(float)
 
     def write(self, result: FrameResult) -> None:
         lasted_s = 0.0 if self._last_s is None else result.pts_s - self._last_s
@@ -36,7 +36,7 @@ class TimeTable(Sink):
             self.seconds[key] += lasted_s
 
     def finish(self, summary: RunSummary) -> None:
-        for (human, words), seconds in self.seconds.most_common():
+        for (human, words), seconds in sorted(self.seconds.items(), key=lambda row: -row[1]):
             print(f"person {human:<3} {words:<24} {seconds:6.2f} s")
         print(f"{summary.decoded} frames, {summary.dropped} dropped")
 

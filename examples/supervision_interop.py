@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import supervision as sv
@@ -42,7 +43,7 @@ def main(source: str, target: str) -> None:
     with Engine.load("drawn") as engine:
         stream = engine.open(source)
         size = stream.header.width_px, stream.header.height_px
-        encoder = VideoEncoder(target, *size, Fraction(1, 12_800))
+        encoder = VideoEncoder(Path(target), *size, Fraction(1, 12_800))
         for result in stream:
             found = detections(result.pairs, engine.vocabulary)
             texts = [

@@ -62,7 +62,9 @@ def _usage(command: Command) -> str:
     words.append("[options]")
     for action in command.parser._actions:
         if not action.option_strings and not isinstance(action, argparse._SubParsersAction):
-            words.append({"+": f"{_value(action)} ...", "?": f"[{_value(action)}]"}.get(action.nargs, _value(action)))
+            words.append(
+                {"+": f"{_value(action)} ...", "?": f"[{_value(action)}]"}.get(str(action.nargs), _value(action))
+            )
     return " ".join(words)
 
 

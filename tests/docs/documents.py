@@ -39,6 +39,9 @@ def blocks(markdown: str, language: str) -> list[str]:
 def shell_lines(markdown: str) -> list[str]:
     """Lines to type, without what is said of them."""
     joined = "".join(blocks(markdown, "sh")).replace("\\\n", " ")
+    joined = re.sub(
+        r"<<-?\s*(['\"]?)(\w+)\1(.*)\n(?:.*\n)*?\2$", r"\3", joined, flags=re.MULTILINE
+    )  # texts for programs
     lines = [re.sub(r"(^|\s)#(\s.*)?$", "", line).strip() for line in joined.splitlines()]
     return [line for line in lines if line]
 

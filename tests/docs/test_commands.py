@@ -34,9 +34,11 @@ ONLY_PARSED = {
 }
 OWN_TESTS = {
     "training.md": "tests/engine/test_cli_train.py, word by word",
+    "triton.md": "tests/engine/test_triton_repo.py and test_triton_server.py",
     "benchmark.md": "tests/benchmarks",
     "archive.md": "tests/engine/test_archive.py",
     "deploy.md": "for other machines",
+    "capacity.md": "counts, runs nothing",
     "CONTRIBUTING.md": "make, which runs this test",
 }
 SMALLER = {
@@ -110,5 +112,5 @@ def test_lists_name_nothing_that_is_gone() -> None:
     """A reason for what no page says any more would hide the next mistake."""
     lines = [line for path in documents() for line in shell_lines(path.read_text(encoding="utf-8"))]
     assert [pattern for pattern in [*ONLY_PARSED, SLOW] if not any(re.search(pattern, line) for line in lines)] == []
-    coming = {"benchmark.md", "archive.md", "deploy.md"}
+    coming = {"benchmark.md", "archive.md", "deploy.md", "capacity.md"}
     assert {name for name in OWN_TESTS if name not in coming and not list(ROOT.rglob(name))} == set()

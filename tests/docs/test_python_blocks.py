@@ -1,4 +1,4 @@
-"""The Python of README and the guides does what it says; docs/training.md is run by tests/engine/test_cli_train.py."""
+"""The Python of README and the guides does what it says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from hoiclip.training.recipe import read_recipe
 from hoiclip_kernels import pair_nms
 from tests.docs.documents import blocks, documents
 from tests.docs.prepared import prepare
+from tests.docs.test_commands import OWN_TESTS
 
-ELSEWHERE = ("training.md",)
+ELSEWHERE = OWN_TESTS.keys()
+"""Their code is run where their commands are."""
 BLOCKS = [
     pytest.param(document, code, id=f"{document.name}-{number}")
     for document in documents()
