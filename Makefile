@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 comma := ,
 # TensorRT-RTX has wheels for x86-64 Linux only.
 EXTRAS := dev$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(comma)dev-trt)
 
-.PHONY: setup demo test test-slow test-archive lint model clean
+.PHONY: setup demo test test-slow test-archive lint docs model clean
 
 setup: $(READY)
 
@@ -38,6 +39,15 @@ test-slow: $(READY)
 test-archive: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[archive]'
 	HOICLIP_REQUIRE_ARCHIVE=1 $(BIN)/python -m pytest -m slow tests/engine/test_archive_ray.py
+
+# The site of README, docs/ and docstrings, in build/site. A link to nothing is an error (with --quiet it would not be).
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file website/mkdocs.yml
+	@echo "Open build/site/index.html"
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $(DOCS_READY)
 
 # The bundled model from scratch: hours on two cores. Give the same command again after an interrupt.
 model: $(READY)

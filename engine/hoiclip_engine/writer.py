@@ -45,7 +45,7 @@ class SinkWriter:
         """Waits for room.
 
         Raises:
-            Whatever a sink raised for a result before.
+            BaseException: what a sink raised for a result before.
         """
         self._results.put(result)
         if self._failure is not None:
@@ -60,7 +60,7 @@ class SinkWriter:
         """Writes what waits and finishes each sink, even where another one fails.
 
         Raises:
-            The first failure that nobody has been told of.
+            BaseException: the first failure that nobody has been told of.
         """
         failure: BaseException | None = None
         if self._thread.is_alive() and not self._abandoned:

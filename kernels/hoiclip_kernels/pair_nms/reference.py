@@ -33,7 +33,8 @@ def pair_nms(
     IoU_human^human_power * IoU_object^object_power with a pair that stays is more than `threshold`.
 
     Args:
-        human_boxes_xyxy, object_boxes_xyxy: (N, 4) pixels.
+        human_boxes_xyxy: (N, 4) pixels.
+        object_boxes_xyxy: (N, 4) pixels.
         class_n: (N,) only pairs of one class suppress each other.
         score_n: (N,) rows with a NaN come last in their class.
 
