@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +19,9 @@ from hoiclip_engine.archive.manifest import Manifest
 from hoiclip_engine.archive.work import FileJob, Report
 from hoiclip_engine.archive.workplace import Workplace, whole_file
 from hoiclip_engine.engine import Engine
+from hoiclip_engine.video.decode import threads_for
+from hoiclip_engine.video.source import open_video
+from hoiclip_engine.video.source_config import SourceConfig
 from tests.engine.archives import TORCH, Workers, lead, repeatable, single_run, write_film
 from tests.engine.making_videos import write_clip
 from tests.engine.saying import PYTHONPATH, Cli
@@ -280,6 +284,23 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert says in said.err
     assert "secret" not in said.err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_stands_for_damage_does_not_depend_on_a_workers_share_of_the_processors(shared: Path) -> None:
+    """Concealment is a matter of the decoder's threads, which ffmpeg counts by the processors that it may use."""
+    video = shared / "data" / "videos" / "corrupted_49of50.mp4"
+
+    def pictures(config: SourceConfig) -> str:
+        with open_video(video, config) as source:
+            return hashlib.sha256(b"".join(hashlib.sha256(frame.rgb.data).digest() for frame in source)).hexdigest()
+
+    expected = pictures(SourceConfig())
+    have = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(have)})
+        assert pictures(SourceConfig(decoder_threads=threads_for(len(have)))) == expected
+    finally:
+        os.sched_setaffinity(0, have)
 
 
 def test_processes_that_share_a_machine_keep_to_different_processors() -> None:

@@ -21,10 +21,12 @@ from hoiclip_engine.archive.looks_file import about_looks
 from hoiclip_engine.archive.manifest import Entry, Manifest
 from hoiclip_engine.archive.work import FileJob, Report
 from hoiclip_engine.archive.workplace import PLANNING, Workplace
+from hoiclip_engine.cpu import cpu_count
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.folder import make_folder
 from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.results import RunSummary
+from hoiclip_engine.video.decode import threads_for
 from hoiclip_engine.video.part_source import joined
 from hoiclip_engine.video.source_config import Hwaccel
 
@@ -221,6 +223,7 @@ class Lead:
             folder=str(place.folder),
             part_s=self._config.part_s,
             hwaccel=self._config.hwaccel,
+            decoder_threads=threads_for(cpu_count()),
             most_marks=place.marks + workers - 1,
         )
 

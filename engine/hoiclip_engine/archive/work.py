@@ -34,10 +34,16 @@ class FileJob:
     """Its workplace."""
     part_s: float
     hwaccel: Hwaccel = "none"
+    decoder_threads: int = 0
+    """Of the process that leads, as workers see only their share of the processors."""
     unit: str = PLANNING
     most_marks: int = 0
     """Marks of processes at work, or dead, that may be on the file when another begins: beyond that somebody died, and
     the others should live."""
+
+    @property
+    def source_config(self) -> SourceConfig:
+        return SourceConfig(hwaccel=self.hwaccel, decoder_threads=self.decoder_threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +79,7 @@ def cut(job: FileJob) -> list[FileJob | Report]:
     if plan is None:
         try:
             place.begin(PLANNING)
-            plan = make_plan(Path(job.path), job.part_s, SourceConfig(hwaccel=job.hwaccel))
+            plan = make_plan(Path(job.path), job.part_s, job.source_config)
             place.keep_plan(plan)
         except Exception as error:
             return [_failed(job, error)]
@@ -135,10 +141,10 @@ def look_at_unit(engine: Engine, job: FileJob, plan: Plan, detect_every: int) ->
     """
     part, width_px, height_px = plan.part(job.unit), plan.info.width_px, plan.info.height_px
     looker = engine.looker_for_files(engine.canvas_for(height_px, width_px))
-    config = SourceConfig(hwaccel=job.hwaccel)
+    config = job.source_config
     source = open_video(job.path, config) if part is None else PartSource(job.path, part, config)
-    reader = FrameReader(source, room=QUEUE_FRAMES, waits=True)
     room = waiting_room(width_px, height_px)
+    reader = FrameReader(source, room=room if detect_every > 1 else QUEUE_FRAMES, waits=True)
     ahead = looks_ahead_of(reader, looker.look, every=detect_every, ahead=looker.frames_ahead, room=room)
     try:
         with (

@@ -16,6 +16,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 
+def threads_for(cpus: int) -> int:
+    """As many as ffmpeg takes by itself where a process may run on so many processors.
+
+    Source: libavcodec, ff_slice_thread_init: one more than there are, at most 16; a single one gets no threads.
+    """
+    return min(cpus + 1, 16) if cpus > 1 else 1
+
+
 class FrameDecoder:
     """Decoded frames of one stream in presentation order; counts what could not be decoded."""
 
@@ -25,6 +33,7 @@ class FrameDecoder:
         stream: VideoStream,
         *,
         frame_threads: bool,
+        threads: int = 0,
         stopped: threading.Event | None = None,
     ) -> None:
         """Sets the decoder up.
@@ -32,6 +41,7 @@ class FrameDecoder:
         Args:
             container: open; read from its position on.
             stream: one of its video streams.
+            threads: 0 for what ffmpeg takes by itself.
             frame_threads: quicker on many cores, but loses more frames after damage.
             stopped: ends the frames, also while the container brings nothing but sound.
         """
@@ -43,6 +53,7 @@ class FrameDecoder:
         self._stopped = stopped or threading.Event()
         # Measured on damaged VP9 and a cut fragmented MP4: with frame threads 72 and 23 frames, with slices 80 and 25.
         # On live streams frame threads would also delay every frame by as many frames as there are threads.
+        stream.codec_context.thread_count = threads
         stream.thread_type = av.codec.context.ThreadType.AUTO if frame_threads else av.codec.context.ThreadType.SLICE
 
     def frames(self) -> Iterator[VideoFrame]:

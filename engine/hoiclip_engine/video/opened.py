@@ -56,7 +56,9 @@ class OpenedVideo:
         self.stream = stream = pick_video(container, name)
         check_size(stream.codec_context.width, stream.codec_context.height, config.max_pixels)
         stream.codec_context.options = {"max_pixels": str(config.max_pixels)}
-        self.decoder = FrameDecoder(container, stream, frame_threads=config.frame_threads, stopped=stopped)
+        self.decoder = FrameDecoder(
+            container, stream, frame_threads=config.frame_threads, threads=config.decoder_threads, stopped=stopped
+        )
         self._pictures = PictureMaker(stream, photo, config.max_pixels)
         self.frames = self.decoder.frames()
 

@@ -23,6 +23,8 @@ class SourceConfig:
     """Twice 8K video; 192 MiB as RGB."""
     frame_threads: bool = False
     """Decode several frames at a time: faster on many cores, but loses more frames after damage."""
+    decoder_threads: int = 0
+    """0: as many as ffmpeg finds right for the processors. What it puts in the place of damage depends on it."""
     transport: Transport = "tcp"
     """How RTSP brings its packets. UDP loses some where TCP only delays them."""
     timeout_s: float = 5.0
@@ -39,6 +41,8 @@ class SourceConfig:
             raise ValueError(f"duration_s must be positive, got {self.duration_s}")
         if self.max_frames is not None and self.max_frames < 1:
             raise ValueError(f"max_frames must be at least 1, got {self.max_frames}")
+        if self.decoder_threads < 0:
+            raise ValueError(f"decoder_threads must be zero or more, got {self.decoder_threads}")
         if self.max_pixels < 1:
             raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels}")
         if not 0 < self.timeout_s <= MAX_TIMEOUT_S:
