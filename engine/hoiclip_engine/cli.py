@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hoiclip.errors import HoiclipError, UsageError
+from hoiclip.errors import BackendMissing, HoiclipError, UsageError
 from hoiclip_engine.cli_grammar import build_parser
 from hoiclip_kernels.dispatch import KernelError
 
@@ -139,7 +139,10 @@ def _run(a: argparse.Namespace) -> int:
 
 
 def _archive(a: argparse.Namespace) -> int:
-    from hoiclip_engine.commands.archive import ArchiveConfig, archive
+    try:
+        from hoiclip_engine.commands.archive import ArchiveConfig, archive
+    except ImportError as error:
+        raise BackendMissing(f"hoiclip archive needs {error.name}; pip install 'hoiclip[archive]'") from error
     from hoiclip_engine.engine import EngineConfig
     from hoiclip_engine.video.expand import expand_sources
 

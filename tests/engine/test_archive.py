@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,9 +23,10 @@ from hoiclip_engine.engine import Engine
 from hoiclip_engine.video.decode import threads_for
 from hoiclip_engine.video.source import open_video
 from hoiclip_engine.video.source_config import SourceConfig
+from tests.docs.documents import blocks
 from tests.engine.archives import TORCH, Workers, lead, repeatable, single_run, write_film
 from tests.engine.making_videos import write_clip
-from tests.engine.saying import PYTHONPATH, Cli
+from tests.engine.saying import PYTHONPATH, ROOT, Cli
 from tests.engine.untrained import untrained_model
 
 NAMES = ("a", "b")
@@ -71,10 +73,12 @@ def test_tracks_over_parts_are_those_of_a_single_run(
     assert list((tmp_path / "out" / "work").iterdir()) == []
 
 
-def test_parquet_has_a_row_for_each_pair_of_a_frame_line(engine: Engine, films: list[Path], tmp_path: Path) -> None:
-    lead(engine, tmp_path / "out", films[:1], Workers())
-    rows = pq.read_table(tmp_path / "out" / "parquet" / "a.parquet").to_pylist()
-    lines = [json.loads(line) for line in results(tmp_path / "out")["a"]]
+def test_parquet_has_a_row_for_each_pair_of_a_frame_line(
+    engine: Engine, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead(engine, tmp_path / "results", films[:1], Workers())
+    rows = pq.read_table(tmp_path / "results" / "parquet" / "a.parquet").to_pylist()
+    lines = [json.loads(line) for line in results(tmp_path / "results")["a"]]
     expected = [
         (line["index"], line["pts_s"], pair) for line in lines if line["type"] == "frame" for pair in line["pairs"]
     ]
@@ -87,6 +91,11 @@ def test_parquet_has_a_row_for_each_pair_of_a_frame_line(engine: Engine, films: 
         assert [verb["verb"] for verb in row["verbs"]] == [verb["verb"] for verb in pair["verbs"]]
         box = [row[f"object_{corner}_px"] for corner in ("x1", "y1", "x2", "y2")]
         assert box == ([None] * 4 if pair["object_box_xyxy"] is None else pytest.approx(pair["object_box_xyxy"]))
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks((ROOT / "docs" / "archive.md").read_text(encoding="utf-8"), "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["table"].num_rows == len(rows)
 
 
 def test_a_damaged_file_is_told_of_and_does_not_stop_the_others(
