@@ -45,7 +45,8 @@ def main() -> None:
     asked = parser.parse_args()
     codes: dict[str, list[int]] = {"unchanged": [], "slowed": []}
     metrics: dict[str, dict[str, Counter[str]]] = {kind: {name: Counter() for name in STATISTICS} for kind in codes}
-    changes: dict[str, list[float]] = {kind: [] for kind in codes}
+    as_timed: dict[str, dict[str, Counter[str]]] = {kind: {name: Counter() for name in STATISTICS} for kind in codes}
+    changes: dict[str, list[list[float]]] = {kind: [] for kind in codes}
     speeds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         film, base, now = (Path(folder) / name for name in ("film.mp4", "base.json", "now.json"))
@@ -60,8 +61,10 @@ def main() -> None:
                 for name, limit in LIMIT.items():
                     change = compare_runs(of_base, blocks, FailOn.parse(limit))
                     metrics[kind][name][change.verdict] += 1
+                    unscaled = compare_runs(of_base, blocks, FailOn.parse(limit), scaled=False)
+                    as_timed[kind][name][unscaled.verdict] += 1
                     if name == asked.metric:
-                        changes[kind].append(round(change.estimate, 4))
+                        changes[kind].append([round(change.estimate, 4), round(unscaled.estimate, 4)])
                         speeds.append(round(change.speed_of_machine, 3))
     line = {
         "benchmark": "gate",
@@ -71,9 +74,10 @@ def main() -> None:
         "runs": asked.runs,
         "unchanged_passed": codes["unchanged"].count(0),
         "slowed_failed": codes["slowed"].count(GateFailed.exit_code),
-        "changes": changes,
+        "changes_scaled_and_as_timed": changes,
         "speed_of_machine": [min(speeds), max(speeds)],
         "verdicts": metrics,
+        "verdicts_as_timed": as_timed,
     }
     if asked.dry:
         print(line)

@@ -14,6 +14,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,7 @@ def published_builds(model: ModelFile) -> Builds:
     return found
 
 
+@cache
 def running() -> list[BackendName]:
     """Backends whose library loads and finds its device."""
     found = []

@@ -49,6 +49,8 @@ def test_without_a_probe_a_slower_machine_cannot_be_told_apart() -> None:
     change = compare_runs(base, now, FailOn.parse("p50:+5%"))
     assert change.verdict == "failed"
     assert change.estimate == pytest.approx(0.3, abs=0.03)
+    with_probes = made_blocks(0), made_blocks(1, machine=1.3)
+    assert compare_runs(*with_probes, FailOn.parse("p50:+5%"), scaled=False).verdict == "failed"
 
 
 def test_the_interval_holds_the_true_change() -> None:
@@ -97,7 +99,7 @@ def test_a_gate_reads_and_says_the_same() -> None:
 
 
 def test_blocks_that_count_twice_are_as_if_they_were_there_twice() -> None:
-    run = _Run(made_blocks(0, blocks=12, looks=7), np.ones(12))
+    run = _Run(made_blocks(0, blocks=12, looks=7))
     times = np.array([[2.0, 0, 1, 0, 3, 0], [1, 1, 1, 1, 1, 1]])
     for percent in (0, 37, 50, 99, 100):
         expected = [np.percentile(np.repeat(run.values, row[run.owner].astype(int)), percent) for row in times]

@@ -1,9 +1,10 @@
 """Whether a run is slower than another one by more than it may be: robust estimates with bootstrap intervals.
 
 Other programs, schedulers and clocks only ever make a program slower, and by bursts. So a run is a set of blocks, of
-which the quieter half counts: those with the least latency in units of the machine's own speed at that moment
-(speed_probe.py). Blocks, not single looks, are drawn again and again for the interval, because what disturbs one look
-disturbs its neighbours too. A gate fails only where the whole interval lies beyond the limit.
+which the quieter half counts, those with the least latency; and the quieter half of what a fixed piece of work took
+between them (speed_probe.py) tells how fast the machine was, which is divided out. Blocks, not single looks, are drawn
+again and again for the interval, because what disturbs one look disturbs its neighbours too. A gate fails only where
+the whole interval lies beyond the limit.
 """
 
 from __future__ import annotations
@@ -43,20 +44,18 @@ class TimedBlock:
 
 
 class _Run:
-    """The quieter half of a run's blocks as arrays; times are in units of the machine's speed in their block."""
+    """The quieter half of a run's blocks as arrays."""
 
-    def __init__(self, blocks: Sequence[TimedBlock], units: F64) -> None:
-        level = [float(block.latency_ms.mean()) / unit for block, unit in zip(blocks, units, strict=True)]
-        kept = np.argsort(level, kind="stable")[: max(2, round(QUIETER * len(blocks)))]
-        blocks, units = [blocks[row] for row in kept], units[kept]
-        values = np.concatenate([block.latency_ms / unit for block, unit in zip(blocks, units, strict=True)])
+    def __init__(self, blocks: Sequence[TimedBlock]) -> None:
+        blocks = [blocks[row] for row in _quieter([float(block.latency_ms.mean()) for block in blocks])]
+        values = np.concatenate([block.latency_ms for block in blocks])
         owner = np.repeat(np.arange(len(blocks)), [len(block.latency_ms) for block in blocks])
         order = np.argsort(values, kind="stable")
         self.values, self.owner = values[order], owner[order]
         self.sums = np.bincount(owner, values, len(blocks))
         self.counts = np.bincount(owner, minlength=len(blocks))
         self.frames = np.array([block.frames for block in blocks], np.float64)
-        self.seconds = np.array([block.seconds for block in blocks], np.float64) / units
+        self.seconds = np.array([block.seconds for block in blocks], np.float64)
 
     def quantile(self, times_rb: F64, percent: float) -> F64:
         """(R,) as np.percentile has it, of samples that count as often as their blocks."""
@@ -169,8 +168,13 @@ def _is_beyond(change: float, limit: float) -> bool:
     return change < limit if limit < 0 else change > limit
 
 
-def compare_runs(base: Sequence[TimedBlock], now: Sequence[TimedBlock], fail_on: FailOn, seed: int = 0) -> Change:
+def compare_runs(
+    base: Sequence[TimedBlock], now: Sequence[TimedBlock], fail_on: FailOn, *, scaled: bool = True, seed: int = 0
+) -> Change:
     """The change of one metric with its interval.
+
+    Args:
+        scaled: in units of the machine's speed, where both runs have probes; else as it was timed.
 
     Raises:
         UsageError: too few blocks to tell anything.
@@ -179,16 +183,12 @@ def compare_runs(base: Sequence[TimedBlock], now: Sequence[TimedBlock], fail_on:
         if len(blocks) < FEWEST_BLOCKS:
             raise UsageError(f"expected at least {FEWEST_BLOCKS} blocks, {name} has {len(blocks)}; measure it again")
     statistic, rng = STATISTICS[fail_on.metric], np.random.default_rng(seed)
-    units = _units(base, now)
-    drawn, estimates = [], []
-    for blocks, of_blocks in zip((base, now), units, strict=True):
-        run = _Run(blocks, of_blocks)
-        count = len(run.counts)
-        chosen_rb = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-        drawn.append(statistic(run, chosen_rb.astype(np.float64)))
-        estimates.append(float(statistic(run, np.ones((1, count)))[0]))
-    estimate = estimates[1] / estimates[0]
-    ends = np.quantile(drawn[1] / drawn[0], (1 - CONFIDENCE, CONFIDENCE))
+    (was, was_drawn), (is_now, now_drawn) = (_drawn(_Run(blocks), statistic, rng) for blocks in (base, now))
+    (base_ms, base_ms_drawn), (now_ms, now_ms_drawn) = _probes(base, now, scaled, rng)
+    of_machine = 1 if fail_on.metric in GROWS_WHEN_BETTER else -1
+    estimate = is_now / was * (now_ms / base_ms) ** of_machine
+    drawn = now_drawn / was_drawn * (now_ms_drawn / base_ms_drawn) ** of_machine
+    ends = np.quantile(drawn, (1 - CONFIDENCE, CONFIDENCE))
     low = min(1.0, ends[0] / estimate) ** WIDENED * estimate
     high = max(1.0, ends[1] / estimate) ** WIDENED * estimate
     return Change(
@@ -196,13 +196,33 @@ def compare_runs(base: Sequence[TimedBlock], now: Sequence[TimedBlock], fail_on:
         estimate=estimate - 1,
         low=float(low) - 1,
         high=float(high) - 1,
-        speed_of_machine=float(np.median(units[0]) / np.median(units[1])),
+        speed_of_machine=base_ms / now_ms,
     )
 
 
-def _units(base: Sequence[TimedBlock], now: Sequence[TimedBlock]) -> tuple[F64, F64]:
-    """What a millisecond is divided by in every block, if both runs have probes; else 1."""
-    probes = [[block.probe_ms for block in blocks] for blocks in (base, now)]
-    if any(ms is None for of_run in probes for ms in of_run):
-        return np.ones(len(base)), np.ones(len(now))
-    return np.array(probes[0], np.float64), np.array(probes[1], np.float64)
+def _drawn(run: _Run, statistic: Statistic, rng: np.random.Generator) -> tuple[float, F64]:
+    """A statistic of a run, and of (RESAMPLES,) runs of blocks drawn from its own."""
+    count = len(run.counts)
+    chosen_rb = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    return float(statistic(run, np.ones((1, count)))[0]), statistic(run, chosen_rb.astype(np.float64))
+
+
+def _probes(
+    base: Sequence[TimedBlock], now: Sequence[TimedBlock], scaled: bool, rng: np.random.Generator
+) -> list[tuple[float, F64]]:
+    """What the fixed piece of work took in each run, and in drawn ones; 1 where it is not to be told."""
+    probes = [[block.probe_ms for block in blocks if block.probe_ms is not None] for blocks in (base, now)]
+    if not scaled or len(probes[0]) < len(base) or len(probes[1]) < len(now):
+        return [(1.0, np.ones(RESAMPLES))] * 2
+    found = []
+    for taken in probes:
+        quiet_ms = np.array(taken)[_quieter(taken)]
+        drawn = rng.choice(quiet_ms, (RESAMPLES, len(quiet_ms))).mean(axis=1)
+        found.append((float(quiet_ms.mean()), np.asarray(drawn)))
+    return found
+
+
+def _quieter(levels: Sequence[float]) -> list[int]:
+    """Which of the blocks count."""
+    order = np.argsort(levels, kind="stable")[: max(2, round(QUIETER * len(levels)))]
+    return [int(row) for row in order]
