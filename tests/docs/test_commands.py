@@ -36,7 +36,7 @@ ONLY_PARSED = {
 OWN_TESTS = {
     "training.md": "tests/engine/test_cli_train.py, word by word",
     "triton.md": "tests/engine/test_triton_repo.py and test_triton_server.py",
-    "benchmark.md": "tests/benchmarks",
+    "benchmark.md": "tests/engine/test_bench_command.py",
     "archive.md": "tests/engine/test_archive_ray.py",
     "deploy.md": "for other machines",
     "capacity.md": "counts, runs nothing",
@@ -46,11 +46,11 @@ SMALLER = {
     r"--images \d+": "--images 3",
     r"--video \d+": "--video 1 --duration 0.5",
     r"127\.0\.0\.1:80\d\d|--live 80\d\d": lambda found: "--live 0" if found[0].startswith("--live") else "127.0.0.1:0",
-    r"(hoiclip build .*)": r"\1 --gate-pictures 4 --calibration-pictures 4",
+    r"(hoiclip build .*)": r"\1 --precision int8 --force --gate-pictures 4 --calibration-pictures 8",
 }
 SLOW = r"hoiclip (build|export)|python examples"
 """Half a minute each."""
-IN_PROCESS = ("README.md", "first_video.md", "outputs.md", "own_data_set.md", "own_vocabulary.md")
+IN_PROCESS = ("README.md", "first_video.md", "own_data_set.md", "own_vocabulary.md")
 """What a stranger reads first; the others wait for the slow test."""
 GUIDES = [path for path in documents() if shell_lines(path.read_text(encoding="utf-8")) and path.name not in OWN_TESTS]
 
@@ -113,5 +113,5 @@ def test_lists_name_nothing_that_is_gone() -> None:
     """A reason for what no page says any more would hide the next mistake."""
     lines = [line for path in documents() for line in shell_lines(path.read_text(encoding="utf-8"))]
     assert [pattern for pattern in [*ONLY_PARSED, SLOW] if not any(re.search(pattern, line) for line in lines)] == []
-    coming = {"benchmark.md", "deploy.md", "capacity.md"}
+    coming = {"deploy.md", "capacity.md"}
     assert {name for name in OWN_TESTS if name not in coming and not list(ROOT.rglob(name))} == set()
