@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hoiclip.cache import cache_folder
-from hoiclip.errors import BackendMissing, ModelError, UsageError
+from hoiclip.errors import ModelError, UsageError
+from hoiclip.torch_extra import require_torch
 
 _TOWER_PREFIXES = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
 _HEAD_WIDTH = 64
@@ -37,8 +37,7 @@ def open_clip_module() -> ModuleType:
     works is left alone: its own registration would abort the process.
     """
     global _torchvision_schemas
-    if importlib.util.find_spec("open_clip") is None:
-        raise BackendMissing("text rows need open_clip, which is not installed; pip install open_clip_torch")
+    require_torch("making text rows", "open_clip")
     try:
         importlib.import_module("torchvision")
     except RuntimeError:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.golden.models import GoldenModels
+from tests import without_torch
+
+if TYPE_CHECKING:
+    from tests.golden.models import GoldenModels
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,13 +36,44 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if without_torch.THERE or not without_torch.needs_torch(module_path):
+        return None
+    return without_torch.NeedsTorch.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    return (yield from _skipped_without_torch())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Tests marked gpu run where there is one; a GPU machine that lost its GPU must not pass by skipping."""
-    if item.get_closest_marker("gpu") is None:
-        return
+    if item.get_closest_marker("gpu") is not None:
+        _require_gpu()
+    return (yield from _skipped_without_torch())
+
+
+def _skipped_without_torch() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except Exception as error:
+        if without_torch.THERE or not without_torch.is_about_torch(error):
+            raise
+        pytest.skip(str(error))
+
+
+def _sees_gpu() -> bool:
+    if not without_torch.THERE:
+        return False
     import torch
 
-    if not torch.cuda.is_available():
+    return torch.cuda.is_available()
+
+
+def _require_gpu() -> None:
+    if not _sees_gpu():
         if os.environ.get("HOICLIP_REQUIRE_GPU") == "1":
             pytest.fail("torch sees no GPU, and HOICLIP_REQUIRE_GPU=1")
         pytest.skip("torch sees no GPU")
@@ -72,6 +108,8 @@ def _own_cache(of_the_run: Path) -> None:
 @pytest.fixture(scope="session")
 def golden_models(of_the_run: Path) -> GoldenModels:
     """Models of golden weights by layout and salt."""
+    from tests.golden.models import GoldenModels
+
     folder = of_the_run / "golden"
     folder.mkdir(exist_ok=True)
     return GoldenModels(folder)

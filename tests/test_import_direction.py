@@ -60,6 +60,9 @@ def test_no_module_lies_in_the_root_and_no_package_hides_another() -> None:
         "hoiclip_engine.backends",
         "hoiclip_engine.engine",
         "hoiclip_engine.cli",
+        "hoiclip_engine.commands.build",
+        "hoiclip_engine.commands.eval",
+        "hoiclip_engine.commands.export",
     ],
 )
 def test_the_runtime_imports_without_torch(module: str) -> None:

@@ -20,6 +20,10 @@ _HOMES = {"Engine": "engine", "EngineConfig": "engine", "train_model": "train"}
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for: `hoiclip_engine.track` alone needs neither av nor a backend, running no training."""
+    if name == "train_model":
+        from hoiclip.torch_extra import require_torch
+
+        require_torch("training")
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from typing import Any
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import ModelError
 from hoiclip_engine.backends import BackendName, backend_module
-from hoiclip_engine.export import GRAPH_VERSION
+from hoiclip_engine.graph_form import GRAPH_VERSION
 from hoiclip_engine.precision import PRECISIONS, Precision
 from hoiclip_engine.precision.policy import policy_text
 from hoiclip_engine.signed_folder import SignedFolder

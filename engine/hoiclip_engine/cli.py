@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hoiclip.errors import BackendMissing, HoiclipError, UsageError
+from hoiclip.torch_extra import require_torch
 from hoiclip_engine.cli_grammar import build_parser
 from hoiclip_kernels.dispatch import KernelError
 
@@ -90,6 +91,7 @@ def _dispatch(a: argparse.Namespace) -> int:
         case "bench":
             return _bench(a)
         case "train":
+            require_torch("training")
             from hoiclip_engine.commands.train import train
 
             return train(a.recipe, a.out, a.workers, a.set)
@@ -231,7 +233,8 @@ def _export(a: argparse.Namespace) -> int:
     if a.triton_backend and not a.triton_repo:
         raise UsageError("--triton-backend is for --triton-repo DIR")
     triton = RepositoryForm(backend=a.triton_backend or "onnxruntime") if a.triton_repo else None
-    return export(load_model_file(find_model(a.model)), a.triton_repo or a.out, form, a.split, lower, triton=triton)
+    model, out = load_model_file(find_model(a.model)), a.triton_repo or a.out
+    return export(model, out, form, a.split, lower, triton=triton, with_model=a.with_model)
 
 
 def _build(a: argparse.Namespace) -> int:
@@ -249,6 +252,7 @@ def _build(a: argparse.Namespace) -> int:
         images=a.images,
         gate_pictures=a.gate_pictures,
         force=a.force,
+        if_missing=a.if_missing,
     )
     return build(load_model_file(find_model(a.model)), request)
 

@@ -105,7 +105,9 @@ def _add_run(p: argparse.ArgumentParser) -> None:
         help="video or picture file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
     )
     _add_outputs(p)
-    p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
+    p.add_argument(
+        "--model", default="drawn", metavar="NAME|FILE|DIR", help="name, file or folder of export (default: drawn)"
+    )
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS)
     p.add_argument(
@@ -187,6 +189,7 @@ def _add_export(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--opset", type=int, default=20, choices=(19, 20))
     p.add_argument("--split", action="store_true", help="three graphs: detector, CLIP, interaction")
+    p.add_argument("--with-model", action="store_true", help="the model file too: run --model DIR then needs no torch")
     p.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"))
     p.add_argument("--for", dest="target", default="tensorrt", choices=("tensorrt", "openvino"), help="who will run it")
     _add_calibration(p)
@@ -218,6 +221,7 @@ def _add_build(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations to measure mAP on, in HOI-A JSON")
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of their pictures")
     p.add_argument("--gate-pictures", type=_count, metavar="N", help="of the benchmark; default: all")
+    p.add_argument("--if-missing", action="store_true", help="do nothing where a run would take one that is there")
     p.add_argument("--force", action="store_true", help="keep it even if it loses too much; it says so")
 
 

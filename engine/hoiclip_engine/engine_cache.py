@@ -17,6 +17,7 @@ from hoiclip_engine.signed_folder import SignedFolder, canonical
 
 _log = logging.getLogger("hoiclip")
 _ENGINE = "engine.bin"
+_GRAPH_SUFFIXES = (".onnx", ".data", ".xml", ".bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class EngineKey:
 
 def graph_sha256(graph: Path) -> str:
     """Of a graph and of the weights that lie beside it under the same name."""
-    files = sorted(graph.parent.glob(f"{graph.stem}.*"))
+    files = sorted(file for file in graph.parent.glob(f"{graph.stem}.*") if file.suffix in _GRAPH_SUFFIXES)
     return hashlib.sha256("".join(map(file_sha256, files)).encode()).hexdigest()
 
 

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import ModelFile
-from hoiclip.errors import BackendMissing, ModelError
+from hoiclip.errors import ModelError
 from hoiclip.model.config import ModelConfig
+from hoiclip.torch_extra import require_torch
 from hoiclip_engine import graph_form
-from hoiclip_engine.graph_form import INPUTS, METHODS, SMALLEST_CELLS, GraphForm
+from hoiclip_engine.graph_folder import graph_beside
+from hoiclip_engine.graph_form import GRAPH_VERSION, INPUTS, METHODS, SMALLEST_CELLS, GraphForm
 from hoiclip_engine.node_names import name_nodes
 
 if TYPE_CHECKING:
@@ -30,27 +32,30 @@ if TYPE_CHECKING:
 
     from hoiclip.model import HOICLIP
 
-GRAPH_VERSION = 4
-"""Raise it when the exported graph changes for the same model file."""
 ABSORB_FROM = 300
 """Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
 OUTPUTS = graph_form.OUTPUTS["whole"]
 _LARGEST_IN_ONE_FILE = 1 << 30
 """Bytes of weights; a protobuf ends at two gigabytes."""
 _ANY_SIZE = 1 << 40
+ELSEWHERE = ", or on another machine hoiclip export MODEL -o DIR --with-model, and run DIR here"
 
 
 def exported_graph(model: ModelFile, canvas_hw: tuple[int, int], batch: int = 1) -> Path:
-    """The model's ONNX file in the cache, exported now if this model has not been before.
+    """The model's ONNX file: beside it in a folder of `hoiclip export --with-model`, else in the cache.
+
+    It is exported now if this model has not been before.
 
     One graph serves every canvas, and another one every batch above 1. Each is there in two forms all the same, equal
     up to rounding: one projects the detector's memory, one absorbs it, and which is the faster depends on the canvas.
 
     Raises:
-        BackendMissing: torch or onnxscript, which only the export needs, is not installed.
-        ModelError: the export failed.
+        BackendMissing: it has to be exported, and torch or onnxscript, which only the export needs, is not installed.
+        ModelError: the export failed, or what lies beside the model is not what it is said to be.
     """
     form = GraphForm(memory=memory_form(model.config, canvas_hw), batch=1 if batch == 1 else None)
+    if form.batch == 1 and (beside := graph_beside(model, form.memory)) is not None:
+        return beside
     several = "" if batch == 1 else "-batch"
     folder = cache_folder("graphs") / f"{model.sha256()[:32]}-{form.memory}{several}-v{GRAPH_VERSION}-opset{form.opset}"
     graph = folder / "model.onnx"
@@ -58,7 +63,8 @@ def exported_graph(model: ModelFile, canvas_hw: tuple[int, int], batch: int = 1)
         return graph
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        write_graph(build(model), form, part / graph.name)
+        module = build(model) if form.batch == 1 else build(model, otherwise=", or run without --batch")
+        write_graph(module, form, part / graph.name)
         try:
             os.replace(part, folder)  # two processes may export at once: the first one wins, both files are good
         except OSError as error:
@@ -78,18 +84,17 @@ def memory_form(config: ModelConfig, canvas_hw: tuple[int, int] | None) -> Liter
     return "absorbed" if worth else "projected"
 
 
-def build(model: ModelFile) -> HOICLIP:
+def build(model: ModelFile, otherwise: str = ELSEWHERE) -> HOICLIP:
     """The torch module.
 
+    Args:
+        otherwise: what is said to be possible without torch.
+
     Raises:
-        BackendMissing: torch or onnxscript is not installed.
+        BackendMissing: torch, onnx or onnxscript is not installed.
         ModelError: the file makes no model.
     """
-    try:
-        import onnxscript  # noqa: F401 - the exporter's own import error names no package
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise BackendMissing(f"exporting {model.name} needs {error.name}; pip install {error.name}") from error
+    require_torch(f"exporting {model.name}", "onnx", "onnxscript", otherwise=otherwise)
     return model.build()
 
 

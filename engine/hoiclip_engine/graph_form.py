@@ -26,6 +26,8 @@ OUTPUTS: dict[Part, tuple[str, ...]] = {
 METHODS: dict[Part, str] = {"whole": "forward", "detector": "detect", "clip": "view", "interaction": "interact"}
 """Of hoiclip.model.HOICLIP."""
 OPSETS = (19, 20)
+GRAPH_VERSION = 4
+"""Raise it when the exported graph changes for the same model file."""
 SMALLEST_CELLS = 2
 """Cells a side has at least: of one alone the exporter cannot tell a size from a constant."""
 

@@ -15,7 +15,6 @@ from hoiclip.data.drawn.fixed_sets import fixed_set
 from hoiclip.data.drawn.world import DrawnWorld
 from hoiclip.data.hoia import read_hoia
 from hoiclip.evaluation import bundled_splits, choose_metric
-from hoiclip.training.recipe import DataRecipe
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.calibration import knows_drawn
 from hoiclip_engine.evaluate import (
@@ -31,6 +30,7 @@ from hoiclip_engine.sheet import prediction_sheet
 
 if TYPE_CHECKING:
     from hoiclip.model import HOICLIP
+    from hoiclip.training.recipe import DataRecipe
 
 SHEET_PICTURES = 12
 

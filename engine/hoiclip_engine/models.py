@@ -1,4 +1,4 @@
-"""Models by name: those bundled with the package and those a user has imported into their own folder."""
+"""Models by name, those bundled with the package and those a user has imported; model files and exported folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hoiclip.cache import cache_folder
 from hoiclip.errors import ModelError
+from hoiclip_engine.graph_folder import model_in
 
 SUFFIX = ".safetensors"
 
@@ -27,10 +28,10 @@ def known_models() -> dict[str, Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The file of a name, or the file itself.
+    """The file of a name, or the file itself, or that in a folder of `hoiclip export --with-model`.
 
     Raises:
-        ModelError: neither a file nor a known name.
+        ModelError: neither of them, or the folder is not whole.
     """
     path = Path(model)
     with contextlib.suppress(OSError, ValueError):  # too long a name, or one with a zero byte, is no file
@@ -39,6 +40,9 @@ def find_model(model: str | Path) -> Path:
     named = known_models()
     if str(model) in named:
         return named[str(model)]
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_dir():
+            return model_in(path)
     raise ModelError(
         f"expected a model file or a known name, found neither for {str(model)!r}; known names: {', '.join(named)}"
     )

@@ -16,7 +16,7 @@ from hoiclip import __version__
 from hoiclip.checkpoint.model_file import ModelFile, file_sha256
 from hoiclip.errors import ModelError
 from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.graph_form import INPUTS, OUTPUTS, GraphForm
+from hoiclip_engine.graph_form import GRAPH_VERSION, INPUTS, OUTPUTS, GraphForm
 from hoiclip_engine.preprocess import PreprocessConfig
 from hoiclip_kernels.preprocess.reference import CLIP_MEAN, CLIP_STD, DETECTOR_MEAN, DETECTOR_STD
 
@@ -30,9 +30,11 @@ def graph_entry(path: Path, form: GraphForm, errors: Mapping[str, float]) -> dic
     Args:
         errors: largest difference to eager torch, by output.
     """
+    outside = {file.name: file_sha256(file) for file in path.parent.glob(f"{path.name}.*")}
     return {
         "file": path.name,
         "sha256": file_sha256(path),
+        **({"data": outside} if outside else {}),
         "form": asdict(form),
         "inputs": _tensors(path, "input", INPUTS[form.part]),
         "outputs": _tensors(path, "output", OUTPUTS[form.part]),
@@ -45,12 +47,18 @@ def graph_entry(path: Path, form: GraphForm, errors: Mapping[str, float]) -> dic
     }
 
 
-def sidecar(model: ModelFile, graphs: list[dict[str, Any]]) -> dict[str, Any]:
-    """All graphs of one model."""
+def sidecar(model: ModelFile, graphs: list[dict[str, Any]], *, with_model: bool = False) -> dict[str, Any]:
+    """All graphs of one model.
+
+    Args:
+        with_model: its file lies in the same folder.
+    """
     config = model.config
+    file = {"file": model.path.name} if with_model else {}
     return {
         "schema": SCHEMA,
-        "model": {"name": model.name, "sha256": model.sha256(), "provenance": model.provenance},
+        "graph_version": GRAPH_VERSION,
+        "model": {"name": model.name, **file, "sha256": model.sha256(), "provenance": model.provenance},
         "vocabulary": {
             "name": model.vocabulary.name,
             "sha256": model.vocabulary.sha256,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from hoiclip.errors import ModelError, SinkError
+from hoiclip.torch_extra import require_torch
 from hoiclip.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ class ModelFile:
         """The torch module, fp32, in evaluation mode.
 
         Raises:
+            BackendMissing: torch is not installed.
             ModelError: tensors are missing, unknown or have other shapes than the config says.
         """
+        require_torch(f"computing with {self.name} in torch")
         import torch
 
         from hoiclip.model import HOICLIP

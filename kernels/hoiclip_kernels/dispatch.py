@@ -54,7 +54,8 @@ def pick(operator: str, asked: str | None, choice: str) -> ModuleType:
     try:
         return importlib.import_module(f"hoiclip_kernels.{operator}.{name if name == 'reference' else f'{name}_impl'}")
     except ImportError as error:
-        raise KernelError(f"{operator}: implementation {name} needs {error.name}; pip install {error.name}") from error
+        package = "'hoiclip[torch]'" if error.name == "torch" else error.name
+        raise KernelError(f"{operator}: implementation {name} needs {error.name}; pip install {package}") from error
 
 
 def named(operator: str, asked: str | None, choice: str) -> str:

@@ -28,6 +28,7 @@ from tests.engine.saying import PYTHONPATH, Cli
 from tests.engine.untrained import untrained_model
 from tests.hoiclip.making_data import save_noise
 
+pytest.importorskip("torch", reason="builds are compared with fp32 in torch")
 FEW = ("--calibration-pictures", "2", "--short-side", "64")
 
 

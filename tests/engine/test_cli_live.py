@@ -14,7 +14,7 @@ import pytest
 
 from hoiclip_engine.cli import main
 from tests.engine.making_videos import write_clip
-from tests.engine.running import json_lines, of_type, start, times_of, wait_for_frames
+from tests.engine.running import SIMPLEST, json_lines, of_type, start, times_of, wait_for_frames
 from tests.engine.untrained import untrained_model
 
 STEP_MS = 40
@@ -38,7 +38,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_plays_in_real_time_and_every_frame_is_counted(clip: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    argv = ["run", clip, "--jsonl", out, "--model", model, "--backend", "torch", "--policy", "latest"]
+    argv = ["run", clip, "--jsonl", out, "--model", model, "--backend", SIMPLEST, "--policy", "latest"]
     assert main([str(word) for word in argv]) == 0
     lines = json_lines(out.read_text(encoding="utf-8"))
     frames, summary = of_type(lines, "frame"), lines[-1]
@@ -96,7 +96,7 @@ def test_several_files_are_run_one_after_the_other_and_a_bad_one_is_told(
         shutil.copy(clip, tmp_path / f"{name}.mp4")
     (tmp_path / "broken.mp4").write_text("no video\n" * 99, encoding="utf-8")
     out = tmp_path / "out"
-    argv = ["run", tmp_path, "--jsonl", out, "--model", model, "--backend", "torch", "--max-frames", 6]
+    argv = ["run", tmp_path, "--jsonl", out, "--model", model, "--backend", SIMPLEST, "--max-frames", 6]
     assert main([str(word) for word in argv]) == 7
     assert sorted(path.name for path in out.iterdir()) == ["a.jsonl", "b.jsonl"]
     for path in out.iterdir():
@@ -112,9 +112,10 @@ def test_several_files_are_run_one_after_the_other_and_a_bad_one_is_told(
 def test_sources_that_run_together_say_what_each_alone_says(
     policy: str, clip: Path, model: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("torch", reason="several pictures at once need a graph of their own")
     narrow = write_clip(tmp_path / "narrow.mp4", [STEP_MS * i for i in range(10)], size_px=(96, 128))
     for name, sources in (("alone", [narrow]), ("together", [clip, narrow])):
-        argv = ["run", *sources, "--jsonl", tmp_path / name, "--model", model, "--backend", "torch", "--batch", 2]
+        argv = ["run", *sources, "--jsonl", tmp_path / name, "--model", model, "--backend", SIMPLEST, "--batch", 2]
         assert main([str(word) for word in [*argv, "--policy", policy]]) == 0
     alone = json_lines((tmp_path / "alone").read_text(encoding="utf-8"))
     together = json_lines((tmp_path / "together" / "narrow.jsonl").read_text(encoding="utf-8"))
@@ -131,7 +132,7 @@ def test_sources_that_run_together_say_what_each_alone_says(
 def test_sources_of_which_none_can_be_read_are_a_source_error(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["run", "nowhere.mp4", "neither.mp4", "--model", model, "--backend", "torch", "--jsonl", tmp_path / "out"]
+    argv = ["run", "nowhere.mp4", "neither.mp4", "--model", model, "--backend", SIMPLEST, "--jsonl", tmp_path / "out"]
     assert main([str(word) for word in argv]) == 3
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hoiclip:")]
     assert len(errors) == 2

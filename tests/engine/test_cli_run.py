@@ -17,7 +17,7 @@ from PIL import Image
 
 from hoiclip_engine.cli import main
 from tests.engine.making_videos import picture, write_clip
-from tests.engine.running import json_lines, of_type, start, times_of, wait_for_frames
+from tests.engine.running import SIMPLEST, json_lines, of_type, start, times_of, wait_for_frames
 from tests.engine.untrained import untrained_model
 
 PTS = [433, 466, 500, 533, 700, 733, 766, 800, 833, 866, 900, 1900, 1933, 1966, 2000, 2033, 2066, 2100, 2133, 2166]
@@ -40,7 +40,7 @@ def whole(clip: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Folder of a run with all outputs."""
     folder = tmp_path_factory.mktemp("whole")
     outputs = [word for kind, option in OUTPUTS.items() for word in (option, str(folder / f"out.{kind}"))]
-    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", "torch"]) == 0
+    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", SIMPLEST]) == 0
     return folder
 
 
@@ -53,7 +53,7 @@ Run = Callable[..., list[dict[str, Any]]]
 def run(model: Path, tmp_path: Path) -> Run:
     """The JSON lines of a run that must succeed."""
 
-    def call(source: Path, *options: object, backend: str = "torch") -> list[dict[str, Any]]:
+    def call(source: Path, *options: object, backend: str = SIMPLEST) -> list[dict[str, Any]]:
         path = tmp_path / "run.jsonl"
         argv = ["run", source, "--jsonl", path, "--model", model, "--backend", backend, *options]
         assert main([str(word) for word in argv]) == 0
@@ -160,7 +160,7 @@ def test_a_second_run_writes_the_same_bytes_except_for_the_summary(
 def test_json_on_standard_output_is_alone_there(
     clip: Path, model: Path, whole: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", str(clip), "--jsonl", "-", "--model", str(model), "--backend", "torch"]) == 0
+    assert main(["run", str(clip), "--jsonl", "-", "--model", str(model), "--backend", SIMPLEST]) == 0
     out, err = capfd.readouterr()
     assert out.splitlines()[:-1] == (whole / "out.jsonl").read_text(encoding="utf-8").splitlines()[:-1]
     assert json_lines(out)[-1]["type"] == "summary"
@@ -170,7 +170,7 @@ def test_json_on_standard_output_is_alone_there(
 def test_a_run_without_outputs_tells_events(
     clip: Path, model: Path, lines: list[dict[str, Any]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", str(clip), "--model", str(model), "--backend", "torch"]) == 0
+    assert main(["run", str(clip), "--model", str(model), "--backend", SIMPLEST]) == 0
     told = capfd.readouterr().out.splitlines()
     events = of_type(lines, "event")
     assert len(told) == len(events)
@@ -267,7 +267,7 @@ def test_a_folder_that_is_not_there_is_one_line_and_exit_code_7(
     option: str, clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "missing" / "out.mp4"
-    assert main(["run", str(clip), option, str(target), "--model", str(model), "--backend", "torch"]) == 7
+    assert main(["run", str(clip), option, str(target), "--model", str(model), "--backend", SIMPLEST]) == 7
     out, err = capsys.readouterr()
     assert out == ""
     errors = [line for line in err.splitlines() if not line.startswith("Note: this model is untrained")]
@@ -287,7 +287,7 @@ def test_one_output_that_fails_does_not_spoil_the_others(
 
     monkeypatch.setattr(MotSink, "write", fail)
     outputs = [word for kind, option in OUTPUTS.items() for word in (option, str(tmp_path / f"out.{kind}"))]
-    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", "torch"]) == 7
+    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", SIMPLEST]) == 7
     assert (
         capsys.readouterr().err.splitlines()[-1] == "hoiclip: cannot write out.mot: no space left; choose another place"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.model.config import ModelConfig
@@ -25,6 +26,7 @@ def test_the_canvas_decides_between_the_forms() -> None:
 
 
 def test_canvases_of_one_form_share_a_file() -> None:
+    pytest.importorskip("torch", reason="exporting needs it")
     model = load_model_file(untrained_model())
     graph = exported_graph(model, (128, 160))
     assert "projected" in graph.parent.name

@@ -22,7 +22,7 @@ import pytest
 from hoiclip_engine.cli import main
 from hoiclip_engine.live.address import TOKEN_VARIABLE as LIVE_TOKEN
 from hoiclip_engine.sinks.webhook import TOKEN_VARIABLE as WEBHOOK_TOKEN
-from tests.engine.running import start
+from tests.engine.running import SIMPLEST, start
 from tests.engine.serving import StreamServer, transport_stream
 from tests.engine.test_webhook import Received, receiver
 
@@ -171,7 +171,7 @@ def test_a_run_whose_source_is_not_there(
     scheme: str, debug: list[str], model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     url = f"{scheme}://user:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/live/{STREAM_KEY if scheme == 'rtmp' else 'x'}"
-    argv = ["run", url, "--model", str(model), "--backend", "torch", "--timeout", "1", *debug, *files(tmp_path, 1)]
+    argv = ["run", url, "--model", str(model), "--backend", SIMPLEST, "--timeout", "1", *debug, *files(tmp_path, 1)]
     argv += ["--live", f"127.0.0.1:{free_port()}", "--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/"]
     assert main(argv) == 3
     found = leaks("".join(capfd.readouterr()))
@@ -186,7 +186,7 @@ def test_a_run_whose_outputs_are_not_there(
     debug: list[str], clip: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     target = f"rtmp://user:{TARGET_PASSWORD}@127.0.0.1:{free_port()}/app/{STREAM_KEY}"
-    argv = ["run", str(clip), "-o", target, "--model", str(model), "--backend", "torch", "--min-score", "0", *debug]
+    argv = ["run", str(clip), "-o", target, "--model", str(model), "--backend", SIMPLEST, "--min-score", "0", *debug]
     argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/", "--live", f"127.0.0.1:{free_port()}"]
     assert main(argv) == 7
     said = "".join(capfd.readouterr())
@@ -208,7 +208,7 @@ def test_a_run_whose_outputs_are_not_there(
 )
 def test_options_that_are_wrong(wrong: list[str], clip: Path, model: Path, capfd: pytest.CaptureFixture[Any]) -> None:
     try:
-        code = main(["run", str(clip), "--model", str(model), "--backend", "torch", "--debug", *wrong])
+        code = main(["run", str(clip), "--model", str(model), "--backend", SIMPLEST, "--debug", *wrong])
     except SystemExit as end:
         code = int(end.code or 0)
     assert code == 2
@@ -223,7 +223,7 @@ def test_a_file_with_a_name_like_an_address(
     odd = Path(f"http:/user:{SOURCE_PASSWORD}@host/clip.mp4")
     odd.parent.mkdir(parents=True)
     os.link(clip, odd)
-    main(["run", str(odd), "--model", str(model), "--backend", "torch", "--jsonl", "out.jsonl", "--coco", "out.json"])
+    main(["run", str(odd), "--model", str(model), "--backend", SIMPLEST, "--jsonl", "out.jsonl", "--coco", "out.json"])
     assert leaks("".join(capfd.readouterr())) == []
     for name in ("out.jsonl", "out.json"):
         assert leaks(Path(name).read_text(encoding="utf-8")) == []

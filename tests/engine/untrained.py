@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
+import pytest
+
 from hoiclip.cache import cache_folder
-from hoiclip.checkpoint.model_file import save_model_file
+from hoiclip.checkpoint.model_file import load_model_file, save_model_file
 from hoiclip.model.config import ModelConfig
 from hoiclip.vocabulary import load_vocabulary
 
@@ -31,12 +36,16 @@ CONFIG = ModelConfig(
     interaction_feedforward=128,
 )
 NOTICE = "this model is untrained: its weights are random and its pairs mean nothing"
+GIVEN = "HOICLIP_TEST_MODEL"
+"""Folder that untrained_folder() has made elsewhere, where there is no torch to make it with."""
 VERSION = 2
 """Raise it when CONFIG or the layout of the weights changes."""
 
 
 def untrained_model(seed: int = 0) -> Path:
     """The file of a small HICO-shaped model with random weights, written once."""
+    if given := os.environ.get(GIVEN):
+        return Path(given) / f"untrained-{seed}-v{VERSION}.safetensors"
     path = cache_folder("models-untrained") / f"untrained-{seed}-v{VERSION}.safetensors"
     if path.is_file():
         return path
@@ -55,3 +64,31 @@ def untrained_model(seed: int = 0) -> Path:
         state["heads.verb_to_hoi"][verb, index] = 1
     save_model_file(path, state, CONFIG, vocabulary, {"kind": "untrained", "seed": seed, "notice": NOTICE})
     return path
+
+
+def untrained_folder() -> Path:
+    """That model exported together with its file, for machines without torch; written once."""
+    if given := os.environ.get(GIVEN):
+        return Path(given)
+    folder = cache_folder("models-untrained") / f"folder-v{VERSION}"
+    if not folder.is_dir():
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+        _export(part)
+        try:
+            os.replace(part, folder)  # another worker may have been first
+        except OSError:
+            shutil.rmtree(part)
+    return folder
+
+
+def _export(folder: Path) -> None:
+    """As the command does, but for the exporter's run: the graph is the one that all tests share."""
+    from hoiclip_engine.commands import export as command
+    from hoiclip_engine.export import exported_graph
+    from hoiclip_engine.graph_form import GraphForm
+
+    model = load_model_file(untrained_model())
+    made = exported_graph(model, (64, 96))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "write_graph", lambda _module, _form, path: shutil.copyfile(made, path))
+        command.export(model, folder, GraphForm(), split=False, with_model=True)

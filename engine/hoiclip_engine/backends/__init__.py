@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import BackendMissing
+from hoiclip.torch_extra import EXTRA
 from hoiclip_engine.backends.capacity import ONE, Capacity
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.preprocess import ModelInput
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 BackendName = Literal["torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
-PACKAGES: dict[BackendName, str] = {"tensorrt": "'hoiclip[tensorrt]'", "tensorrt-rtx": "'hoiclip[tensorrt-rtx]'"}
+PACKAGES: dict[BackendName, str] = {
+    "torch": EXTRA,
+    "tensorrt": "'hoiclip[tensorrt]'",
+    "tensorrt-rtx": "'hoiclip[tensorrt-rtx]'",
+}
 """What pip installs, where that has another name."""
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
 """One of them is there where Linux has loaded a driver of NVIDIA's, the last two on a Jetson."""

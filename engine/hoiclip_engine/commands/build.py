@@ -12,8 +12,9 @@ from typing import Any
 from hoiclip import __version__
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import GateFailed, SinkError, UsageError
+from hoiclip.torch_extra import require_torch
 from hoiclip_engine.backends import BackendName, backend_module, choose, load_backend
-from hoiclip_engine.builds import BUILDS, FP32, Build, as_precision, publish
+from hoiclip_engine.builds import BUILDS, FP32, Build, as_precision, find_build, publish
 from hoiclip_engine.calibration import CalibrationConfig, calibration_set, require_source
 from hoiclip_engine.commands.console import messages, progress, table, working
 from hoiclip_engine.engine import Engine, EngineConfig
@@ -51,6 +52,8 @@ class BuildRequest:
     gate_pictures: int | None = None
     """Of the benchmark at most so many; None: all."""
     force: bool = False
+    if_missing: bool = False
+    """Nothing is done where a run would take a build that is there."""
 
     def __post_init__(self) -> None:
         if (self.data is None) != (self.images is None):
@@ -83,6 +86,11 @@ def build(model: ModelFile, request: BuildRequest) -> int:
     """
     backend = choose(request.backend)
     precision = _precision(backend, request.precision)
+    kept = find_build(model, backend, precision) if request.if_missing else None
+    if kept is not None and not kept.forced:
+        messages.print(f"{model.name} is there in {precision} for {backend}")
+        return 0
+    require_torch(f"building {model.name}, which is compared with fp32 in torch,")
     job = _prepared(model, backend, precision, request)
     try:
         room = SignedFolder(BUILDS).room()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -24,15 +25,15 @@ PACKAGES = {
     "numba": "numba",
     "scipy": "scipy",
     "av": "av",
-    "torch": "torch",
-    "open_clip_torch": "open_clip_torch",
     "opencv": "opencv-python-headless",
-    "onnx": "onnx",
-    "onnxscript": "onnxscript",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
 }
 EXTRAS = {
+    "torch": "torch",
+    "open_clip_torch": "torch",
+    "onnx": "torch",
+    "onnxscript": "torch",
     "nncf": "quantize",
     "nvidia-modelopt": "quantize-trt",
     "tensorrt": "tensorrt",
@@ -44,7 +45,7 @@ EXTRAS = {
     "matplotlib": "bench",
     "nvidia-ml-py": "bench",
 }
-"""Packages that nothing misses, to the extra that brings them."""
+"""Packages that not everybody needs, to the extra that brings them."""
 
 DECODERS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mjpeg")
 
@@ -84,7 +85,7 @@ def _packages() -> dict[str, str]:
         name: _version(distribution, f"missing; pip install {distribution}") for name, distribution in PACKAGES.items()
     }
     for name, extra in EXTRAS.items():
-        found[name] = _version(name, f"not installed, not needed; pip install 'hoiclip[{extra}]' brings it")
+        found[name] = _version(name, f"not installed; pip install 'hoiclip[{extra}]' brings it")
     return {**found, **_codecs()}
 
 
@@ -143,6 +144,8 @@ def _taken(path: Path, backend: BackendName) -> str:
         model = load_model_file(path)
     except ModelError as error:
         return str(error)
+    if importlib.util.find_spec("torch") is None:
+        return f"{backend}, fp32, once it is exported: hoiclip export {model.name} -o DIR --with-model, where torch is"
     build = chosen_build(model, backend, "auto")
     fast = backend_module(backend).fast_precisions()
     faster = fast[0] if fast and build.precision != fast[0] else None

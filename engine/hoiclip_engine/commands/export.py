@@ -22,6 +22,7 @@ from hoiclip_engine.graph_form import INPUTS, METHODS, OUTPUTS, GraphForm, Part
 from hoiclip_engine.precision import Precision
 from hoiclip_engine.precision.reduce import Target, made_by, reduced, require_reducible
 from hoiclip_engine.preprocess import preprocess
+from hoiclip_engine.track.fitted_verbs import file_beside
 from hoiclip_engine.triton_repo import repository
 from hoiclip_engine.triton_repo.form import RepositoryForm
 
@@ -49,11 +50,13 @@ def export(
     reduction: Reduction | None = None,
     *,
     triton: RepositoryForm | None = None,
+    with_model: bool = False,
 ) -> int:
     """Writes the graphs and their sidecar into a folder; what lies there stays until all of it is checked.
 
     Args:
         triton: arranges them into a model repository of Triton Inference Server.
+        with_model: the model file goes there too, for `hoiclip run --model` of the folder.
 
     Raises:
         UsageError: the model cannot have this form, or the runtime no graph of this precision.
@@ -66,9 +69,13 @@ def export(
     if triton is not None:
         triton.require_fit(form, split, None if reduction is None else reduction.target)
         repository.require_room(out, model.name)
+    if with_model and (triton is not None or split or reduction is not None or replace(form, opset=20) != GraphForm()):
+        raise UsageError(
+            "--with-model is for what run takes: without --size, --batch, --split, --attention, --precision, --triton-repo"
+        )
     form = replace(form, memory=memory_form(model.config, form.canvas_hw))
-    make_folder(out)
     module = build(model)
+    make_folder(out)
     parts: tuple[Part, ...] = ("detector", "clip", "interaction") if split else ("whole",)
     try:
         room = Path(tempfile.mkdtemp(dir=out, prefix=".part-"))
@@ -89,7 +96,10 @@ def export(
             graphs.append(entry)
         if reduction is not None:
             shutil.rmtree(exact)
-        sidecar.write(room / sidecar.NAME, sidecar.sidecar(model, graphs))
+        if with_model:
+            for file in (model.path, *filter(Path.is_file, (file_beside(model.path),))):
+                shutil.copyfile(file, room / file.name)
+        sidecar.write(room / sidecar.NAME, sidecar.sidecar(model, graphs, with_model=with_model))
         last = sidecar.NAME  # when all else is there
         if triton is not None:
             last = repository.arrange(room, model.name, triton)

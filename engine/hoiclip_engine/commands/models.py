@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hoiclip.checkpoint.model_file import ModelFile, file_sha256, load_model_file, save_model_file
 from hoiclip.errors import ModelError, UsageError
+from hoiclip.torch_extra import require_torch
 from hoiclip_engine.commands.console import messages, results, table, working
 from hoiclip_engine.models import SUFFIX, find_model, known_models, model_folders
 
@@ -57,6 +58,7 @@ def info(name: str, as_json: bool) -> int:
 
 def import_official(checkpoint: Path, target: Path, labels: str | None) -> int:
     """An official .pth into a model file; nothing is written if anything is wrong."""
+    require_torch("importing a checkpoint", "open_clip")
     from hoiclip.checkpoint.official import import_checkpoint
 
     if target.suffix != SUFFIX:
@@ -94,9 +96,9 @@ def verify(name: str) -> int:
 
 
 def _verify(model: ModelFile) -> None:
+    module = model.build()
     import torch
 
-    module = model.build()
     bad = [key for key, value in module.state_dict().items() if not bool(torch.isfinite(value).all())]
     if bad:
         raise ModelError(f"{model.path} holds values that are not finite, first in {bad[0]}; import or train it again")

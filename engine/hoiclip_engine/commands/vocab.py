@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hoiclip.errors import SinkError, UsageError
+from hoiclip.torch_extra import require_torch
 from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
 from hoiclip_engine.commands.console import messages, results, table, working
 
@@ -48,6 +49,7 @@ def build(name: str, target: Path, clip: str, weights: str) -> int:
         clip: open_clip's model name, used with a download.
         weights: a local CLIP state dict, or a name open_clip downloads.
     """
+    require_torch("making text rows", "open_clip")
     from safetensors.numpy import save_file
 
     from hoiclip.text import load_tower, text_rows

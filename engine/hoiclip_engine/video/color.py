@@ -17,15 +17,17 @@ MAX_SANE_ASPECT = 8
 HD_HEIGHT_PX = 720
 """Unlabelled video from this height on is BT.709, below it BT.601, as players assume."""
 _AVCOL_RGB = 0
+_BT2020 = 9
+"""SWS_CS_BT2020, for which PyAV 17, the last one for Python 3.10, has no name."""
 # AVColorSpace of the stream → the matrix swscale knows.
-_MATRICES = {
+_MATRICES: dict[int, int] = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
     5: Colorspace.ITU601,
     6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
+    9: _BT2020,
+    10: _BT2020,
 }
 
 
@@ -69,7 +71,7 @@ class RgbConverter:
         return np.ascontiguousarray(_on_black(pixels) if transparent else pixels)
 
 
-def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+def _matrix(frame: av.VideoFrame) -> int | None:
     if frame.colorspace == _AVCOL_RGB or frame.format.is_rgb:
         return None
     return _MATRICES.get(frame.colorspace, default_matrix(frame.height))

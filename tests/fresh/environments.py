@@ -1,0 +1,75 @@
+"""Fresh environments: an interpreter of a version, a venv, the wheel of this checkout and nothing else of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSIONS = ("3.10", "3.11", "3.12")
+REQUIRED = "HOICLIP_REQUIRE_PYTHONS"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A venv with the wheel in it and no torch."""
+
+    version: str
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    def run(self, *argv: object, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Nothing of ours in the environment but the settings."""
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("HOICLIP_", "PYTHON", "PYTEST_"))}
+        command = [str(self.folder / "bin" / str(argv[0])), *map(str, argv[1:])]
+        return subprocess.run(command, cwd=cwd, env={**env, **settings}, capture_output=True, text=True)
+
+
+def interpreter(version: str) -> str:
+    """Skips where there is none, and fails where all are required."""
+    for candidate in _candidates(version):
+        code = "import sys; print('%d.%d' % sys.version_info[:2])"
+        said = subprocess.run([candidate, "-c", code], capture_output=True, text=True)
+        if said.stdout.strip() == version:
+            return candidate
+    message = f"expected Python {version} as python{version} or from pyenv, found none"
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{message}, and {REQUIRED}=1")
+    pytest.skip(message)
+
+
+def _candidates(version: str) -> Iterator[str]:
+    if found := shutil.which(f"python{version}"):
+        yield found
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))
+
+
+def checked(*argv: object, cwd: Path = ROOT) -> None:
+    done = subprocess.run([*map(str, argv)], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def wheel_of_the_checkout(folder: Path) -> Path:
+    checked(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+    (wheel,) = folder.glob("hoiclip-*.whl")
+    return wheel
+
+
+def made(version: str, wheel: Path, folder: Path) -> Environment:
+    """Without the extra `torch`; what the tests themselves import is there."""
+    environment = Environment(version, folder)
+    checked(interpreter(version), "-m", "venv", folder)
+    checked(environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            f"{wheel}[serve]", "pytest>=8.3", "hypothesis>=6.110")  # fmt: skip
+    return environment

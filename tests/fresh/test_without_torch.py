@@ -1,0 +1,128 @@
+"""What an edge box installs, in a fresh environment of every supported Python.
+
+It holds no torch, its tests pass, and it says the same of a film as the installation that exported the model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hoiclip_engine.cli import main
+from tests.engine.running import json_lines, of_type
+from tests.engine.untrained import GIVEN, untrained_folder
+from tests.fresh.environments import ROOT, VERSIONS, Environment, made, wheel_of_the_checkout
+
+pytestmark = pytest.mark.slow
+BACKENDS = ("openvino", "onnxruntime")
+AT_LEAST = 1050
+"""Tests that pass without torch; 1,091 when this was written. Nothing may pass by skipping."""
+MUST_RUN = (
+    "tests.engine.test_cli_run",
+    "tests.engine.test_graph_folder",
+    "tests.engine.test_openvino_backend",
+    "tests.engine.test_pair_tracker",
+    "tests.engine.test_preprocess",
+    "tests.engine.test_torch_extra",
+    "tests.engine.test_video_source",
+    "tests.kernels.test_pair_decode",
+    "tests.kernels.test_preprocess",
+)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheel_of_the_checkout(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def environment(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return made(request.param, wheel, tmp_path_factory.mktemp(f"python{request.param}") / "venv")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model as an edge box gets it, a film, and what this installation says of it."""
+    folder = tmp_path_factory.mktemp("drawn")
+    assert main(["export", "drawn", "-o", str(folder / "model"), "--with-model"]) == 0
+    assert main(["data", "draw", "--out", str(folder), "--video", "1", "--set", "test", "--duration", "6"]) == 0
+    for backend in BACKENDS:
+        words = ["--model", "drawn", "--backend", backend, "--precision", "fp32"]
+        assert main(["run", str(film(folder)), "--jsonl", str(folder / f"{backend}.jsonl"), *words]) == 0
+    return folder
+
+
+def film(folder: Path) -> Path:
+    (found,) = folder.glob("*.mp4")
+    return found
+
+
+def test_there_is_no_torch(environment: Environment, tmp_path: Path) -> None:
+    for name in ("torch", "onnx", "onnxscript", "open_clip"):
+        assert environment.run("python", "-c", f"import {name}", cwd=tmp_path).returncode == 1
+    done = environment.run("python", "-c", "import hoiclip_engine, sys; print(hoiclip_engine.__file__)", cwd=tmp_path)
+    assert done.stdout.startswith(str(environment.folder))
+    facts = json.loads(environment.run("hoiclip", "doctor", "--json", cwd=tmp_path).stdout)
+    assert facts["python"].startswith(environment.version)
+    assert facts["torch"] == "not installed; pip install 'hoiclip[torch]' brings it"
+    assert facts["auto takes"] in BACKENDS
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_exported_folder_gives_the_same_lines(
+    environment: Environment, drawn: Path, tmp_path: Path, backend: str
+) -> None:
+    words = ("run", film(drawn), "--model", drawn / "model", "--backend", backend, "--jsonl", tmp_path / "out.jsonl")
+    done = environment.run("hoiclip", *words, cwd=tmp_path, HOICLIP_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    expected, found = (json_lines(path.read_text()) for path in (drawn / f"{backend}.jsonl", tmp_path / "out.jsonl"))
+    assert found[0] == expected[0] | {"hoiclip": found[0].get("hoiclip")} or found[0].keys() == expected[0].keys()
+    assert of_type(found, "event")
+    for kind in ("frame", "event"):
+        assert rounded(of_type(found, kind)) == rounded(of_type(expected, kind))
+
+
+def rounded(lines: list[dict[str, Any]]) -> Any:
+    """Other versions of a library sum in another order: half a pixel of a box, a hundredth of a score."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: one(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [one(inner) for inner in value]
+        return pytest.approx(value, abs=0.5 if value > 1 else 0.01) if isinstance(value, float) else value
+
+    return one(lines)
+
+
+def test_without_a_folder_it_says_what_to_do(environment: Environment, drawn: Path, tmp_path: Path) -> None:
+    done = environment.run("hoiclip", "run", film(drawn), cwd=tmp_path, HOICLIP_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 5
+    assert "hoiclip export MODEL -o DIR --with-model" in done.stderr
+
+
+def test_the_tests_of_the_runtime_pass(environment: Environment, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__", "fresh"))
+    shutil.copytree(
+        ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results", "__pycache__")
+    )
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    settings = re.search(r"\[tool\.pytest\.ini_options\].*?(?=\n\[)", project, re.DOTALL)
+    assert settings
+    here_only = settings[0].replace('pythonpath = [".", "engine", "kernels"]', 'pythonpath = ["."]')
+    (tmp_path / "pyproject.toml").write_text(here_only, encoding="utf-8")
+    report = tmp_path / "report.xml"
+    folder = shutil.copytree(untrained_folder(), tmp_path / "model")
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/engine", "tests/kernels", f"--junitxml={report}")
+    done = environment.run("python", *words, cwd=tmp_path, **{GIVEN: str(folder)})
+    assert done.returncode == 0, done.stdout[-8000:]
+    cases = xml.etree.ElementTree.parse(report).getroot().iter("testcase")
+    passed = [case.get("classname", "") for case in cases if not len(case)]
+    assert len(passed) >= AT_LEAST
+    assert set(MUST_RUN) <= set(passed)
