@@ -71,7 +71,8 @@ def export(
         repository.require_room(out, model.name)
     if with_model and (triton is not None or split or reduction is not None or replace(form, opset=20) != GraphForm()):
         raise UsageError(
-            "--with-model is for what run takes: without --size, --batch, --split, --attention, --precision, --triton-repo"
+            "--with-model is for what run takes: leave out --size, --batch, --split, --attention, --precision and "
+            "--triton-repo"
         )
     form = replace(form, memory=memory_form(model.config, form.canvas_hw))
     module = build(model)
