@@ -1,6 +1,6 @@
 """The bundled model on drawn test films: what smoothing is worth, and what looking less often costs.
 
-python -m benchmarks.films [--films 6] [--seconds 10] [--backend auto] [--precision fp32]
+python -m benchmarks.films [--films 6] [--seconds 10] [--rates 30] [--backend auto] [--precision fp32]
 
 The films are those of the test set's seeds at the size the model knows, drawn anew at 15, 30 and 60 frames a second and
 at uneven times around 30: people cross and hide each other, the camera pans and shakes. Per rate the model looks at
@@ -63,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--films", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rates", nargs="+", choices=RATES, default=list(RATES))
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision", default="fp32")
     asked = parser.parse_args()
@@ -70,16 +71,16 @@ def main() -> None:
     with Engine.load("drawn", EngineConfig(backend=asked.backend, precision=asked.precision)) as engine:
         facts = {"films": asked.films, "seconds": asked.seconds, "model": "drawn"}
         facts |= {"backend": engine.backend_name, "precision": engine.build.precision}
-        for line in measured(engine, asked.films, asked.seconds):
+        for line in measured(engine, asked.rates, asked.films, asked.seconds):
             append("films", {"benchmark": "films", **facts, **line, **provenance("openvino", "numpy")})
             lines.append(line)
     show(lines)
 
 
-def measured(engine: Engine, count: int, seconds: float) -> Iterator[dict[str, Any]]:
+def measured(engine: Engine, rates: Sequence[str], count: int, seconds: float) -> Iterator[dict[str, Any]]:
     """All lines, as they become known."""
     with tempfile.TemporaryDirectory() as folder:
-        for rate in RATES:
+        for rate in rates:
             films = drawn(Path(folder) / rate.replace(" ", "_"), rate, count, seconds)
             yield from smoothing(engine, films, rate)
             if rate == CADENCE_RATE:

@@ -79,7 +79,6 @@ def main() -> None:
             ages, looks, memory = watch(stream, Path(folder) / "out.jsonl")
             summary = stream.summary
         p50, p99 = (float(np.percentile(ages, p)) for p in (50, 99))
-        tenth = max(1, len(memory) // 10)
         line = {
             "benchmark": "overload",
             "model": "drawn",
@@ -98,7 +97,7 @@ def main() -> None:
             "processed": len(ages),
             "dropped": summary.dropped,
             "exact": source.counters.decoded == summary.decoded == len(ages) + summary.dropped,
-            "rss_mib": {"first": round(np.median(memory[:tenth]), 1), "last": round(np.median(memory[-tenth:]), 1)},
+            "rss_mib_of_tenths": [round(float(np.median(part)), 1) for part in np.array_split(memory, 10) if len(part)],
         }
         append("overload", {**line, **provenance("openvino", "av")})
 

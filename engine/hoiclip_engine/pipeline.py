@@ -99,7 +99,7 @@ class Stream:
     def __iter__(self) -> Generator[FrameResult, None, None]:
         self._started = time.perf_counter()
         lossless = self.header.policy == "lossless"
-        room = QUEUE_FRAMES if lossless else self._most_waiting if self._predicts else 1
+        room = self._most_waiting if self._predicts else QUEUE_FRAMES if lossless else 1
         reader = self._reader = FrameReader(self._source, room=room, waits=lossless)
         if self._interrupted:
             reader.stop()

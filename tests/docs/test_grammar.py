@@ -21,6 +21,7 @@ from website.commands import command_reference, commands
 from website.links import ROOT
 
 OTHERS_OPTIONS = {
+    "--build-arg": "docker",
     "--dynamicPlugins": "trtexec",
     "--sub-file": "mpv",
     "--nproc-per-node": "torchrun",

@@ -161,6 +161,28 @@ def test_decoding_runs_only_a_few_frames_ahead() -> None:
     assert readers() == []
 
 
+def test_while_a_look_takes_its_time_the_frames_up_to_the_next_ones_are_decoded() -> None:
+    def decoded_slowly(index: int) -> tuple[int, int]:
+        time.sleep(0.005)
+        return 64, 48
+
+    source = FakeSource(64, size_px=decoded_slowly)
+    made_meanwhile = []
+
+    def look(rgb: RGB) -> Pairs:
+        if not made_meanwhile:
+            deadline = time.monotonic() + 5
+            while source.made < 24 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            made_meanwhile.append(source.made)
+        return pairs_of()
+
+    with ThreadPoolExecutor(4) as pool:
+        stream, _ = stream_of(source, _in(pool, look), looks_ahead=3, detect_every=8)
+        assert [result.index for result in stream] == list(range(64))
+    assert made_meanwhile[0] >= 24  # so that three looks can be under way
+
+
 def test_stop_ends_the_stream_after_the_frame_at_hand() -> None:
     stream, tracker = stream_of(FakeSource(1000))
     seen = []
