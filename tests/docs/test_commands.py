@@ -48,7 +48,7 @@ SMALLER = {
     r"127\.0\.0\.1:80\d\d|--live 80\d\d": lambda found: "--live 0" if found[0].startswith("--live") else "127.0.0.1:0",
     r"(hoiclip build .*)": r"\1 --precision int8 --force --gate-pictures 4 --calibration-pictures 8",
 }
-SLOW = r"hoiclip (build|export)|python examples"
+SLOW = r"hoiclip (build|export|bench)|python examples"
 """Half a minute each."""
 IN_PROCESS = ("README.md", "first_video.md", "own_data_set.md", "own_vocabulary.md")
 """What a stranger reads first; the others wait for the slow test."""

@@ -128,11 +128,13 @@ def test_nobody_looks_at_what_was_cancelled() -> None:
 
 
 def test_closing_ends_the_workers_behind_what_waits() -> None:
+    before = set(threading.enumerate())
     looker = looker_of(FakeBackend(Capacity(batch=2, lanes=2), takes_s=0.01))
     answers = [looker.look(picture(index)) for index in range(7)]
+    assert len(set(threading.enumerate()) - before) == looker.workers
     looker.close()
     assert all(answer.done() for answer in answers)
-    assert [thread for thread in threading.enumerate() if thread.name.startswith("hoiclip-look")] == []
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"lanes": 0}])
