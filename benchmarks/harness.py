@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hoiclip_engine.bench.provenance import commit
-from hoiclip_engine.cpu import cpu_count, cpu_name
+from hoiclip_engine.cpu import cpu_count, cpu_flags, cpu_name
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -62,6 +62,7 @@ def provenance(*packages: str) -> dict[str, Any]:
     """Machine, versions, commit and time of a result line."""
     return {
         "machine": machine(),
+        "flags": list(cpu_flags()),  # processors of one name differ in these, and in speed by them
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},

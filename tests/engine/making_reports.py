@@ -50,7 +50,7 @@ def made_report(blocks: list[TimedBlock] | None = None, **scenario: Any) -> dict
     return {
         "schema": "hoiclip-bench/1",
         "scenario": {**copy.deepcopy(SCENARIO), **scenario},
-        "machine": {"cpu": "a processor", "cores": 2},
+        "machine": {"cpu": "a processor", "cores": 2, "flags": ["avx2"]},
         "artefact": {"device": "a processor, FP32"},
         "blocks": [
             {

@@ -79,7 +79,7 @@ def _difference(base: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         theirs, ours = base["scenario"].get(name), now["scenario"][name]
         if theirs != ours:
             return f"{name} was {shown(theirs)}, is {shown(ours)}"
-    for name in ("cpu", "cores"):
+    for name in ("cpu", "cores", "flags"):
         theirs, ours = base["machine"].get(name), now["machine"][name]
         if theirs != ours:
             return f"its {name} was {shown(theirs)}, is {shown(ours)}, and times of different machines do not compare"
