@@ -18,6 +18,7 @@ from hoiclip_kernels.dispatch import KernelError
 
 if TYPE_CHECKING:
     from hoiclip_engine.commands.outputs import Outputs
+    from hoiclip_engine.track.pair_tracker import TrackConfig
 
 INTERRUPTED = 130
 
@@ -129,8 +130,7 @@ def _run(a: argparse.Namespace) -> int:
             hwaccel=a.hwaccel,
         )
         stream = StreamConfig(policy=a.policy, detect_every=a.detect_every)
-        track = replace(EngineConfig().track, camera_motion=a.camera_motion)
-        track = track if a.min_score is None else replace(track, min_score=a.min_score)
+        track = replace(_track(a), camera_motion=a.camera_motion)
     except ValueError as error:
         raise UsageError(str(error)) from error
     outputs = _outputs(a)
@@ -149,8 +149,7 @@ def _archive(a: argparse.Namespace) -> int:
     from hoiclip_engine.video.expand import expand_sources
 
     try:
-        track = EngineConfig().track
-        track = track if a.min_score is None else replace(track, min_score=a.min_score)
+        track = _track(a)
         config = ArchiveConfig(
             out=a.out,
             detect_every=a.detect_every,
@@ -164,6 +163,14 @@ def _archive(a: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     engine = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
     return archive(a.model, engine, expand_sources(a.source), config)
+
+
+def _track(a: argparse.Namespace) -> TrackConfig:
+    """Raises ValueError: no score can be that."""
+    from hoiclip_engine.engine import EngineConfig
+
+    track = EngineConfig().track
+    return track if a.min_score is None else replace(track, min_score=a.min_score)
 
 
 def _outputs(a: argparse.Namespace) -> Outputs:

@@ -5,7 +5,6 @@ The folder may come from anywhere. What in it is not as its sidecar says is one 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from hoiclip_engine import sidecar
 from hoiclip_engine.graph_form import GRAPH_VERSION, OPSETS, GraphForm
 from hoiclip_engine.onnx_files import external_files
 
-_LARGEST_SIDECAR = 16 << 20
 AGAIN = "export it again: hoiclip export MODEL -o DIR --with-model"
 
 
@@ -38,7 +36,7 @@ def model_in(folder: Path) -> Path:
     Raises:
         ModelError: it is none, or the model file is missing or another one.
     """
-    told = _read(folder)
+    told = sidecar.read(folder, AGAIN)
     name = told["model"].get("file")
     if name is None:
         raise ModelError(f"{folder} holds graphs without their model file; {AGAIN}")
@@ -59,7 +57,7 @@ def graph_beside(model: ModelFile, memory: str) -> Path | None:
     """
     folder = model.path.parent
     try:
-        told = _read(folder)
+        told = sidecar.read(folder, AGAIN)
     except ModelError:
         return None  # somebody else's model.json
     if told["model"].get("file") != model.path.name:
@@ -70,26 +68,6 @@ def graph_beside(model: ModelFile, memory: str) -> Path | None:
         return _checked(folder, _chosen(told, memory))
     except ValueError as error:
         raise ModelError(f"{folder} cannot be run: {error}; {AGAIN}") from error
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """The sidecar; sure to be of this schema with a model.
-
-    Raises:
-        ModelError: it is not there, or is something else.
-    """
-    path = folder / sidecar.NAME
-    try:
-        if path.stat().st_size > _LARGEST_SIDECAR:
-            raise ValueError("it is far too large")
-        told = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"expected a folder with {sidecar.NAME}, found none in {folder}; {AGAIN}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is no JSON ({error}); {AGAIN}") from error
-    if not (isinstance(told, dict) and told.get("schema") == sidecar.SCHEMA and isinstance(told.get("model"), dict)):
-        raise ModelError(f"{path} is no description of graphs ({sidecar.SCHEMA}); {AGAIN}")
-    return told
 
 
 def _chosen(told: Mapping[str, Any], memory: str) -> _Graph:

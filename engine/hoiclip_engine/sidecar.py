@@ -22,6 +22,8 @@ from hoiclip_kernels.preprocess.reference import CLIP_MEAN, CLIP_STD, DETECTOR_M
 
 SCHEMA = "hoiclip-graph/1"
 NAME = "model.json"
+AGAIN = "export again"
+_LARGEST = 16 << 20
 
 
 def graph_entry(path: Path, form: GraphForm, errors: Mapping[str, float]) -> dict[str, Any]:
@@ -93,21 +95,27 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """What was written into a folder.
+def read(folder: Path, again: str = AGAIN) -> dict[str, Any]:
+    """What was written into a folder, which may come from anywhere: sure to be of this schema with a model.
+
+    Args:
+        again: what to do where it is not.
 
     Raises:
-        ModelError: there is none, or it is of another schema.
+        ModelError: it is not there, or is something else.
     """
     path = folder / NAME
     try:
-        said = json.loads(path.read_bytes())
-        schema = said["schema"]
-    except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
-        raise ModelError(f"expected what an export says of its graphs in {path} ({error}); export again") from error
-    if schema != SCHEMA:
-        raise ModelError(f"{path} is of schema {schema!r}, expected {SCHEMA}; export again with this version")
-    return dict(said)
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is far too large")
+        told = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"expected a folder with {NAME}, found none in {folder}; {again}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is no JSON ({error}); {again}") from error
+    if not (isinstance(told, dict) and told.get("schema") == SCHEMA and isinstance(told.get("model"), dict)):
+        raise ModelError(f"{path} is no description of graphs ({SCHEMA}); {again}")
+    return told
 
 
 def preprocess_config(said: Mapping[str, Any]) -> PreprocessConfig:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.decode import FrameDecoder
-from hoiclip_engine.video.frame_source import SourceInfo
+from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
 from hoiclip_engine.video.opening import pick_video
 from hoiclip_engine.video.orient import Orientation
 from hoiclip_engine.video.picture import PictureMaker, check_size
 from hoiclip_engine.video.source_config import SourceConfig
-from hoiclip_engine.video.timestamps import seconds
+from hoiclip_engine.video.timestamps import PresentationClock, seconds
 
 # Damage is counted and told in one line; ffmpeg would tell it per macroblock, on stderr, and addresses with passwords.
 av.logging.set_level(av.logging.PANIC)
@@ -89,6 +89,15 @@ class OpenedVideo:
     def time_base(self, frame: VideoFrame) -> Fraction | None:
         """The frame's own; the last frames of a stream, which no packet brought, come without."""
         return frame.time_base or self.stream.time_base
+
+    def counters(self, delivered: int, clock: PresentationClock) -> SourceCounters:
+        """As of now, of a file whose frames were timed by a clock."""
+        return SourceCounters(
+            decoded=delivered,
+            decode_errors=self.decoder.errors,
+            pts_missing=clock.missing,
+            pts_repaired=clock.repaired,
+        )
 
     def describe(self, first: VideoFrame, rgb: NDArray[np.uint8]) -> SourceInfo:
         """What is known once there is a picture."""

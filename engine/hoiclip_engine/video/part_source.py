@@ -78,12 +78,7 @@ class PartSource:
     @property
     def counters(self) -> SourceCounters:
         """As of now."""
-        return SourceCounters(
-            decoded=self._delivered,
-            decode_errors=self._video.decoder.errors,
-            pts_missing=self._clock.missing,
-            pts_repaired=self._clock.repaired,
-        )
+        return self._video.counters(self._delivered, self._clock)
 
     @property
     def sound(self) -> Sound:

@@ -88,12 +88,7 @@ class VideoSource:
     @property
     def counters(self) -> SourceCounters:
         """As of now."""
-        return SourceCounters(
-            decoded=self._delivered,
-            decode_errors=self._video.decoder.errors,
-            pts_missing=self._clock.missing,
-            pts_repaired=self._clock.repaired,
-        )
+        return self._video.counters(self._delivered, self._clock)
 
     def stop(self) -> None:
         """A file never keeps anybody waiting."""
