@@ -52,6 +52,7 @@ def made_report(blocks: list[TimedBlock] | None = None, **scenario: Any) -> dict
         "scenario": {**copy.deepcopy(SCENARIO), **scenario},
         "machine": {"cpu": "a processor", "cores": 2, "flags": ["avx2"]},
         "artefact": {"device": "a processor, FP32"},
+        "probe": {"what": "a piece of work"},
         "blocks": [
             {
                 "seconds": block.seconds,

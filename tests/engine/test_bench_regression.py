@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hoiclip.errors import UsageError
 from hoiclip_engine.bench.base_report import matching, read_reports, timed_blocks
-from hoiclip_engine.bench.regression import STATISTICS, FailOn, _Run, compare_runs
+from hoiclip_engine.bench.regression import STATISTICS, Change, FailOn, _Run, compare_runs
 from hoiclip_engine.bench.sample import percentiles
 from tests.engine.making_reports import made_blocks, made_report
 
@@ -66,6 +66,28 @@ def test_more_noise_than_the_limit_is_undecided_and_no_failure() -> None:
     base = made_blocks(0, blocks=4, looks=3, bursts=1.0)
     now = made_blocks(1, blocks=4, looks=3, bursts=1.0, slower=0.08)
     assert compare_runs(base, now, FailOn.parse("p99:+5%")).verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "verdict"),
+    [
+        (0.08, 0.051, 0.12, "failed"),
+        (0.08, 0.04, 0.12, "failed"),
+        (0.04, 0.0, 0.08, "passed"),
+        (0.08, 0.02, 0.14, "undecided"),
+        (0.02, -0.04, 0.06, "undecided"),
+        (0.0, -0.2, 0.04, "passed"),
+    ],
+)
+def test_the_estimate_decides_where_noise_is_less_than_the_limit(
+    estimate: float, low: float, high: float, verdict: str
+) -> None:
+    for sign, gate in ((1, "p50:+5%"), (-1, "throughput:-5%")):
+        ends = sorted((sign * low, sign * high))
+        change = Change(
+            fail_on=FailOn.parse(gate), estimate=sign * estimate, low=ends[0], high=ends[1], speed_of_machine=1.0
+        )
+        assert change.verdict == verdict
 
 
 def test_too_few_blocks_tell_nothing() -> None:
@@ -139,6 +161,8 @@ def test_another_scenario_or_machine_is_told_and_not_compared(tmp_path: Path) ->
     other["machine"]["cpu"] = "another processor"
     with pytest.raises(UsageError, match="times of different machines do not compare"):
         matching([other], made_report(), tmp_path)
+    with pytest.raises(UsageError, match="work that tells the machine's speed was 'a longer piece'"):
+        matching([{**made_report(), "probe": {"what": "a longer piece"}}], made_report(), tmp_path)
 
 
 json_values = st.recursive(

@@ -83,8 +83,15 @@ def _difference(base: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         theirs, ours = base["machine"].get(name), now["machine"][name]
         if theirs != ours:
             return f"its {name} was {shown(theirs)}, is {shown(ours)}, and times of different machines do not compare"
+    theirs, ours = _probe(base), _probe(now)
+    if theirs != ours:
+        return f"the work that tells the machine's speed was {shown(theirs)}, is {shown(ours)}"
     theirs, ours = base["artefact"].get("device"), now["artefact"]["device"]
     return None if theirs == ours else f"it was of the device {shown(theirs)}, this is {shown(ours)}"
+
+
+def _probe(report: Mapping[str, Any]) -> object:
+    return report["probe"].get("what")
 
 
 def _checked(line: bytes, where: str) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def _wrong(made: Any) -> str:
     if not isinstance(made, dict) or made.get("schema") != SCHEMA:
         found = made.get("schema") if isinstance(made, dict) else made
         return f"its schema must be {SCHEMA}, found {shown(found)}"
-    for name in ("scenario", "machine", "artefact"):
+    for name in ("scenario", "machine", "artefact", "probe"):
         if not isinstance(made.get(name), dict):
             return f"{name} must be an object, found {shown(made.get(name))}"
     blocks = made.get("blocks")

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hoiclip_engine.bench.plan import BenchPlan
+from hoiclip_engine.bench.regression import FEWEST_BLOCKS
 from hoiclip_engine.bench.sample import Ask, Block, Sample
 from hoiclip_engine.bench.warm_up import WarmUp, warmed_up
 
 Probe = Callable[[], float]
-AGAIN = 3
-"""Queries after a probe that are not counted: they fill the caches again."""
 
 
 class Flow(Protocol):
@@ -49,16 +48,17 @@ def measure_closed(ask: Ask, plan: BenchPlan, probe: Probe | None, on_measured: 
     """
     warm_up, blocks = warmed_up(ask, plan.warm_up_s), list[Block]()
     on_measured()
-    for _ in range(plan.blocks):
+    measured_s = 0.0
+    while measured_s < plan.seconds or len(blocks) < FEWEST_BLOCKS:
         probe_ms = None
         if probe is not None:
             probe_ms = probe()
-            for _ in range(AGAIN):
-                ask()
+            ask()  # not counted: it fills the caches again
         block = Block(begun_s=time.monotonic(), probe_ms=probe_ms)
         while not block.samples or block.samples[-1].done_s - block.begun_s < plan.block_s:
             block.samples.append(ask())
         block.seconds = block.samples[-1].done_s - block.begun_s
+        measured_s += block.seconds
         blocks.append(block)
     return Measured(warm_up=warm_up, blocks=blocks)
 
@@ -76,7 +76,7 @@ def measure_flow(
         warm_up = warmed_up(flow.take, plan.warm_up_s)
         on_measured()
         blocks = [Block(begun_s=time.monotonic())]
-        while len(blocks) <= plan.blocks or not any(block.samples for block in blocks[:-1]):
+        while len(blocks) <= plan.parts or not any(block.samples for block in blocks[:-1]):
             sample = flow.take()
             while sample.done_s - blocks[-1].begun_s >= plan.block_s:
                 blocks[-1].seconds = plan.block_s

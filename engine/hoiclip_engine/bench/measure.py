@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,13 +67,13 @@ def measure(engine: Engine, films: Sequence[Opened], plan: BenchPlan, watched: W
     sizes = [engine.canvas_for(*rgb.shape[:2]) for _, rgb, _ in firsts]
     canvas_hw = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
     on_gpu = watched.nvml.is_there and engine.backend_name in ("torch", "tensorrt", "tensorrt-rtx")
-    probe = None if on_gpu else SpeedProbe()
-    if plan.subject == "model":
-        size = engine.preprocess_config(canvas_hw)
-        pictures = [preprocess(rgb, size) for _, rgb, _ in firsts]
-        fps, measured = _model(engine, pictures, canvas_hw, plan, firsts[0][2], probe, watched)
-    else:
-        fps, measured = _pipeline(engine, films, plan, [rate for _, _, rate in firsts], probe, watched)
+    with nullcontext() if on_gpu else closing(SpeedProbe()) as probe:
+        if plan.subject == "model":
+            size = engine.preprocess_config(canvas_hw)
+            pictures = [preprocess(rgb, size) for _, rgb, _ in firsts]
+            fps, measured = _model(engine, pictures, canvas_hw, plan, firsts[0][2], probe, watched)
+        else:
+            fps, measured = _pipeline(engine, films, plan, [rate for _, _, rate in firsts], probe, watched)
     watched.stop()
     height_px, width_px = firsts[0][1].shape[:2]
     looked_at = Input(

@@ -14,6 +14,7 @@ Subject = Literal["model", "pipeline"]
 Load = Literal["closed", "open", "offline"]
 """closed: the next query when the one before is answered. open: frames come when they are due, ready or not.
 offline: a file as fast as it goes, frames beside each other."""
+CLOSED_BLOCK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +31,8 @@ class BenchPlan:
     """Frames come so many times as fast as they can be answered one after the other (open)."""
     seconds: float = 20.0
     """Measured time, warm-up not counted."""
-    blocks: int = 20
-    """Parts of it, which statistics treat as independent."""
+    blocks: int | None = None
+    """Parts of it, which statistics treat as independent; None: as many as suit the load."""
     cold_starts: int = 1
     """Fresh processes, timed from the command to the first result; 0: none."""
     accuracy_pictures: int = 0
@@ -44,7 +45,7 @@ class BenchPlan:
             raise UsageError(f"streams must be at least 1, other counts not negative, got {self}")
         if not (math.isfinite(self.seconds) and 0.1 <= self.seconds <= 86_400):
             raise UsageError(f"--duration must lie between 0.1 and 86400 seconds, got {self.seconds}")
-        if not 4 <= self.blocks <= 1000:
+        if self.blocks is not None and not 4 <= self.blocks <= 1000:
             raise UsageError(
                 f"--blocks must lie between 4 and 1000, got {self.blocks}; fewer tell nothing of the spread"
             )
@@ -82,5 +83,12 @@ class BenchPlan:
         return min(LONGEST_S, 2.0 + 1.5 * self.seconds)
 
     @property
+    def parts(self) -> int:
+        """How many blocks. Those of a closed load are short: machines change their speed within a second."""
+        if self.blocks is not None:
+            return self.blocks
+        return 20 if self.load != "closed" else max(20, min(1000, round(self.seconds / CLOSED_BLOCK_S)))
+
+    @property
     def block_s(self) -> float:
-        return self.seconds / self.blocks
+        return self.seconds / self.parts

@@ -3,8 +3,9 @@
 Other programs, schedulers and clocks only ever make a program slower, and by bursts. So a run is a set of blocks, of
 which the quieter half counts, those with the least latency; and the quieter half of what a fixed piece of work took
 between them (speed_probe.py) tells how fast the machine was, which is divided out. Blocks, not single looks, are drawn
-again and again for the interval, because what disturbs one look disturbs its neighbours too. A gate fails only where
-the whole interval lies beyond the limit.
+again and again for the interval, because what disturbs one look disturbs its neighbours too. A gate fails where the
+whole interval lies beyond the limit. Where a part of it does, the estimate decides if it is no further from either end
+than no change is from the limit: then an unchanged program fails once in twenty times at most.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hoiclip.errors import UsageError
 
 F64 = NDArray[np.float64]
 Verdict = Literal["passed", "failed", "undecided"]
+"""Undecided: the machine is too noisy to tell."""
 
 QUIETER = 0.5
 """Share of the blocks that counts."""
@@ -144,12 +146,15 @@ class Change:
     """Of this run, in those of the other; already divided out. 1 where there was no probe."""
 
     @property
+    def is_clear(self) -> bool:
+        """The limit lies outside the interval."""
+        return not self.low <= self.fail_on.change <= self.high
+
+    @property
     def verdict(self) -> Verdict:
-        worst, mildest = (self.low, self.high) if self.fail_on.change < 0 else (self.high, self.low)
-        limit = self.fail_on.change
-        if _is_beyond(mildest, limit):
-            return "failed"
-        return "undecided" if _is_beyond(worst, limit) else "passed"
+        if not self.is_clear and max(self.high - self.estimate, self.estimate - self.low) > abs(self.fail_on.change):
+            return "undecided"
+        return "failed" if _is_beyond(self.estimate, self.fail_on.change) else "passed"
 
     def sentence(self) -> str:
         """One line."""

@@ -134,7 +134,7 @@ def _decided(job: _Job, plan: BenchPlan, bases: Sequence[Mapping[str, Any]], req
     made, measured = _measured(job, plan, [])
     for _ in range(MOST_ROUNDS - 1):
         changes = _changes(bases, made, request)
-        if all(change.verdict != "undecided" for change in changes):
+        if all(change.is_clear for change in changes):
             break
         messages.print("The change is close to the limit, or the machine is busy; measuring on")
         made, measured = _measured(job, plan, measured.blocks)
