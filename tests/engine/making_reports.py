@@ -16,7 +16,7 @@ def made_blocks(
     slower: float = 0.0,
     machine: float = 1.0,
     bursts: float = 0.2,
-    blocks: int = 20,
+    blocks: int = 40,
     looks: int = 60,
     probe: bool = True,
 ) -> list[TimedBlock]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hoiclip.errors import UsageError
 from hoiclip_engine.bench.base_report import matching, read_reports, timed_blocks
-from hoiclip_engine.bench.regression import STATISTICS, Change, FailOn, _Run, compare_runs
+from hoiclip_engine.bench.regression import STATISTICS, Change, FailOn, _quieter, _Run, compare_runs
 from hoiclip_engine.bench.sample import percentiles
 from tests.engine.making_reports import made_blocks, made_report
 
@@ -121,11 +121,17 @@ def test_a_gate_reads_and_says_the_same() -> None:
 
 
 def test_blocks_that_count_twice_are_as_if_they_were_there_twice() -> None:
-    run = _Run(made_blocks(0, blocks=12, looks=7))
+    run = _Run(made_blocks(0, blocks=6, looks=7))
     times = np.array([[2.0, 0, 1, 0, 3, 0], [1, 1, 1, 1, 1, 1]])
     for percent in (0, 37, 50, 99, 100):
         expected = [np.percentile(np.repeat(run.values, row[run.owner].astype(int)), percent) for row in times]
         assert run.quantile(times, percent) == pytest.approx(expected)
+
+
+def test_the_quieter_half_counts_blocks_as_often_as_they_were_drawn() -> None:
+    level_ms = np.array([30.0, 10, 40, 20])
+    times = np.array([[1.0, 1, 1, 1], [0, 0, 4, 0], [0, 1, 0, 3], [3, 1, 0, 0]])
+    assert _quieter(times, level_ms).tolist() == [[0, 1, 0, 1], [0, 0, 2, 0], [0, 1, 0, 1], [1, 1, 0, 0]]
 
 
 def test_percentiles_of_a_known_distribution() -> None:

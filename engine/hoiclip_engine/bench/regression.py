@@ -29,9 +29,6 @@ QUIETER = 0.5
 RESAMPLES = 500
 CONFIDENCE = 0.95
 """That a change lies beyond the lower end of its interval."""
-WIDENED = 1.37
-"""Intervals are so much wider than drawing among the quieter half tells, because which blocks are in it is chance
-as well: the square root of 1.364 / 0.727, the variances of the mean of the lower half of normal values, both ways."""
 FEWEST_BLOCKS = 4
 
 
@@ -46,18 +43,20 @@ class TimedBlock:
 
 
 class _Run:
-    """The quieter half of a run's blocks as arrays."""
+    """A run's blocks as arrays."""
 
     def __init__(self, blocks: Sequence[TimedBlock]) -> None:
-        blocks = [blocks[row] for row in _quieter([float(block.latency_ms.mean()) for block in blocks])]
         values = np.concatenate([block.latency_ms for block in blocks])
         owner = np.repeat(np.arange(len(blocks)), [len(block.latency_ms) for block in blocks])
         order = np.argsort(values, kind="stable")
         self.values, self.owner = values[order], owner[order]
         self.sums = np.bincount(owner, values, len(blocks))
         self.counts = np.bincount(owner, minlength=len(blocks))
+        self.level_ms = self.sums / self.counts
         self.frames = np.array([block.frames for block in blocks], np.float64)
         self.seconds = np.array([block.seconds for block in blocks], np.float64)
+        probes = [block.probe_ms for block in blocks if block.probe_ms is not None]
+        self.probe_ms = np.array(probes, np.float64) if len(probes) == len(blocks) else None
 
     def quantile(self, times_rb: F64, percent: float) -> F64:
         """(R,) as np.percentile has it, of samples that count as often as their blocks."""
@@ -187,47 +186,44 @@ def compare_runs(
     for name, blocks in (("base", base), ("this run", now)):
         if len(blocks) < FEWEST_BLOCKS:
             raise UsageError(f"expected at least {FEWEST_BLOCKS} blocks, {name} has {len(blocks)}; measure it again")
-    statistic, rng = STATISTICS[fail_on.metric], np.random.default_rng(seed)
-    (was, was_drawn), (is_now, now_drawn) = (_drawn(_Run(blocks), statistic, rng) for blocks in (base, now))
-    (base_ms, base_ms_drawn), (now_ms, now_ms_drawn) = _probes(base, now, scaled, rng)
+    runs, rng = (_Run(base), _Run(now)), np.random.default_rng(seed)
+    scaled = scaled and all(run.probe_ms is not None for run in runs)
+    (was_r, base_ms_r), (is_now_r, now_ms_r) = (_drawn(run, STATISTICS[fail_on.metric], scaled, rng) for run in runs)
     of_machine = 1 if fail_on.metric in GROWS_WHEN_BETTER else -1
-    estimate = is_now / was * (now_ms / base_ms) ** of_machine
-    drawn = now_drawn / was_drawn * (now_ms_drawn / base_ms_drawn) ** of_machine
-    ends = np.quantile(drawn, (1 - CONFIDENCE, CONFIDENCE))
-    low = min(1.0, ends[0] / estimate) ** WIDENED * estimate
-    high = max(1.0, ends[1] / estimate) ** WIDENED * estimate
+    change_r = is_now_r / was_r * (now_ms_r / base_ms_r) ** of_machine - 1
+    estimate = float(change_r[0])
+    low, high = np.quantile(change_r[1:], (1 - CONFIDENCE, CONFIDENCE))
     return Change(
         fail_on=fail_on,
-        estimate=estimate - 1,
-        low=float(low) - 1,
-        high=float(high) - 1,
-        speed_of_machine=base_ms / now_ms,
+        estimate=estimate,
+        low=min(estimate, float(low)),
+        high=max(estimate, float(high)),
+        speed_of_machine=float(base_ms_r[0] / now_ms_r[0]),
     )
 
 
-def _drawn(run: _Run, statistic: Statistic, rng: np.random.Generator) -> tuple[float, F64]:
-    """A statistic of a run, and of (RESAMPLES,) runs of blocks drawn from its own."""
-    count = len(run.counts)
-    chosen_rb = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return float(statistic(run, np.ones((1, count)))[0]), statistic(run, chosen_rb.astype(np.float64))
+def _drawn(run: _Run, statistic: Statistic, scaled: bool, rng: np.random.Generator) -> tuple[F64, F64]:
+    """A statistic of a run and what the fixed piece of work took in it, 1 where that is not to count.
+
+    The first value is the run's own, RESAMPLES more are those of runs of blocks that are drawn from its own: a block
+    comes with its probe, which shares its luck.
+    """
+    count = len(run.level_ms)
+    drawn_rb = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    times_rb = np.concatenate([np.ones((1, count)), drawn_rb])
+    found = statistic(run, _quieter(times_rb, run.level_ms))
+    if not scaled or run.probe_ms is None:
+        return found, np.ones(len(found))
+    kept_rb = _quieter(times_rb, run.probe_ms)
+    return found, np.asarray(kept_rb @ run.probe_ms / kept_rb.sum(axis=1))
 
 
-def _probes(
-    base: Sequence[TimedBlock], now: Sequence[TimedBlock], scaled: bool, rng: np.random.Generator
-) -> list[tuple[float, F64]]:
-    """What the fixed piece of work took in each run, and in drawn ones; 1 where it is not to be told."""
-    probes = [[block.probe_ms for block in blocks if block.probe_ms is not None] for blocks in (base, now)]
-    if not scaled or len(probes[0]) < len(base) or len(probes[1]) < len(now):
-        return [(1.0, np.ones(RESAMPLES))] * 2
-    found = []
-    for taken in probes:
-        quiet_ms = np.array(taken)[_quieter(taken)]
-        drawn = rng.choice(quiet_ms, (RESAMPLES, len(quiet_ms))).mean(axis=1)
-        found.append((float(quiet_ms.mean()), np.asarray(drawn)))
-    return found
-
-
-def _quieter(levels: Sequence[float]) -> list[int]:
-    """Which of the blocks count."""
-    order = np.argsort(levels, kind="stable")[: max(2, round(QUIETER * len(levels)))]
-    return [int(row) for row in order]
+def _quieter(times_rb: F64, level_b: F64) -> F64:
+    """How often each block still counts when only those with the lowest level do: (R, B) as was given."""
+    order = np.argsort(level_b, kind="stable")
+    sorted_rb = times_rb[:, order]
+    room = max(2, round(QUIETER * len(level_b)))
+    before_rb = np.cumsum(sorted_rb, axis=1) - sorted_rb
+    kept_rb = np.empty_like(times_rb)
+    kept_rb[:, order] = np.clip(room - before_rb, 0, sorted_rb)
+    return kept_rb
