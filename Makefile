@@ -9,7 +9,7 @@ comma := ,
 # TensorRT-RTX has wheels for x86-64 Linux only.
 EXTRAS := dev$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(comma)dev-trt)
 
-.PHONY: setup demo test test-slow test-archive lint docs model clean
+.PHONY: setup demo test test-slow test-fresh test-archive lint docs model clean
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# What an edge box installs, in a fresh environment of every supported Python: without torch, and the core of the tests.
+test-fresh: $(READY)
+	HOICLIP_REQUIRE_PYTHONS=1 $(BIN)/python -m pytest -m slow tests/fresh -k 'not all' --numprocesses auto --maxprocesses 3 --dist loadgroup
 
 # Archives on a Ray of their own, which `make setup` leaves out: half a gigabyte with what it brings.
 test-archive: $(READY)

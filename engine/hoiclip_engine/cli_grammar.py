@@ -238,7 +238,7 @@ def _add_bench(p: argparse.ArgumentParser) -> None:
     p.add_argument("--fps", type=float, metavar="F", help="frames a second of each stream (open; default: the film's)")
     p.add_argument("--times-rate", type=float, metavar="X", help="instead: X times the rate of the closed load (open)")
     p.add_argument("--duration", type=float, default=20.0, metavar="S", help="seconds to measure (default: 20)")
-    p.add_argument("--blocks", type=_count, metavar="N", help="parts of them (default: 4 a second if closed, else 20)")
+    p.add_argument("--blocks", type=_count, metavar="N", help="parts of them (default: 10 a second if closed, else 20)")
     p.add_argument("--cold-starts", type=int, default=1, metavar="N", help="fresh processes to time (default: 1)")
     p.add_argument("--accuracy", type=_count, default=0, metavar="N", help="measure mAP on N annotated pictures")
     p.add_argument("--data", type=Path, metavar="FILE.json", help="their annotations, in HOI-A JSON (default: drawn)")

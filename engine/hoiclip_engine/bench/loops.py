@@ -53,7 +53,6 @@ def measure_closed(ask: Ask, plan: BenchPlan, probe: Probe | None, on_measured: 
         probe_ms = None
         if probe is not None:
             probe_ms = probe()
-            ask()  # not counted: it fills the caches again
         block = Block(begun_s=time.monotonic(), probe_ms=probe_ms)
         while not block.samples or block.samples[-1].done_s - block.begun_s < plan.block_s:
             block.samples.append(ask())

@@ -14,7 +14,7 @@ Subject = Literal["model", "pipeline"]
 Load = Literal["closed", "open", "offline"]
 """closed: the next query when the one before is answered. open: frames come when they are due, ready or not.
 offline: a file as fast as it goes, frames beside each other."""
-CLOSED_BLOCK_S = 0.25
+CLOSED_BLOCK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
