@@ -193,7 +193,10 @@ def _origin(text: str) -> tuple[bool, float, str]:
 
 def _field(line: Any, path: str) -> Any:
     for name in path.split("."):
-        line = line.get(name) if isinstance(line, dict) else None
+        if isinstance(line, list) and name.isdigit() and int(name) < len(line):
+            line = line[int(name)]
+        else:
+            line = line.get(name) if isinstance(line, dict) else None
     return line
 
 

@@ -24,7 +24,7 @@ ROUNDS = 6
 REPEATS = 10
 SETTLE_S = 0.005
 """Threads of the model go on spinning for a while, and would be in the probe's way."""
-WHAT = f"least of {REPEATS} times that {ROUNDS * PRODUCTS} float32 products of {SIDE}x{SIDE} matrices took each core, by numpy"
+WHAT = f"least of {REPEATS} times that {ROUNDS * PRODUCTS} float32 products of {SIDE}x{SIDE} took each core, by numpy"
 
 
 class SpeedProbe:
