@@ -70,6 +70,6 @@ def made(version: str, wheel: Path, folder: Path) -> Environment:
     """Without the extra `torch`; what the tests themselves import is there."""
     environment = Environment(version, folder)
     checked(interpreter(version), "-m", "venv", folder)
-    checked(environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+    checked(environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
             f"{wheel}[serve]", "pytest>=8.3", "hypothesis>=6.110")  # fmt: skip
     return environment

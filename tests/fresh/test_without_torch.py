@@ -40,9 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheel_of_the_checkout(tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(version, marks=pytest.mark.xdist_group(version)) for version in VERSIONS]
-)
+@pytest.fixture(scope="module", params=VERSIONS)
 def environment(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return made(request.param, wheel, tmp_path_factory.mktemp(f"python{request.param}") / "venv")
 
