@@ -47,14 +47,20 @@ def environment(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: p
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model as an edge box gets it, a film, and what this installation says of it."""
+    """The bundled model as an edge box gets it, and a film."""
     folder = tmp_path_factory.mktemp("drawn")
     assert main(["export", "drawn", "-o", str(folder / "model"), "--with-model"]) == 0
     assert main(["data", "draw", "--out", str(folder), "--video", "1", "--set", "test", "--duration", "6"]) == 0
-    for backend in BACKENDS:
-        words = ["--model", "drawn", "--backend", backend, "--precision", "fp32"]
-        assert main(["run", str(film(folder)), "--jsonl", str(folder / f"{backend}.jsonl"), *words]) == 0
     return folder
+
+
+def said_here(drawn: Path, backend: str) -> list[dict[str, Any]]:
+    """What this installation says of the film."""
+    lines = drawn / f"{backend}.jsonl"
+    if not lines.exists():
+        words = ["--model", "drawn", "--backend", backend, "--precision", "fp32"]
+        assert main(["run", str(film(drawn)), "--jsonl", str(lines), *words]) == 0
+    return json_lines(lines.read_text())
 
 
 def film(folder: Path) -> Path:
@@ -80,7 +86,7 @@ def test_an_exported_folder_gives_the_same_lines(
     words = ("run", film(drawn), "--model", drawn / "model", "--backend", backend, "--jsonl", tmp_path / "out.jsonl")
     done = environment.run("hoiclip", *words, cwd=tmp_path, HOICLIP_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
-    expected, found = (json_lines(path.read_text()) for path in (drawn / f"{backend}.jsonl", tmp_path / "out.jsonl"))
+    expected, found = said_here(drawn, backend), json_lines((tmp_path / "out.jsonl").read_text())
     assert found[0] == expected[0] | {"hoiclip": found[0].get("hoiclip")} or found[0].keys() == expected[0].keys()
     assert of_type(found, "event")
     for kind in ("frame", "event"):
