@@ -50,15 +50,12 @@ def plot(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _over_time(axes: Any, report: Mapping[str, Any]) -> None:
-    blocks = report["blocks"]
-    at_s = np.concatenate([block["done_s"] for block in blocks])
+    at_s = np.concatenate([block["done_s"] for block in report["blocks"]])
     axes.plot(at_s, _latencies(report), ".", color=_DOTS, markersize=3, alpha=0.6)
     for name, colour in _LINES.items():
         axes.axhline(
             report["latency_ms"][name], color=colour, linewidth=1, label=f"{name} {report['latency_ms'][name]:.4g} ms"
         )
-    for block in blocks:
-        axes.axvline(block["at_s"], color="#dddddd", linewidth=0.6, zorder=0)
     scenario, artefact = report["scenario"], report["artefact"]
     axes.set_title(
         f"{scenario['subject']}, {scenario['load']}, streams: {scenario['streams']}; {artefact['model']}, "
@@ -66,7 +63,7 @@ def _over_time(axes: Any, report: Mapping[str, Any]) -> None:
         loc="left",
         fontsize=10,
     )
-    axes.set(xlabel="seconds (lines: blocks)", ylabel="latency, ms", ylim=(0, None))
+    axes.set(xlabel="seconds", ylabel="latency, ms", ylim=(0, None))
     axes.legend(loc="upper right", fontsize=8)
 
 
