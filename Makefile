@@ -35,7 +35,7 @@ test: lint
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
-# What an edge box installs, in a fresh environment of every supported Python: without torch. FRESH=all takes every test.
+# What an edge box installs, in a fresh environment of every supported Python: without torch. FRESH=all: every test of the runtime.
 FRESH := not all
 test-fresh: $(READY)
 	HOICLIP_REQUIRE_PYTHONS=1 $(BIN)/python -m pytest -m slow tests/fresh -k '$(FRESH)'

@@ -118,7 +118,7 @@ def test_without_a_folder_it_says_what_to_do(environment: Environment, drawn: Pa
 def test_the_tests_of_the_runtime_pass(
     environment: Environment, tmp_path: Path, folders: Sequence[str], at_least: int
 ) -> None:
-    """The core of them in a minute, all in ten."""
+    """The core of them in a minute, all in ten (1,091 when this was written). Nothing may pass by skipping."""
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__", "fresh"))
     shutil.copytree(
         ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results", "__pycache__")

@@ -22,8 +22,8 @@ from tests.parity.compare import assert_same_triplets
 
 HERE = Path(__file__).parent
 LOGITS, BOXES = 2e-4, 2e-5  # fp32 on another summation order than the recording's
-CANVAS_HW = (384, 480)
-"""Padding at both sides; tests/parity has those without any."""
+CANVASES = ((320, 416), (384, 480))
+"""No padding at all, and padding at both sides."""
 
 
 def recorded(name: str) -> dict[str, Any]:
@@ -52,18 +52,19 @@ def test_padded_engines_equal_the_unpadded_official_model(backend: Any, golden_m
     pytest.importorskip(backend)
     expected = recorded("model_hico_b1")
     model = golden_models.file("hico", PUBLIC_SALT)
-    engine = load_backend(backend, model, CANVAS_HW)
-    model_input = golden_input(CANVAS_HW)
-    out = engine(model_input)
-    engine.close()
-    np.testing.assert_allclose(out.hoi_logits[0, :, ::CLASS_STEP], expected["hoi_logits"], atol=LOGITS, rtol=0)
-    np.testing.assert_allclose(out.object_logits[0], expected["object_logits"], atol=LOGITS, rtol=0)
-    np.testing.assert_allclose(out.human_boxes_cxcywh[0], expected["human_boxes"], atol=BOXES, rtol=0)
-    np.testing.assert_allclose(out.object_boxes_cxcywh[0], expected["object_boxes"], atol=BOXES, rtol=0)
-    np.testing.assert_allclose(out.clip_cls[0], expected["clip_cls"], atol=1e-3, rtol=0)
-    pairs = Postprocessor(model.vocabulary, PostprocessConfig())(out, model_input.original_hw[0])
-    columns = [expected[name] for name in ("sub", "obj", "cat", "score")]
-    assert_same_triplets(pairs, *columns, num_queries=64, grouped=True, tolerance=1e-4)
+    for canvas_hw in CANVASES:
+        engine = load_backend(backend, model, canvas_hw)
+        model_input = golden_input(canvas_hw)
+        out = engine(model_input)
+        engine.close()
+        np.testing.assert_allclose(out.hoi_logits[0, :, ::CLASS_STEP], expected["hoi_logits"], atol=LOGITS, rtol=0)
+        np.testing.assert_allclose(out.object_logits[0], expected["object_logits"], atol=LOGITS, rtol=0)
+        np.testing.assert_allclose(out.human_boxes_cxcywh[0], expected["human_boxes"], atol=BOXES, rtol=0)
+        np.testing.assert_allclose(out.object_boxes_cxcywh[0], expected["object_boxes"], atol=BOXES, rtol=0)
+        np.testing.assert_allclose(out.clip_cls[0], expected["clip_cls"], atol=1e-3, rtol=0)
+        pairs = Postprocessor(model.vocabulary, PostprocessConfig())(out, model_input.original_hw[0])
+        columns = [expected[name] for name in ("sub", "obj", "cat", "score")]
+        assert_same_triplets(pairs, *columns, num_queries=64, grouped=True, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])

@@ -151,9 +151,11 @@ class Change:
 
     @property
     def verdict(self) -> Verdict:
-        if not self.is_clear and max(self.high - self.estimate, self.estimate - self.low) > abs(self.fail_on.change):
+        limit = self.fail_on.change
+        if not self.is_clear and max(self.high - self.estimate, self.estimate - self.low) > abs(limit):
             return "undecided"
-        return "failed" if _is_beyond(self.estimate, self.fail_on.change) else "passed"
+        is_beyond = self.estimate < limit if limit < 0 else self.estimate > limit
+        return "failed" if is_beyond else "passed"
 
     def sentence(self) -> str:
         """One line."""
@@ -166,10 +168,6 @@ class Change:
             f"{self.fail_on}: changed by {self.estimate:+.1%} (between {self.low:+.1%} and {self.high:+.1%}), "
             f"{words[self.verdict]}"
         )
-
-
-def _is_beyond(change: float, limit: float) -> bool:
-    return change < limit if limit < 0 else change > limit
 
 
 def compare_runs(
