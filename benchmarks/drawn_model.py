@@ -20,9 +20,9 @@ from PIL import Image
 
 from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS, FIXED_FILMS, fixed_set
+from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FIXED_FILMS, fixed_set
 from hoiclip.training.log import read_log
-from hoiclip_engine.commands.draw import ANNOTATIONS, PICTURES, draw_films, draw_pictures
+from hoiclip_engine.commands.draw import ANNOTATIONS, PICTURES, draw_pictures, draw_test_videos
 from hoiclip_engine.commands.eval import EvalRequest, evaluate_model
 from hoiclip_engine.engine import EngineConfig
 from hoiclip_engine.models import find_model
@@ -42,7 +42,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         pictures, films = Path(folder) / "pictures", Path(folder) / "films"
         draw_pictures(pictures, test.count, test.world, ".jpg")
-        draw_films(films, FIXED_FILMS, FILM_CONFIG, FILM_SEEDS["test"])
+        draw_test_videos(films, FIXED_FILMS, FILM_CONFIG)
         data, images = pictures / ANNOTATIONS, pictures / PICTURES
         evaluate_model(model, EngineConfig(), EvalRequest(data=data, images=images, films=films, report=report))
     found = json.loads((report / "evaluation.json").read_text(encoding="utf-8"))

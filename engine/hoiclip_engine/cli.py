@@ -342,6 +342,8 @@ def _draw(a: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if a.video is not None:
+        if a.seed is None and a.set == "test":
+            return draw.draw_test_videos(a.out, a.video, film)
         return draw.draw_films(a.out, a.video, film, FILM_SEEDS[a.set] if a.seed is None else a.seed)
     return draw.draw_pictures(a.out, a.images, world, f".{a.format}")
 

@@ -79,7 +79,7 @@ def memory_form(config: ModelConfig, canvas_hw: tuple[int, int] | None) -> Liter
     """What is faster for a canvas; without one, what is never much slower."""
     if canvas_hw is None:
         return "projected"
-    cells = math.prod(side // config.stride_px for side in canvas_hw)
+    cells = math.prod(side // config.memory_stride_px for side in canvas_hw)
     worth = config.interaction_heads * config.queries < config.clip_width and cells >= ABSORB_FROM
     return "absorbed" if worth else "projected"
 
@@ -152,7 +152,7 @@ def example_inputs(config: ModelConfig, form: GraphForm, seed: int = 0) -> dict[
     generator = torch.Generator().manual_seed(seed)
     batch = form.batch or 2
     height, width = form.canvas_hw or (3 * config.stride_px, 4 * config.stride_px)
-    rows, columns = height // config.stride_px, width // config.stride_px
+    rows, columns = height // config.memory_stride_px, width // config.memory_stride_px
 
     def random(*shape: int) -> Tensor:
         return torch.randn(batch, *shape, generator=generator)

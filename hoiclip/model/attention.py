@@ -65,6 +65,16 @@ class Attention(nn.Module):
         return output
 
 
+def groups_apart(x: Tensor) -> Tensor:
+    """(B, G, N, D) to (B · G, N, D), for what groups of queries must not see of each other; (B, N, D) as it is."""
+    return x.flatten(0, 1) if x.dim() == 4 else x
+
+
+def groups_together(x: Tensor) -> Tensor:
+    """(B, G, N, D) to (B, G · N, D), for what all groups look at; (B, N, D) as it is."""
+    return x.flatten(1, 2) if x.dim() == 4 else x
+
+
 class FeedForward(nn.Module):
     """Linear, ReLU, linear."""
 

@@ -1,4 +1,4 @@
-"""ResNet with frozen batch norm; only the last stage leaves it.
+"""ResNet with frozen batch norm; its last two stages leave it.
 
 Padding must not change a prediction: a convolution near the border of a padded picture would otherwise see what batch
 norm made of the padding, where an unpadded picture ends in zeros. So padded cells are put back to zero wherever a
@@ -7,7 +7,7 @@ kernel wider than one cell is about to read them.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -122,8 +122,17 @@ def every_second(valid: Tensor) -> Tensor:
     return F.max_pool2d(valid, kernel_size=1, stride=2)
 
 
+class Level(NamedTuple):
+    """What a stage makes of an image."""
+
+    features: Tensor
+    """(B, C, ceil(H / stride), ceil(W / stride))"""
+    valid: Tensor | None
+    """(B, 1, ...) 1 on the image and 0 on padding, at the same resolution."""
+
+
 class Backbone(nn.Module):
-    """(B, 3, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
+    """(B, 3, H, W) to the levels of the last stage, and of the one before it at half its stride."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -147,8 +156,8 @@ class Backbone(nn.Module):
                 channels = out_channels
             self.stages.append(stage)
 
-    def forward(self, images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Features, and `valid` at their resolution.
+    def forward(self, images: Tensor, valid: Tensor | None = None) -> tuple[Level, Level]:
+        """Coarse and fine level.
 
         Args:
             images: (B, 3, H, W), zero on padding.
@@ -163,8 +172,9 @@ class Backbone(nn.Module):
                 valid = every_second(valid)
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         for index, stage in enumerate(self.stages):
+            fine = Level(x, valid)
             for number, block in enumerate(cast(nn.ModuleList, stage)):
                 x = block(x, valid)
                 if valid is not None and index and not number:
                     valid = every_second(valid)
-        return x, valid
+        return Level(x, valid), fine

@@ -11,7 +11,7 @@ MAX_SIZE = 65_536
 MAX_LAYERS = 256
 """A config comes out of a file: sizes beyond these are damage or malice, and would take hours to build."""
 _TUPLES = ("backbone_depths", "backbone_widths", "clip_stem")
-_NO_SIZES = ("verb_weight", "backbone_block", "backbone_stem", "placed_tokens", "clip_memory")
+_NO_SIZES = ("verb_weight", "backbone_block", "backbone_stem", "placed_tokens", "fine_memory", "clip_memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,9 @@ class ModelConfig:
     heads: int = 8
     feedforward: int = 2048
     encoder_layers: int = 6
+    fine_memory: bool = False
+    """Whether the decoders look at cells of half the side: the encoder's, enlarged, and the third stage's features. For
+    small objects."""
     instance_layers: int = 3
     queries: int = 64
     """Pair slots; there are as many human and as many object queries."""
@@ -73,7 +76,7 @@ class ModelConfig:
                 raise ModelError(f"{field.name} must be an integer from 1 to {MAX_SIZE}, got {value!r}")
         if not isinstance(self.verb_weight, (int, float)) or not 0 <= self.verb_weight <= MAX_SIZE:
             raise ModelError(f"verb_weight must be a number of at least 0, got {self.verb_weight!r}")
-        for name in ("placed_tokens", "clip_memory"):
+        for name in ("placed_tokens", "fine_memory", "clip_memory"):
             if not isinstance(getattr(self, name), bool):
                 raise ModelError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if sum(self.backbone_depths) + self.encoder_layers + self.clip_layers > MAX_LAYERS:
@@ -106,9 +109,19 @@ class ModelConfig:
         return self.backbone_widths[-1] * (4 if self.backbone_block == "bottleneck" else 1)
 
     @property
+    def backbone_lateral_channels(self) -> int:
+        """Channels of the stage before the last."""
+        return self.backbone_widths[-2] * (4 if self.backbone_block == "bottleneck" else 1)
+
+    @property
     def stride_px(self) -> int:
-        """Side of one cell of the feature map."""
+        """Side of one cell of the encoder's feature map; padded sizes are multiples of it."""
         return 32 if self.backbone_stem == "resnet" else 16
+
+    @property
+    def memory_stride_px(self) -> int:
+        """Side of one cell that the decoders look at."""
+        return self.stride_px // 2 if self.fine_memory else self.stride_px
 
     @property
     def clip_tokens(self) -> int:

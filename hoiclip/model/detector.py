@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hoiclip.model.backbone import Backbone
+from hoiclip.model.backbone import Backbone, Level
 from hoiclip.model.clip_image import ClipImageTower
 from hoiclip.model.config import ModelConfig
 from hoiclip.model.encoder import Encoder
@@ -97,6 +97,7 @@ class HOICLIP(nn.Module):
         self.backbone = Backbone(c)
         self.input_projection = nn.Conv2d(c.backbone_channels, c.hidden, 1)
         self.position_projection = nn.Linear(c.hidden, c.hidden) if c.placed_tokens else None
+        self.fine_projection = nn.Conv2d(c.backbone_lateral_channels, c.hidden, 1) if c.fine_memory else None
         self.encoder = Encoder(c.encoder_layers, c.hidden, c.heads, c.feedforward)
         self.instance_decoder = InstanceDecoder(c.instance_layers, c.hidden, c.heads, c.feedforward, c.queries)
         self.clip = ClipImageTower(c)
@@ -165,25 +166,28 @@ class HOICLIP(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Memory (B, N, D), positions (B, N, D) and padding (B, N) of the cells; see look."""
         valid = (~padding).to(images.dtype)[:, None] if mask_memory and padding is not None else None
-        features, valid = self.backbone(images, valid)
-        if valid is not None:
-            cells = valid[:, 0] < 0.5
-        elif padding is not None:
-            cells = F.interpolate(padding[None].float(), size=features.shape[-2:])[0].bool()
-        else:
-            cells = features.new_zeros((len(features), *features.shape[-2:]), dtype=torch.bool)
+        coarse, fine = self.backbone(images, valid)
+        features, cells = coarse.features, _padded_cells(coarse, padding)
         position = sine_encoding(cells, self.config.hidden).to(features.dtype)
-        cells = cells.flatten(1)
         tokens = self.input_projection(features).flatten(2).transpose(1, 2)
         if self.position_projection is not None:
             tokens = tokens + self.position_projection(position)
-        return self.encoder(tokens, position, cells), position, cells
+        memory = self.encoder(tokens, position, cells.flatten(1))
+        if self.fine_projection is None:
+            return memory, position, cells.flatten(1)
+        features, cells = fine.features, _padded_cells(fine, padding)
+        # Nearest, so that a cell is made of the coarse cell it lies in, however much padding there is.
+        grown = F.interpolate(memory.transpose(1, 2).unflatten(2, coarse.features.shape[-2:]), size=features.shape[-2:])
+        memory = (grown + self.fine_projection(features)).flatten(2).transpose(1, 2)
+        position = sine_encoding(cells, self.config.hidden).to(features.dtype)
+        return memory, position, cells.flatten(1)
 
     def decode(self, seen: Seen, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Instances (L, B, 2Q, D) and interactions (L, B, Q, clip width).
 
         Args:
-            queries: (B, 2Q, D) instead of the learned ones.
+            queries: (2Q, D) or groups (G, 2Q, D) instead of the learned ones; of groups, instances are
+                (L, B, G, 2Q, D) and interactions (L, B, G, Q, clip width).
         """
         if queries is None:
             queries = self.instance_decoder.queries()
@@ -221,3 +225,13 @@ class HOICLIP(nn.Module):
             clip_logits=F.normalize(clip_visual[:, 0], dim=-1) @ self.hoi_rows.T,
             hoi_feature=F.normalize(z[-1], dim=-1),
         )
+
+
+def _padded_cells(level: Level, padding: Tensor | None) -> Tensor:
+    """(B, h, w) True on padding."""
+    features = level.features
+    if level.valid is not None:
+        return level.valid[:, 0] < 0.5
+    if padding is not None:
+        return F.interpolate(padding[None].float(), size=features.shape[-2:])[0].bool()
+    return features.new_zeros((len(features), *features.shape[-2:]), dtype=torch.bool)

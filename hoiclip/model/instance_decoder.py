@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hoiclip.model.attention import Attention, FeedForward
+from hoiclip.model.attention import Attention, FeedForward, groups_apart, groups_together
 
 
 class InstanceDecoderLayer(nn.Module):
@@ -20,15 +20,19 @@ class InstanceDecoderLayer(nn.Module):
         self.dropout = nn.Dropout(0.0)
 
     def forward(self, t: Tensor, queries: Tensor, keys: Tensor, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
-        placed = t + queries
-        t = self.norm1(t + self.dropout(self.self_attention(placed, placed, t)))
-        t = self.norm2(t + self.dropout(self.cross_attention(t + queries, keys, memory, padding_bn)))
+        placed = groups_apart(t + queries)
+        t = self.norm1(t + self.dropout(self.self_attention(placed, placed, groups_apart(t)).view_as(t)))
+        found = self.cross_attention(groups_together(t + queries), keys, memory, padding_bn)
+        t = self.norm2(t + self.dropout(found.view_as(t)))
         output: Tensor = self.norm3(t + self.dropout(self.feedforward(t)))
         return output
 
 
 class InstanceDecoder(nn.Module):
-    """Memory (B, N, D) to (L, B, 2Q, D): the first Q rows are humans, the last Q objects."""
+    """Memory (B, N, D) to (L, B, 2Q, D): the first Q rows are humans, the last Q objects.
+
+    Of G groups of queries (G, 2Q, D), as in training, to (L, B, G, 2Q, D).
+    """
 
     def __init__(self, layers: int, width: int, heads: int, inner: int, queries: int) -> None:
         super().__init__()
@@ -43,7 +47,7 @@ class InstanceDecoder(nn.Module):
         return torch.cat((self.human_queries + self.pair_queries, self.object_queries + self.pair_queries))
 
     def forward(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None, queries: Tensor) -> Tensor:
-        """Queries (2Q, D) for all pictures, or (B, 2Q, D)."""
+        """Queries (2Q, D) or (G, 2Q, D), the same for all images."""
         return torch.stack([self.norm(t) for t in self._states(memory, position, padding_bn, queries)])
 
     def last(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None, queries: Tensor) -> Tensor:
@@ -52,7 +56,7 @@ class InstanceDecoder(nn.Module):
         return output
 
     def _states(self, memory: Tensor, position: Tensor, padding_bn: Tensor | None, queries: Tensor) -> list[Tensor]:
-        t = torch.zeros_like(queries).expand(memory.shape[0], -1, -1)
+        t = torch.zeros_like(queries).expand(memory.shape[0], *queries.shape)
         keys = memory + position
         states = []
         for layer in self.layers:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hoiclip.model.attention import Attention, FeedForward, merge_heads
+from hoiclip.model.attention import Attention, FeedForward, groups_apart, groups_together, merge_heads
 from hoiclip_kernels.dual_attention import Form, attend_memories
 
 
@@ -26,15 +26,23 @@ class InteractionDecoderLayer(nn.Module):
     def forward(
         self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None, form: Form
     ) -> Tensor:
-        t = self.norm1(t + self.dropout(self.self_attention(t, t, t)))
-        cross = self.cross_attention
+        apart = groups_apart(t)
+        t = self.norm1(t + self.dropout(self.self_attention(apart, apart, apart).view_as(t)))
+        cross, asking = self.cross_attention, groups_together(t)
         if clip_tokens is None:
-            return self._finish(self.norm2(t + self.dropout(cross(t, memory, memory, padding_bn))))
+            found = cross(asking, memory, memory, padding_bn).view_as(t)
+            return self._finish(self.norm2(t + self.dropout(found)))
         from_clip, from_memory = attend_memories(
-            cross.project(t, 0), clip_tokens, memory, cross.key_value(), padding_bn, form=form, dropout=cross.dropped
+            cross.project(asking, 0),
+            clip_tokens,
+            memory,
+            cross.key_value(),
+            padding_bn,
+            form=form,
+            dropout=cross.dropped,
         )
-        a = self.norm2(t + self.dropout(cross.out(merge_heads(from_clip))))
-        b = self.norm2(t + self.dropout(cross.out(merge_heads(from_memory))))
+        a = self.norm2(t + self.dropout(cross.out(merge_heads(from_clip)).view_as(t)))
+        b = self.norm2(t + self.dropout(cross.out(merge_heads(from_memory)).view_as(t)))
         return self._finish(a + b)
 
     def _finish(self, t: Tensor) -> Tensor:
@@ -43,7 +51,7 @@ class InteractionDecoderLayer(nn.Module):
 
 
 class InteractionDecoder(nn.Module):
-    """(B, Q, D), CLIP tokens (B, T, D) or None, memory (B, N, D) to (L, B, Q, D)."""
+    """(B, Q, D), CLIP tokens (B, T, D) or None, memory (B, N, D) to (L, B, Q, D); of groups (B, G, Q, D) likewise."""
 
     def __init__(self, layers: int, width: int, heads: int, inner: int) -> None:
         super().__init__()

@@ -34,6 +34,7 @@ from hoiclip.training.small_clip import SmallClip
 from hoiclip.training.start_weights import (
     load_clip,
     load_detector,
+    load_model,
     start_classifiers,
     start_from_scratch,
     verb_rows,
@@ -97,6 +98,9 @@ def world_of(recipe: Recipe) -> WorldConfig:
         seed=recipe.seed,
         split=cast(SplitName, recipe.data.split),  # WorldConfig checks it
         fraction=None if recipe.data.fraction == 100 else recipe.data.fraction,
+        frequencies=recipe.data.frequencies,
+        video_fraction=recipe.data.video_fraction,
+        optics=recipe.data.optics,
         width_px=recipe.model.max_side_px,
         height_px=recipe.model.short_side_px,
     )
@@ -127,6 +131,21 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -
     seed_everything(recipe.seed)
     start = recipe.start
     model = HOICLIP(recipe.model)
+    if start.model:
+        load_model(model, Path(start.model))
+    else:
+        _start(model, recipe, vocabulary, resumed)
+    freeze(model, clip=start.freeze_clip, backbone_start=start.freeze_backbone_start)
+    if recipe.aids.batch_norm:
+        thaw_batch_norm(model.backbone)
+    hidden = set(unseen_hois(recipe, vocabulary))
+    seen = [k for k in range(len(vocabulary.hois)) if k not in hidden]
+    return HoiTask(model, recipe, seen if hidden else None, person_label(vocabulary))
+
+
+def _start(model: HOICLIP, recipe: Recipe, vocabulary: Vocabulary, resumed: bool) -> None:
+    """Weights of several sources, or random ones."""
+    start = recipe.start
     if start.detr:
         wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         model.load_state_dict(detr_start(Path(start.detr), wanted), strict=False)
@@ -142,12 +161,6 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -
         rows = verb_rows(model.clip.eval(), cuts, vocabulary, model.verb_rows)
         with torch.no_grad():
             model.heads.verb_classifier.weight.copy_(rows)
-    freeze(model, clip=start.freeze_clip, backbone_start=start.freeze_backbone_start)
-    if recipe.aids.batch_norm:
-        thaw_batch_norm(model.backbone)
-    hidden = set(unseen_hois(recipe, vocabulary))
-    seen = [k for k in range(len(vocabulary.hois)) if k not in hidden]
-    return HoiTask(model, recipe, seen if hidden else None, person_label(vocabulary))
 
 
 def clip_texts(vocabulary: Vocabulary) -> list[str]:

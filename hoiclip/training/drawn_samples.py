@@ -11,10 +11,13 @@ from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.dataset import Sample, SampleConfig, make_sample
 from hoiclip.data.drawn.captions import Captioned, annotated_hois, pair_crops, scene_caption
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
-from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
+from hoiclip.data.drawn.world import DrawnPicture, DrawnWorld, WorldConfig
 from hoiclip.model.config import ModelConfig
 from hoiclip.training.small_clip import Caption, ClipSample
 from hoiclip_kernels.preprocess.reference import CLIP_TABLE, clip_crop, normalised
+
+_ELSEWHERE = 1 << 40
+"""Far from all numbers of samples."""
 
 
 class DrawnSamples:
@@ -49,7 +52,7 @@ class DrawnClipSamples:
         self._nothing = config.num_object_classes
 
     def __getitem__(self, number: int) -> ClipSample:
-        picture = self._world.picture(number)
+        picture = self._picture(number)
         rng = np.random.default_rng((self._seed, number, 1))
         if number % 2:
             shown = scene_caption(picture.annotation, rng)
@@ -59,6 +62,12 @@ class DrawnClipSamples:
             shown = crops[int(rng.integers(len(crops)))]
             true = frozenset(shown.hois)
         return self.sample(picture.rgb, picture.annotation, shown, true)
+
+    def _picture(self, number: int) -> DrawnPicture:
+        """The first with something to tell: frames of videos may show nobody who does anything."""
+        while not len((picture := self._world.picture(number)).annotation.interactions):
+            number += _ELSEWHERE
+        return picture
 
     def sample(
         self, rgb: NDArray[np.uint8], annotation: ImageAnnotation, shown: Captioned, true: frozenset[int]

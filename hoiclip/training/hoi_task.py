@@ -65,7 +65,7 @@ class HoiTask(nn.Module):
         culprit = name_of_culprit(report)
         if dense is not None:
             config = self.kept.config
-            rows, columns = (-(-side // config.stride_px) for side in batch.images.shape[-2:])
+            rows, columns = (-(-side // config.memory_stride_px) for side in batch.images.shape[-2:])
             wanted = dense_targets(targets, (rows, columns), self._person, config.num_object_classes)
             losses = dense_losses(dense, wanted)
             if not self._criterion.config.hoi:

@@ -33,12 +33,27 @@ def parameter_groups(module: nn.Module, *, lr: float, backbone_lr: float) -> lis
     return groups
 
 
-def thaw_batch_norm(module: nn.Module) -> None:
-    """Replaces frozen batch norms by learning ones with the same tensors: a backbone from scratch needs them."""
-    for parent, name, frozen in list(_frozen_norms(module)):
+def thaw_batch_norm(backbone: nn.Module) -> None:
+    """Replaces frozen batch norms by learning ones with the same tensors: a backbone from scratch needs them.
+
+    Those of the stem and the first stage stay constants where the convolutions there do not learn (`freeze`).
+    """
+    constant = set(_norms_beside_frozen_convolutions(backbone))
+    for parent, name, frozen in list(_frozen_norms(backbone)):
+        if frozen in constant:
+            continue
         learning = nn.BatchNorm2d(frozen.weight.shape[0], eps=1e-5)
         learning.load_state_dict(frozen.state_dict(), strict=False)
         setattr(parent, name, learning)
+
+
+def _norms_beside_frozen_convolutions(backbone: nn.Module) -> Iterator[FrozenBatchNorm]:
+    learning = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    for name, norm in backbone.named_modules():
+        if isinstance(norm, FrozenBatchNorm):
+            room = "conv." if name == "bn" else ".".join(name.split(".")[:2]) + "."
+            if not any(parameter.startswith(room) for parameter in learning):
+                yield norm
 
 
 def frozen_state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -28,6 +28,12 @@ class DataRecipe:
     """drawn: scenes made on the fly; pictures: annotated images."""
     split: str = "default"
     """default, or the name of a zero-shot split: its unseen HOIs are taken out of training."""
+    frequencies: Literal["long_tail", "equal"] = "long_tail"
+    """drawn: how often people do what: as in real images, or everything equally often."""
+    video_fraction: float = 0.0
+    """drawn: of the images that are frames of videos."""
+    optics: bool = False
+    """drawn: light, blur, noise and compression of cameras."""
     fraction: int = 100
     """Percent of the training pictures; drawn at 100: every scene is new."""
     annotations: str = ""
@@ -86,6 +92,8 @@ class AidsRecipe:
 class StartRecipe:
     """What the weights start as, and what of them stays so."""
 
+    model: str = ""
+    """A model file all of whose tensors are taken; what follows is left as it is."""
     clip: str = ""
     """A model file whose image tower and text rows are taken; empty: random."""
     detr: str = ""

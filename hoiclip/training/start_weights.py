@@ -26,6 +26,7 @@ DETECTOR = (
     "input_projection.",
     "position_projection.",
     "encoder.",
+    "fine_projection.",
     "instance_decoder.",
     "heads.human_box.",
     "heads.object_box.",
@@ -42,6 +43,21 @@ def save_clip(path: Path, tower: Mapping[str, Tensor], rows: Mapping[str, Tensor
     part = path.with_name(f".{path.name}.part")
     save_file(tensors, part, metadata={"format": CLIP_FORMAT, "notes": json.dumps(dict(notes))})
     part.replace(path)
+
+
+def load_model(model: HOICLIP, path: Path) -> None:
+    """Puts a whole model file into a model of the same sizes, to train it further.
+
+    Raises:
+        ModelError: no model file, or it is of another size or vocabulary.
+    """
+    if not path.is_file():
+        raise ModelError(f"expected a model file to start from, there is no file {path}")
+    state = load_model_file(path).build().state_dict()
+    if model.fine_projection is not None and not any(key.startswith("fine_projection.") for key in state):
+        # Fine cells begin as copies of the coarse ones, which hardly changes what the decoders find.
+        state |= {f"fine_projection.{key}": torch.zeros_like(p) for key, p in model.fine_projection.named_parameters()}
+    _replace(model, ("",), state, f"{path} is a model of another size or vocabulary")
 
 
 def load_detector(model: HOICLIP, path: Path) -> None:

@@ -32,7 +32,9 @@ class TrainingModel(nn.Module):
         config = model.config
         self.model = model
         self.query_groups = query_groups
-        self.extra_queries = nn.Parameter(torch.randn(query_groups - 1, 2 * config.queries, config.hidden))
+        own = model.instance_decoder.queries().detach()
+        # Near the learned ones, so that groups help from the first step on where a trained model is trained further.
+        self.extra_queries = nn.Parameter(own + 0.5 * torch.randn(query_groups - 1, *own.shape))
         self.dense_heads = DenseHeads(config) if dense_heads else None
 
     def forward(
@@ -52,30 +54,19 @@ class TrainingModel(nn.Module):
         return TrainingOutputs(self._groups_behind_each_other(outputs), dense)
 
     def _decode(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """Groups are folded into the batch, so that they do not see each other."""
+        """Instances (L, B, G, 2Q, D) and interactions (L, B, G, Q, ...); of one group without G."""
         if self.query_groups == 1:
             return self.model.decode(seen)
-        count = seen.memory.shape[0]
-        groups = torch.cat((self.model.instance_decoder.queries()[None], self.extra_queries))
-        memory, position, cells, clip_tokens = (
-            part.repeat_interleave(self.query_groups, 0)
-            for part in (seen.memory, seen.position, seen.cells, seen.clip_tokens)
-        )
-        return self.model.decode(Seen(memory, position, cells, cells, clip_tokens), groups.repeat(count, 1, 1))
+        own = self.model.instance_decoder.queries()[None]
+        return self.model.decode(seen, torch.cat((own, self.extra_queries)))
 
     def _groups_behind_each_other(self, outputs: LayerOutputs) -> LayerOutputs:
-        groups = self.query_groups
-        if groups == 1:
+        if self.query_groups == 1:
             return outputs
-
-        def fold(x_lbqc: Tensor) -> Tensor:
-            layers, batch, queries, width = x_lbqc.shape
-            return x_lbqc.view(layers, batch // groups, groups * queries, width)
-
         return outputs._replace(
-            hoi_logits=fold(outputs.hoi_logits),
-            object_logits=fold(outputs.object_logits),
-            human_boxes_cxcywh=fold(outputs.human_boxes_cxcywh),
-            object_boxes_cxcywh=fold(outputs.object_boxes_cxcywh),
-            hoi_feature=fold(outputs.hoi_feature[None])[0],
+            hoi_logits=outputs.hoi_logits.flatten(2, 3),
+            object_logits=outputs.object_logits.flatten(2, 3),
+            human_boxes_cxcywh=outputs.human_boxes_cxcywh.flatten(2, 3),
+            object_boxes_cxcywh=outputs.object_boxes_cxcywh.flatten(2, 3),
+            hoi_feature=outputs.hoi_feature.flatten(1, 2),
         )

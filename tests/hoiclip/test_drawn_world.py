@@ -23,6 +23,7 @@ from hoiclip.data.drawn.frequencies import RARE_PER_SCENE, Frequencies
 from hoiclip.data.drawn.repertoire import ACTS, NO_INTERACTION
 from hoiclip.data.drawn.scene import Interaction, Person, Scene
 from hoiclip.data.drawn.splits import FRACTIONS, SPLIT_NAMES, choose, split_named
+from hoiclip.data.drawn.video import VideoConfig, random_script
 from hoiclip.data.drawn.vocabulary import drawn_triplets, drawn_vocabulary, hico_indices, hoi_index
 from hoiclip.data.drawn.world import ALL_SCENES, DrawnWorld, WorldConfig, annotate
 from hoiclip.vocabulary import load_vocabulary
@@ -258,6 +259,54 @@ def test_who_does_nothing_beside_a_thing_has_no_interaction_with_it(many: list[I
     assert idle_pictures > 20
 
 
+def test_a_mixture_has_frames_of_videos_in_groups_of_neighbours() -> None:
+    world = DrawnWorld(WorldConfig(seed=1, frequencies="equal", video_fraction=0.5))
+    scenes = [world.scene(index) for index in range(0, 80)]
+    alike = [first.backdrop == second.backdrop for first, second in zip(scenes[::2], scenes[1::2], strict=True)]
+    assert 10 < sum(alike) < 30, "half of the groups are of a video"
+    for first, second, of_a_video in zip(scenes[::2], scenes[1::2], alike, strict=True):
+        assert not of_a_video or first != second
+    whole = DrawnWorld(WorldConfig(seed=1, frequencies="equal", video_fraction=1.0))
+    for index in range(6):
+        picture = whole.picture(index)
+        assert np.array_equal(picture.rgb, pickle.loads(pickle.dumps(whole)).picture(index).rgb)
+        assert picture.annotation.width_px == picture.rgb.shape[1]
+        expected = annotate(whole.scene(index), Placed(whole.scene(index)).truth(), "", split_named("default"))
+        assert np.array_equal(picture.annotation.interactions, expected.interactions)
+
+
+def test_a_frame_that_a_split_empties_is_left_out() -> None:
+    world = DrawnWorld(WorldConfig(seed=2, split="uv", frequencies="equal", video_fraction=1.0))
+    for index in range(60):
+        scene, annotation = world.scene_and_annotation(index)
+        assert not set(seen_triplets(annotation)) & split_named("uv").unseen
+        assert len(annotation.interactions) or not Placed(scene).truth().pairs
+
+
+def test_optics_change_light_and_sharpness_and_nothing_else() -> None:
+    plain, recorded = (DrawnWorld(WorldConfig(seed=1, optics=optics)) for optics in (False, True))
+    changed = 0
+    for index in range(12):
+        a, b = plain.picture(index), recorded.picture(index)
+        assert a.rgb.shape == b.rgb.shape
+        assert b.rgb.dtype == np.uint8
+        assert np.array_equal(b.rgb, recorded.picture(index).rgb)
+        assert np.array_equal(a.annotation.boxes_xyxy, b.annotation.boxes_xyxy)
+        changed += not np.array_equal(a.rgb, b.rgb)
+        # Edges stay where they are: what is bright in one is bright in the other.
+        assert np.corrcoef(a.rgb.ravel(), b.rgb.ravel())[0, 1] > 0.8
+    assert changed > 8
+
+
+def test_rare_actions_are_not_what_videos_show_most() -> None:
+    seconds = Counter()
+    for seed in range(500, 560):
+        for event in random_script(VideoConfig(), seed).events:
+            seconds[event.verb, event.label] += event.end_s - event.start_s
+    rare = split_named("default").rare
+    assert sum(seconds[triplet] for triplet in rare) < 0.2 * sum(seconds.values())
+
+
 def test_captions_tell_the_prompts_of_their_pairs(many: list[ImageAnnotation]):
     rng, prompts = np.random.default_rng(0), drawn_vocabulary().hoi_prompts
     starts = Counter()
@@ -308,6 +357,7 @@ def test_wrong_arguments_are_refused_with_what_was_found():
         ({"seed": -1}, "seed must be 0 or more"),
         ({"stream": "dev"}, "stream must be"),
         ({"frequencies": "zipf"}, "frequencies must be"),
+        ({"video_fraction": 1.5}, "video_fraction must be"),
         ({"width_px": 3}, "16x16"),
     ):
         with pytest.raises(ValueError, match=said):

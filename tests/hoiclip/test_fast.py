@@ -20,6 +20,7 @@ CONFIGS = {
     "official": WIDE,
     "light": replace(WIDE, backbone_block="basic", backbone_stem="light", placed_tokens=True, clip_stem=(4, 8)),
     "without CLIP memory": replace(WIDE, clip_memory=False),
+    "fine memory": replace(WIDE, backbone_block="basic", backbone_stem="light", fine_memory=True),
 }
 SHARE = {torch.float32: 1e-3, torch.float16: 0.15, torch.bfloat16: 0.6}
 """Largest error as a share of what another picture changes. An untrained model tells pictures apart by little: boxes

@@ -8,6 +8,7 @@ from torch import nn
 
 from hoiclip.losses import Criterion, LossConfig
 from hoiclip.model import HOICLIP, ModelConfig
+from hoiclip.model.backbone import FrozenBatchNorm
 from hoiclip.targets import Targets
 from hoiclip.training.dense import dense_losses, dense_targets
 from hoiclip.training.ema import RunningModel
@@ -82,6 +83,20 @@ def test_the_first_group_is_the_model_itself_and_groups_do_not_see_each_other(mo
     assert not torch.equal(again.hoi_logits[:, :, q:], grouped.hoi_logits[:, :, q:])
 
 
+def test_a_group_alone_is_what_it_is_among_others(model: HOICLIP) -> None:
+    training = TrainingModel(model, query_groups=3)
+    q = SMALL.queries
+    with torch.no_grad():
+        grouped = training(*pictures()).layers
+        images, _, clips = pictures()
+        seen = model.look(images, None, clips)
+        instances, interactions = model.decode(seen, training.extra_queries[1])
+        alone = model.outputs(instances, interactions, seen.clip_tokens)
+    for name in ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh"):
+        torch.testing.assert_close(getattr(grouped, name)[:, :, 2 * q :], getattr(alone, name), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(grouped.hoi_feature[:, 2 * q :], alone.hoi_feature, atol=1e-5, rtol=1e-5)
+
+
 def test_every_learning_parameter_gets_a_gradient_and_no_frozen_one(model: HOICLIP) -> None:
     training = TrainingModel(model.train(), query_groups=2, dense_heads=True)
     freeze(model, clip=True, backbone_start=False)
@@ -128,6 +143,15 @@ def test_thawed_batch_norms_learn_and_freeze_back_under_the_same_names(model: HO
     again = HOICLIP(SMALL).eval()
     again.load_state_dict(frozen_state(model))
     torch.testing.assert_close(again(*pictures()), model.eval()(*pictures()), atol=1e-5, rtol=1e-5)
+
+
+def test_batch_norms_beside_frozen_convolutions_stay_constants(model: HOICLIP) -> None:
+    freeze(model, clip=True, backbone_start=True)
+    thaw_batch_norm(model.backbone)
+    learning = {name for name, part in model.backbone.named_modules() if isinstance(part, nn.BatchNorm2d)}
+    constant = {name for name, part in model.backbone.named_modules() if isinstance(part, FrozenBatchNorm)}
+    assert constant == {"bn", "stages.0.0.bn1", "stages.0.0.bn2"}
+    assert len(learning) == 9
 
 
 def test_the_backbone_has_its_own_rate(model: HOICLIP) -> None:

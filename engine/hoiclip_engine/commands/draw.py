@@ -13,7 +13,7 @@ import numpy as np
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.drawn.draw import DrawnFrame
-from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FIXED_SETS
+from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FIXED_SETS, TEST_SEEDS
 from hoiclip.data.drawn.video import VideoConfig, VideoScript, random_script
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
@@ -63,6 +63,14 @@ def draw_films(out: Path, count: int, config: VideoConfig, seed: int) -> int:
             bar.advance(task)
     _write_vocabulary(out)
     messages.print(f"Wrote {count} films with their ground truth to {out}")
+    return 0
+
+
+def draw_test_videos(out: Path, count: int, config: VideoConfig) -> int:
+    """Like draw_films, one half of the videos from each of the test set's two seeds."""
+    for half, seed in enumerate(TEST_SEEDS):
+        if share := (count + 1 - half) // len(TEST_SEEDS):
+            draw_films(out, share, config, seed)
     return 0
 
 

@@ -1,4 +1,8 @@
-"""Random scenes: one to three people, each busy with something, and a few things that nobody minds."""
+"""Random scenes: one to six people, each busy with something, and a few things that nobody minds.
+
+Crowding, sizes and truncation are those of videos (video.py): people stand before each other, each on a ground of their
+own, and the camera may have come so near that its frame cuts them off.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 
 from hoiclip.data.drawn import stances
 from hoiclip.data.drawn.background import BACKDROP_KINDS, Backdrop
+from hoiclip.data.drawn.camera import View, seen
 from hoiclip.data.drawn.draw import thing_outlines
 from hoiclip.data.drawn.figure import random_look
 from hoiclip.data.drawn.objects import ICON_NAMES, icon, natural_size
@@ -27,20 +32,23 @@ _ID_STEP = 10
 class ComposeConfig:
     """How crowded random scenes are."""
 
-    most_people: int = 3
+    people: tuple[float, ...] = (0.22, 0.26, 0.23, 0.15, 0.09, 0.05)
+    """Probability of one person, two people, and so on."""
     most_strays: int = 2
     """Things that nobody interacts with."""
     idle_share: float = 0.12
     """How often a person only stands beside a thing, where nobody says what people do: a no_interaction pair."""
 
-    framed_share: float = 0.85
+    framed_share: float = 0.7
     """How often people stand so that what they have to do with is in the picture and not beyond its edge."""
+    closest: float = 1.3
+    """How much of a scene the camera may enlarge at most."""
 
     def __post_init__(self) -> None:
-        if self.most_people < 1 or self.most_strays < 0:
-            raise ValueError(f"need most_people >= 1 and most_strays >= 0, got {self}")
-        if not (0 <= self.idle_share <= 1 and 0 <= self.framed_share <= 1):
-            raise ValueError(f"idle_share and framed_share must be in [0, 1], got {self}")
+        if not self.people or min(self.people) < 0 or abs(sum(self.people) - 1) > 1e-6 or self.most_strays < 0:
+            raise ValueError(f"need probabilities of numbers of people that sum to 1 and most_strays >= 0, got {self}")
+        if not (0 <= self.idle_share <= 1 and 0 <= self.framed_share <= 1 and self.closest >= 1):
+            raise ValueError(f"idle_share and framed_share must be in [0, 1], closest at least 1, got {self}")
 
 
 def random_scene(
@@ -57,13 +65,13 @@ def random_scene(
     """
     config = config or ComposeConfig()
     kind = BACKDROP_KINDS[rng.integers(len(BACKDROP_KINDS))]
-    count = int(rng.integers(1, config.most_people + 1))
+    count = 1 + int(rng.choice(len(config.people), p=config.people))
     people: list[Person] = []
     things: list[Thing] = []
     interactions: list[Interaction] = []
     cords: list[Cord] = []
     for slot in range(count):
-        person = _random_person(rng, slot, count, width_px, height_px)
+        person = _random_person(rng, slot, width_px, height_px)
         verb, name = choose(rng) if choose else _any_triplet(rng, config.idle_share)
         idle = verb == NO_INTERACTION
         performance = _idle(person, name, rng) if idle else act_out(person, verb, name, rng)
@@ -78,7 +86,7 @@ def random_scene(
             cords.append(performance.cord)
     strays = int(rng.integers(0, config.most_strays + 1))
     things += [_stray(rng, _ID_STEP * (count + 1) + i, width_px, height_px) for i in range(strays)]
-    return Scene(
+    scene = Scene(
         width_px=width_px,
         height_px=height_px,
         backdrop=Backdrop(kind=kind, seed=int(rng.integers(2**31))),
@@ -87,6 +95,7 @@ def random_scene(
         interactions=(*interactions, *idle_pairs(people, things, interactions)),
         cords=tuple(cords),
     )
+    return seen(scene, _random_view(rng, width_px, height_px, config.closest), width_px, height_px)
 
 
 def act_out(person: Person, verb: str, name: str, rng: np.random.Generator) -> Performance:
@@ -156,13 +165,22 @@ def _any_triplet(rng: np.random.Generator, idle_share: float) -> tuple[str, str]
     return _TRIPLETS[rng.integers(len(_TRIPLETS))]
 
 
-def _random_person(rng: np.random.Generator, slot: int, count: int, width_px: int, height_px: int) -> Person:
-    height = height_px * float(rng.uniform(0.42, 0.74 if count == 1 else 0.6))
-    ground = height_px * float(rng.uniform(0.8, 0.96))
+def _random_view(rng: np.random.Generator, width_px: int, height_px: int, closest: float) -> View:
+    """Half of the scenes whole, the others from nearer: rather their lower part, where people are."""
+    zoom = float(rng.uniform(1.0, closest)) if rng.random() < 0.5 else 1.0
+    across, down = rng.uniform((0.0, 0.5), (1.0, 1.0)).tolist()
+    free = 1 - 1 / zoom
+    return View(left_px=across * free * width_px, top_px=down * free * height_px, zoom=zoom)
+
+
+def _random_person(rng: np.random.Generator, slot: int, width_px: int, height_px: int) -> Person:
+    """Anywhere on the ground, the smaller the farther."""
+    ground, nearness = height_px * float(rng.uniform(0.78, 0.99)), float(rng.uniform(0.43, 0.68))
+    height = min(height_px, 0.75 * width_px) * nearness * ground / (0.99 * height_px)
     return Person(
         id=_ID_STEP * slot + 1,
         look=random_look(rng),
-        x_px=width_px * (slot + float(rng.uniform(0.25, 0.75))) / count,
+        x_px=width_px * float(rng.uniform(0.03, 0.97)),
         ground_px=ground,
         height_px=height,
         facing=1 if rng.random() < 0.5 else -1,

@@ -36,15 +36,30 @@ def _striding(rng: Rng) -> Pose:
     return stances.walk(phase)
 
 
-def _in_hand(
-    hand: Point, *, walking: bool = False, anchor: str = "grip", angle: float = 0.0, both: bool = False
-) -> Act:
+@dataclass(frozen=True, slots=True)
+class Grip:
+    """Something in the near hand, or in both."""
+
+    hand: Point
+    """In body heights."""
+    angle: float = 0.0
+    both: bool = False
+
+    def hold(self, person: Person, thing: Thing) -> Performance:
+        """The person in the pose they are in, but for the arms."""
+        return Performance(*acts.hold(person, thing, self.hand, angle=self.angle, both=self.both))
+
+
+def _in_hand(verb: str, name: str, grip: Grip) -> Act:
+    """Carrying and dragging are done walking, all else standing; what nobody carries is held walking, too."""
+    walking = 1.0 if verb in WALKING else 0.0 if verb != "hold" or ("carry", name) in GRIPS else 0.5
+
     def act(person: Person, thing: Thing, rng: Rng) -> Performance:
-        pose = _striding(rng) if walking else replace(stances.STAND, nod=rng.uniform(0, 0.25))
-        dx, dy = rng.uniform(-0.03, 0.03, size=2).tolist()
-        tilt = angle + float(rng.uniform(-0.15, 0.15))
-        at = (hand[0] + dx, hand[1] + dy)
-        return Performance(*acts.hold(replace(person, pose=pose), thing, at, anchor=anchor, angle=tilt, both=both))
+        strides = rng.random() < walking
+        pose = _striding(rng) if strides else replace(stances.STAND, nod=rng.uniform(0, 0.25))
+        dx, dy, tilt = rng.uniform((-0.03, -0.03, -0.15), (0.03, 0.03, 0.15)).tolist()
+        loose = replace(grip, hand=(grip.hand[0] + dx, grip.hand[1] + dy), angle=grip.angle + tilt)
+        return loose.hold(replace(person, pose=pose), thing)
 
     return act
 
@@ -190,8 +205,44 @@ _CHEST: Point = (0.19, -0.56)
 _FORWARD: Point = (0.26, -0.64)
 _LOW: Point = (0.1, -0.485)
 
+WALKING = ("carry", "drag")
+"""Verbs of what is in the hand of somebody who walks."""
+
+GRIPS = MappingProxyType[tuple[str, str], Grip](
+    {
+        ("carry", "skateboard"): Grip(_CHEST, angle=0.5),
+        ("hold", "skateboard"): Grip(_CHEST, angle=1.3),
+        ("carry", "surfboard"): Grip((0.04, -0.55), angle=-0.1),
+        ("hold", "surfboard"): Grip((0.2, -0.55), angle=-1.45),
+        ("hold", "sports_ball"): Grip(_FORWARD, both=True),
+        ("carry", "sports_ball"): Grip(_CHEST),
+        ("hold", "frisbee"): Grip(_FORWARD),
+        ("hold", "umbrella"): Grip((0.16, -0.66)),
+        ("carry", "umbrella"): Grip((0.14, -0.64), angle=0.1),
+        ("carry", "suitcase"): Grip(_LOW),
+        ("hold", "suitcase"): Grip(_LOW),
+        ("drag", "suitcase"): Grip((-0.14, -0.49), angle=0.5),
+        ("hold", "backpack"): Grip((0.24, -0.62)),
+        ("carry", "backpack"): Grip((0.1, -0.5)),
+        ("hold", "cup"): Grip(_FORWARD),
+        ("carry", "cup"): Grip(_FORWARD),
+        ("hold", "bottle"): Grip(_FORWARD),
+        ("carry", "bottle"): Grip(_FORWARD),
+        ("hold", "laptop"): Grip((0.22, -0.6), both=True),
+        ("carry", "chair"): Grip((0.16, -0.56), both=True),
+        ("hold", "kite"): Grip((0.24, -0.66), angle=0.2),
+        ("carry", "kite"): Grip((0.18, -0.55), angle=0.4),
+        ("read", "book"): Grip((0.23, -0.64), both=True, angle=-0.15),
+        ("hold", "book"): Grip((0.24, -0.55)),
+        ("carry", "book"): Grip((0.12, -0.48), angle=0.6),
+        ("hold", "cell_phone"): Grip(_FORWARD),
+        ("text_on", "cell_phone"): Grip((0.18, -0.66), both=True, angle=0.2),
+    }
+)
+
 ACTS = MappingProxyType[tuple[str, str], Act](
     {
+        **{triplet: _in_hand(*triplet, grip) for triplet, grip in GRIPS.items()},
         ("ride", "bicycle"): _mount(0.5),
         ("walk", "bicycle"): _push,
         ("hold", "bicycle"): _hold_bicycle,
@@ -201,55 +252,28 @@ ACTS = MappingProxyType[tuple[str, str], Act](
         ("pet", "horse"): _pet_horse,
         ("ride", "skateboard"): _ride_skateboard,
         ("stand_on", "skateboard"): _stand_on("deck"),
-        ("carry", "skateboard"): _in_hand(_CHEST, walking=True, angle=0.5),
-        ("hold", "skateboard"): _in_hand(_CHEST, angle=1.3),
         ("ride", "surfboard"): _ride_surfboard,
-        ("carry", "surfboard"): _in_hand((0.04, -0.55), walking=True, angle=-0.1),
         ("sit_on", "surfboard"): _sit_on("deck"),
         ("inspect", "surfboard"): _point_at,
-        ("hold", "surfboard"): _in_hand((0.2, -0.55), angle=-1.45),
         ("kick", "sports_ball"): _kick,
         ("throw", "sports_ball"): _throw,
-        ("hold", "sports_ball"): _in_hand(_FORWARD, both=True),
-        ("carry", "sports_ball"): _in_hand(_CHEST, walking=True),
         ("pick_up", "sports_ball"): _pick_up,
         ("inspect", "sports_ball"): _point_at,
         ("throw", "frisbee"): _throw,
-        ("hold", "frisbee"): _in_hand(_FORWARD),
-        ("hold", "umbrella"): _in_hand((0.16, -0.66)),
-        ("carry", "umbrella"): _in_hand((0.14, -0.64), walking=True, angle=0.1),
-        ("carry", "suitcase"): _in_hand(_LOW, walking=True),
-        ("hold", "suitcase"): _in_hand(_LOW),
-        ("drag", "suitcase"): _in_hand((-0.14, -0.49), walking=True, angle=0.5),
         ("pick_up", "suitcase"): _pick_up_by_the_handle,
         ("wear", "backpack"): _wear,
         ("inspect", "backpack"): _point_at,
-        ("hold", "backpack"): _in_hand((0.24, -0.62)),
-        ("carry", "backpack"): _in_hand((0.1, -0.5), walking=True),
-        ("hold", "cup"): _in_hand(_FORWARD),
-        ("carry", "cup"): _in_hand(_FORWARD, walking=True),
         ("drink_with", "cup"): _at_head((0.09, 0.035), anchor="mouth", angle=-0.5),
-        ("hold", "bottle"): _in_hand(_FORWARD),
-        ("carry", "bottle"): _in_hand(_FORWARD, walking=True),
         ("drink_with", "bottle"): _at_head((0.075, 0.04), anchor="mouth", angle=-1.2),
-        ("hold", "laptop"): _in_hand((0.22, -0.6), both=True),
         ("type_on", "laptop"): _type_on,
         ("sit_on", "chair"): _sit_on("seat"),
         ("stand_on", "chair"): _stand_on("seat"),
-        ("carry", "chair"): _in_hand((0.16, -0.56), walking=True, both=True),
         ("sit_on", "bench"): _sit_on("seat"),
         ("sit_on", "skateboard"): _sit_on("deck"),
         ("walk", "dog"): _lead(0.75),
         ("pet", "dog"): _pet,
         ("inspect", "dog"): _point_at,
         ("fly", "kite"): _fly,
-        ("hold", "kite"): _in_hand((0.24, -0.66), angle=0.2),
-        ("carry", "kite"): _in_hand((0.18, -0.55), walking=True, angle=0.4),
-        ("read", "book"): _in_hand((0.23, -0.64), both=True, angle=-0.15),
-        ("hold", "book"): _in_hand((0.24, -0.55)),
-        ("carry", "book"): _in_hand((0.12, -0.48), walking=True, angle=0.6),
-        ("hold", "cell_phone"): _in_hand(_FORWARD),
-        ("text_on", "cell_phone"): _in_hand((0.18, -0.66), both=True, angle=0.2),
         ("talk_on", "cell_phone"): _at_head((0.0, 0.03), anchor="grip", angle=-0.25),
     }
 )

@@ -18,15 +18,19 @@ from hoiclip.data.drawn.camera import Camera, random_camera, seen, seen_backdrop
 from hoiclip.data.drawn.compose import idle_pairs
 from hoiclip.data.drawn.draw import DrawnFrame, draw_scene
 from hoiclip.data.drawn.figure import random_look
-from hoiclip.data.drawn.routines import ALONE, Part, hand_on, pass_by
+from hoiclip.data.drawn.repertoire import ACTS, NO_INTERACTION
+from hoiclip.data.drawn.routines import ALONE, Part, hand_on, pass_by, perform
 from hoiclip.data.drawn.scene import Interaction, Person, Scene
+from hoiclip.data.drawn.shapes import Image
 from hoiclip.data.drawn.timeline import DrawnEvent, Routine
 
 _PLACE_WIDTH, _PLACE_HEIGHT = 1.3, 1.12
 """Size of a place, in pictures."""
 _GROUNDS = (0.97, 0.9, 0.83, 0.77)
 """Where the routines of a chapter take place, from the front to the back, in heights of the place."""
-_HAND_ON_SHARE, _PASS_BY_SHARE = 0.2, 0.5
+_HAND_ON_SHARE, _PASS_BY_SHARE, _ANY_ACTION_SHARE = 0.2, 0.25, 0.6
+_DONE = (*ACTS, *((NO_INTERACTION, name) for name in ("bicycle", "chair", "dog", "skateboard", "suitcase", "horse")))
+"""Actions of which any is as likely, so that no verb of images is missing from videos."""
 _SHORTEST_CHAPTER_S = 6.0
 
 
@@ -71,6 +75,18 @@ class Chapter:
                 told.append(replace(event, start_s=self.start_s + start_s, end_s=self.start_s + end_s))
         return tuple(sorted(told, key=lambda event: (event.start_s, event.human, event.object)))
 
+    def place(self) -> Image:
+        """(H, W, 3) RGB, larger than a frame and empty."""
+        return draw_backdrop(self.backdrop, *self.camera.place_px)
+
+    def seen_place(self, at_s: float, place_rgb: Image) -> Image:
+        """The part of the place that the camera sees at a second of the chapter."""
+        return seen_backdrop(place_rgb, self.camera.view(at_s), *self.camera.picture_px)
+
+    def seen_scene(self, at_s: float) -> Scene:
+        """What the camera sees, in pixels of the frame."""
+        return seen(self.scene_at(at_s), self.camera.view(at_s), *self.camera.picture_px)
+
     def scene_at(self, at_s: float) -> Scene:
         """The whole place, at a second of the chapter."""
         at_s += self.begun_s
@@ -109,15 +125,12 @@ class VideoScript:
 
     def frames(self) -> Iterator[DrawnFrame]:
         """Drawn one by one."""
-        width_px, height_px = self.config.width_px, self.config.height_px
         for chapter, times in self._by_chapter():
-            place_rgb = draw_backdrop(chapter.backdrop, *chapter.camera.place_px)
+            place_rgb = chapter.place()
             for pts_s in times:
                 at_s = pts_s - chapter.start_s
-                view = chapter.camera.view(at_s)
-                backdrop_rgb = seen_backdrop(place_rgb, view, width_px, height_px)
-                scene = seen(chapter.scene_at(at_s), view, width_px, height_px)
-                yield draw_scene(scene, pts_s=pts_s, backdrop_rgb=backdrop_rgb)
+                backdrop_rgb = chapter.seen_place(at_s, place_rgb)
+                yield draw_scene(chapter.seen_scene(at_s), pts_s=pts_s, backdrop_rgb=backdrop_rgb)
 
     def _by_chapter(self) -> Iterator[tuple[Chapter, list[float]]]:
         ends = [chapter.start_s for chapter in self.chapters[1:]] + [float("inf")]
@@ -175,6 +188,8 @@ def _routines(
         )
         if row == 0 and rng.random() < _PASS_BY_SHARE:
             yield pass_by(part)
+        elif rng.random() < _ANY_ACTION_SHARE:
+            yield perform(part, *_DONE[rng.integers(len(_DONE))])
         elif rng.random() < _HAND_ON_SHARE:
             yield hand_on(part, _person(rng, next(ids), share * place_px[1], config))
         else:
