@@ -54,7 +54,7 @@ $(DOCS_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $(DOCS_READY)
 
-# The bundled model from scratch: hours on two cores. Give the same command again after an interrupt.
+# The bundled model from scratch: days on two cores without bf16, hours with. Give the same command again after an interrupt.
 model: $(READY)
 	$(BIN)/hoiclip train drawn_clip.toml --out runs/clip
 	$(BIN)/hoiclip train drawn_detector.toml --out runs/detector

@@ -5,7 +5,7 @@
 
 `run` trains one arm, evaluates it on the fixed drawn test set and appends a line to results/clip_knowledge.jsonl;
 killed, it goes on when called again. `table` prints mean and spread over seeds. All start from runs/clip and
-runs/detector, which `hoiclip train` makes of the recipes drawn_clip.toml and drawn_detector.toml.
+runs/detector_rf_uc, which `hoiclip train` makes of the recipes drawn_clip.toml and drawn_detector_rf_uc.toml.
 """
 
 from __future__ import annotations

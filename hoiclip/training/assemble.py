@@ -132,7 +132,7 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -
     start = recipe.start
     model = HOICLIP(recipe.model)
     if start.model:
-        load_model(model, Path(start.model))
+        load_model(model, Path(start.model), vocabulary)
     else:
         _start(model, recipe, vocabulary, resumed)
     freeze(model, clip=start.freeze_clip, backbone_start=start.freeze_backbone_start)

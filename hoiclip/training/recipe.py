@@ -17,7 +17,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""auto: bf16 where the device computes in it, fp32 elsewhere: emulated, it takes nine times as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class StartRecipe:
     """What the weights start as, and what of them stays so."""
 
     model: str = ""
-    """A model file all of whose tensors are taken; what follows is left as it is."""
+    """A model file, or the name of a bundled model, all of whose tensors are taken; what follows is not looked at."""
     clip: str = ""
     """A model file whose image tower and text rows are taken; empty: random."""
     detr: str = ""

@@ -31,6 +31,7 @@ DETECTOR = (
     "heads.human_box.",
     "heads.object_box.",
 )
+_BUNDLED = Path(__file__).resolve().parents[1] / "models"
 _NOTHING_LEFT = 1e-4
 """Difference of two unit vectors that are equal up to rounding."""
 ROWS = ("hoi_rows", "object_rows", "verb_rows")
@@ -45,19 +46,29 @@ def save_clip(path: Path, tower: Mapping[str, Tensor], rows: Mapping[str, Tensor
     part.replace(path)
 
 
-def load_model(model: HOICLIP, path: Path) -> None:
+def load_model(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:
     """Puts a whole model file into a model of the same sizes, to train it further.
+
+    Args:
+        path: a model file, or the name of a bundled model.
 
     Raises:
         ModelError: no model file, or it is of another size or vocabulary.
     """
+    if path.name == str(path) and not path.exists() and (bundled := _BUNDLED / f"{path}.safetensors").is_file():
+        path = bundled
     if not path.is_file():
         raise ModelError(f"expected a model file to start from, there is no file {path}")
-    state = load_model_file(path).build().state_dict()
+    file = load_model_file(path)
+    if (file.vocabulary.objects, file.vocabulary.hois) != (vocabulary.objects, vocabulary.hois):
+        raise ModelError(
+            f"{path} is of vocabulary {file.vocabulary.name}, the recipe of {vocabulary.name}; name a model of the same"
+        )
+    state = file.build().state_dict()
     if model.fine_projection is not None and not any(key.startswith("fine_projection.") for key in state):
         # Fine cells begin as copies of the coarse ones, which hardly changes what the decoders find.
         state |= {f"fine_projection.{key}": torch.zeros_like(p) for key, p in model.fine_projection.named_parameters()}
-    _replace(model, ("",), state, f"{path} is a model of another size or vocabulary")
+    _replace(model, ("",), state, f"{path} is a model of another size")
 
 
 def load_detector(model: HOICLIP, path: Path) -> None:

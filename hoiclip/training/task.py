@@ -34,5 +34,15 @@ class Task(Protocol):
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
-    """Of the recipe's "fp32", "bf16" or "fp16"; None for fp32."""
+    """Of the recipe's "auto", "fp32", "bf16" or "fp16"; None for fp32."""
+    if precision == "auto":
+        return torch.bfloat16 if _computes_in_bf16() else None
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _computes_in_bf16() -> bool:
+    """Whether a GPU, or this processor, has instructions for bf16; without, torch emulates it."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hoiclip.checkpoint.model_file import save_model_file
+from hoiclip.checkpoint.model_file import load_model_file, save_model_file
 from hoiclip.checkpoint.official import detr_start
 from hoiclip.errors import ModelError
 from hoiclip.losses import LossConfig
@@ -23,11 +23,13 @@ from hoiclip.training.start_weights import (
     ROWS,
     load_clip,
     load_detector,
+    load_model,
     save_clip,
     start_classifiers,
     verb_rows,
 )
 from hoiclip.vocabulary import Vocabulary
+from hoiclip_engine.models import find_model
 from tests.golden.rule import official_keys
 from tests.hoiclip.test_training_model import SMALL
 from tests.hoiclip.tiny_run import RECIPE, NoiseSamples
@@ -41,6 +43,51 @@ WORDS = Vocabulary(
     object_prompts=("a man", "a cup", "a dog", "nothing"),
     verb_prompts=("hold", "walk", "wash", "hug"),
 )
+
+
+def saved_model(path: Path, config: ModelConfig, vocabulary: Vocabulary = WORDS) -> HOICLIP:
+    torch.manual_seed(3)
+    model = HOICLIP(config)
+    save_model_file(path, model.state_dict(), config, vocabulary, {})
+    return model.eval()
+
+
+def test_a_model_is_trained_further_from_all_of_its_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    trained, model = saved_model(path, SMALL), HOICLIP(SMALL)
+    load_model(model, path, WORDS)
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in trained.state_dict().items())
+
+
+@torch.inference_mode()
+def test_fine_memory_begins_as_the_coarse_memory_it_grows_from(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    coarse, fine = saved_model(path, SMALL), HOICLIP(replace(SMALL, fine_memory=True)).eval()
+    load_model(fine, path, WORDS)
+    images, padding = torch.randn(1, 3, 64, 96), torch.zeros(1, 64, 96, dtype=torch.bool)
+    (few, *_), (many, *_) = coarse.encode(images, padding), fine.encode(images, padding)
+    assert (few.shape[1], many.shape[1]) == (4 * 6, 8 * 12)
+    grown = few.unflatten(1, (4, 6)).repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1, 2)
+    torch.testing.assert_close(many, grown, atol=1e-6, rtol=1e-6)
+
+
+def test_a_model_of_another_size_or_vocabulary_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    saved_model(path, replace(SMALL, hidden=32))
+    with pytest.raises(ModelError, match="another size than the model"):
+        load_model(HOICLIP(SMALL), path, WORDS)
+    saved_model(path, SMALL)
+    with pytest.raises(ModelError, match="vocabulary"):
+        load_model(HOICLIP(SMALL), path, replace(WORDS, hois=WORDS.hois[::-1]))
+    with pytest.raises(ModelError, match="there is no file"):
+        load_model(HOICLIP(SMALL), tmp_path / "none.safetensors", WORDS)
+
+
+def test_a_bundled_model_is_found_by_its_name() -> None:
+    bundled = load_model_file(find_model("drawn"))
+    model = HOICLIP(bundled.config)
+    load_model(model, Path("drawn"), bundled.vocabulary)
+    assert torch.equal(model.state_dict()["hoi_rows"], bundled.build().state_dict()["hoi_rows"])
 
 
 def test_a_trained_clip_starts_a_model_of_its_size_only(tmp_path: Path) -> None:
