@@ -100,7 +100,9 @@ def calibration_set(config: CalibrationConfig, on_picture: Callable[[], None] = 
 
 def _pictures(config: CalibrationConfig, wanted: int) -> Iterator[RGB]:
     if config.source is None:
-        world = DrawnWorld(WorldConfig(stream="train", seed=config.seed))
+        world = DrawnWorld(
+            WorldConfig(stream="train", seed=config.seed, frequencies="equal", video_fraction=0.5, optics=True)
+        )
         yield from (world.picture(index).rgb for index in range(wanted))
         return
     path = Path(config.source)
