@@ -34,9 +34,9 @@ def demo(folder: Path, backend: str) -> int:
     On standard output, a table of the interactions that demo.mp4 shows.
     """
     make_folder(folder)
-    clip, video, lines = folder / "clip.mp4", folder / "demo.mp4", folder / "demo.jsonl"
+    video, lines = folder / "demo.mp4", folder / "demo.jsonl"
     with working("Drawing a clip"):
-        draw_film(clip, clip_script(WIDTH_PX, HEIGHT_PX, FPS, DURATION_S, SEED))
+        clip = draw_demo_clip(folder)
     outputs = Outputs(video=video, jsonl=lines)
     with Engine.load(BUNDLED, EngineConfig(backend=backend)) as engine:
         code = run(
@@ -56,6 +56,17 @@ def demo(folder: Path, backend: str) -> int:
         f"Look at {video}; every pair of every frame is in {lines}, the truth in {clip.with_suffix('.jsonl')}."
     )
     return code
+
+
+def draw_demo_clip(folder: Path) -> Path:
+    """Writes clip.mp4 and its ground truth, clip.jsonl.
+
+    Raises:
+        SinkError: they cannot be written.
+    """
+    clip = folder / "clip.mp4"
+    draw_film(clip, clip_script(WIDTH_PX, HEIGHT_PX, FPS, DURATION_S, SEED))
+    return clip
 
 
 def interaction_rows(frames: Sequence[FilmFrame], vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:
