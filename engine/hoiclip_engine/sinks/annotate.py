@@ -113,7 +113,8 @@ class Annotator:
 
     def _actors(self, frame: Frame, pairs: TrackedPairs) -> list[_Actor]:
         """By identity, those who are partly in the frame or whose objects are."""
-        pairs = pairs.rows((pairs.verb_active & self._something).any(axis=1))
+        going_on: Bool = np.any(pairs.verb_active & self._something, axis=1, keepdims=True)
+        pairs = pairs.rows(going_on[:, 0])
         people = _visible(pairs.human_boxes_xyxy, frame)
         objects = _visible(pairs.object_boxes_xyxy, frame)
         actors = []

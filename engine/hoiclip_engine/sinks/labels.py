@@ -79,14 +79,17 @@ def _ink(text: str, font_px: int, stripe_px: int) -> NDArray[np.float32]:
     image = Image.new("L", size, 0)
     at = (margin_px + stripe_px - left, margin_px // 2 - min(0, top))
     ImageDraw.Draw(image).text(at, text, fill=255, font=font)
-    return np.asarray(image, np.float32) / np.float32(255)
+    covered: NDArray[np.float32] = np.asarray(image, np.float32) / np.float32(255)
+    return covered
 
 
 def _rounded_mask(width: int, height: int, radius: int) -> NDArray[np.float32]:
     """(H, W) 1 inside of rounded corners, 0 outside."""
     image = Image.new("L", (4 * width, 4 * height), 0)
     ImageDraw.Draw(image).rounded_rectangle((0, 0, 4 * width - 1, 4 * height - 1), 4 * radius, fill=255)
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX), np.float32) / np.float32(255)
+    image = image.resize((width, height), Image.Resampling.BOX)
+    covered: NDArray[np.float32] = np.asarray(image, np.float32) / np.float32(255)
+    return covered
 
 
 @lru_cache(maxsize=32)
