@@ -24,7 +24,6 @@ _GAP_PX = 8
 
 def prediction_sheet(detect: Detector, vocabulary: Vocabulary, pictures: Iterable[tuple[RGB, ImageAnnotation]]) -> RGB:
     """Rows of four pictures, all of one height, predictions above truth; thresholds are those of a run on a photo."""
-    annotator = Annotator(vocabulary)
     cells = []
     for rgb, annotation in pictures:
         scale = HEIGHT_PX / rgb.shape[0]
@@ -35,7 +34,7 @@ def prediction_sheet(detect: Detector, vocabulary: Vocabulary, pictures: Iterabl
         # The picture as it is evaluated, not the enlarged one: an enlarged one gets other scores.
         found = tracker.update(_scaled(detect(rgb), scale), 0.0)
         true = true_pairs(annotation, vocabulary, scale)
-        above, below = (annotator.draw(frame, pairs) for pairs in (found, true))
+        above, below = (Annotator(vocabulary).draw(frame, pairs) for pairs in (found, true))
         cells.append(_framed(np.concatenate((above, np.full_like(above[:2], 255), below))))
     widest = max(cell.shape[1] for cell in cells)
     cells = [np.pad(cell, ((0, 0), (0, widest - cell.shape[1]), (0, 0)), constant_values=255) for cell in cells]

@@ -20,7 +20,7 @@ import pytest
 
 from hoiclip.errors import SinkError, UsageError
 from hoiclip_engine.frame import Frame
-from hoiclip_engine.sinks.annotate import pair_color
+from hoiclip_engine.sinks.annotate import person_color
 from hoiclip_engine.sinks.encode import output_time_base
 from hoiclip_engine.sinks.letterbox import letterbox
 from hoiclip_engine.sinks.video_sink import VideoSink
@@ -131,7 +131,7 @@ def test_frames_of_another_size_are_fitted_with_their_boxes(tmp_path: Path) -> N
     assert second.shape == (240, 320, 3)
     assert second[30, 10].max() < 20, "black beside the picture"
     assert np.abs(second[30, 160] - 128).max() < 20, "the picture in the middle"
-    assert np.abs(second[150, 101] - np.array(pair_color(1))).max() < 90, "the box on the edge of the picture"
+    assert np.abs(second[75, 101] - np.array(person_color(1))).max() < 90, "the box on the edge of the picture"
 
 
 def test_a_letterbox_keeps_the_aspect_and_scales_boxes() -> None:

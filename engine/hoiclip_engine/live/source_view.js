@@ -1,6 +1,6 @@
 // One source on the page: its picture, numbers, pairs and events.
 
-import { SPAN_S, Timeline, pairColor } from "./timeline.js";
+import { SPAN_S, Timeline, personColor } from "./timeline.js";
 
 const EVENTS_SHOWN = 40;
 const RESTING_SHOWN = 5;
@@ -126,7 +126,7 @@ export class SourceView {
 class PairView {
   constructor(pair) {
     this.timeline = new Timeline();
-    this.color = pairColor(pair.pair);
+    this.color = personColor(pair.human);
     this.rows = new Map();
     this.root = document.createElement("li");
     this.root.className = "pair";

@@ -33,8 +33,6 @@ export class Timeline {
   }
 }
 
-// The colour that the picture has for this pair (sinks/annotate.py: pair_color).
-export function pairColor(pair) {
-  const hue = (pair * 0.6180339887498949) % 1;
-  return `hsl(${Math.round(hue * 360)} 100% 62.5%)`;
-}
+// The colour that the image has for this person (sinks/annotate.py: PALETTE).
+const PALETTE = ["#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#009e73", "#d55e00"];
+export function personColor(human) { return PALETTE[human % PALETTE.length]; }

@@ -14,7 +14,7 @@ class Canvas:
     def __init__(self, header: RunHeader, overlay: bool = True) -> None:
         """Args: overlay: whether pairs are drawn in."""
         self.size_px = header.width_px, header.height_px
-        self._annotator = Annotator(header.vocabulary, header.notice) if overlay else None
+        self._annotator = Annotator(header.vocabulary, header.notice, header.model) if overlay else None
 
     def paint(self, result: FrameResult) -> NDArray[np.uint8]:
         """(H, W, 3) of the size the run began with."""

@@ -8,7 +8,10 @@ from hoiclip_engine.pairs import Event
 
 def sentence(event: Event, vocabulary: Vocabulary) -> str:
     """For example "person 3 ride bicycle 5"."""
-    verb = vocabulary.verb_name(event.verb)
-    if event.object < 0:
-        return f"person {event.human} {verb}"
-    return f"person {event.human} {verb} {vocabulary.object_name(event.label)} {event.object}"
+    return f"person {event.human} {deed(event.verb, event.label, event.object, vocabulary)}"
+
+
+def deed(verb: int, label: int, object_id: int, vocabulary: Vocabulary) -> str:
+    """For example "ride bicycle 5"; the verb alone where there is no object."""
+    name = vocabulary.verb_name(verb)
+    return name if object_id < 0 else f"{name} {vocabulary.object_name(label)} {object_id}"

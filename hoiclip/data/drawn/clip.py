@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from hoiclip.data.drawn.background import draw_backdrop
-from hoiclip.data.drawn.draw import DrawnFrame, draw_scene
-from hoiclip.data.drawn.story import SCRIPT_S, random_story
+from hoiclip.data.drawn.background import Backdrop, BackdropKind
+from hoiclip.data.drawn.camera import Camera
+from hoiclip.data.drawn.draw import DrawnFrame
+from hoiclip.data.drawn.story import SCRIPT_S, story_routines
+from hoiclip.data.drawn.timeline import Routine
+from hoiclip.data.drawn.video import Chapter, VideoConfig, VideoScript
+
+_PLACES: tuple[BackdropKind, ...] = ("street", "field", "court", "beach")
 
 
 def draw_clip(width_px: int, height_px: int, fps: float, duration_s: float, seed: int) -> Iterator[DrawnFrame]:
@@ -18,19 +24,44 @@ def draw_clip(width_px: int, height_px: int, fps: float, duration_s: float, seed
         round(duration_s * fps) frames, at least one, at pts_s = 0, 1/fps, 2/fps ...
 
     Raises:
-        ValueError: fps or duration_s is not positive, or the picture is smaller than 16x16.
+        ValueError: fps or duration_s is not positive, or the image is smaller than 16x16.
     """
-    if not (fps > 0 and duration_s > 0):
-        raise ValueError(f"a clip needs fps > 0 and duration_s > 0, got {fps} and {duration_s}")
-    if width_px < 16 or height_px < 16:
-        raise ValueError(f"a clip needs at least 16x16 pixels, got {width_px}x{height_px}")
-    return _frames(width_px, height_px, fps, duration_s, seed)
+    return clip_script(width_px, height_px, fps, duration_s, seed).frames()
 
 
-def _frames(width_px: int, height_px: int, fps: float, duration_s: float, seed: int) -> Iterator[DrawnFrame]:
-    story = random_story(np.random.default_rng(seed), width_px, height_px)
-    backdrop_rgb = draw_backdrop(story.backdrop, width_px, height_px)
-    for index in range(max(1, round(duration_s * fps))):
-        pts_s = index / fps
-        scene = story.scene_at(SCRIPT_S * pts_s / duration_s)
-        yield draw_scene(scene, pts_s=pts_s, backdrop_rgb=backdrop_rgb)
+def clip_script(width_px: int, height_px: int, fps: float, duration_s: float, seed: int) -> VideoScript:
+    """The same clip as a script, which has its events too.
+
+    Raises:
+        ValueError: as draw_clip.
+    """
+    config = VideoConfig(width_px=width_px, height_px=height_px, fps=fps, duration_s=duration_s)
+    rng = np.random.default_rng(seed)
+    backdrop = Backdrop(kind=_PLACES[rng.integers(len(_PLACES))], seed=int(rng.integers(2**31)))
+    chapter = Chapter(
+        start_s=0.0,
+        length_s=duration_s,
+        begun_s=0.0,
+        backdrop=backdrop,
+        camera=_still_camera(width_px, height_px, duration_s),
+        routines=tuple(_stretched(one, duration_s / SCRIPT_S) for one in story_routines(rng, width_px, height_px)),
+    )
+    steps = max(1, round(duration_s * fps))
+    return VideoScript(config=config, chapters=(chapter,), pts_s=tuple(index / fps for index in range(steps)))
+
+
+def _still_camera(width_px: int, height_px: int, duration_s: float) -> Camera:
+    size_px, framing = (width_px, height_px), (0.0, 0.0, 1.0)
+    return Camera(
+        place_px=size_px, picture_px=size_px, start=framing, end=framing, duration_s=duration_s, shake_px=0.0, phase=0.0
+    )
+
+
+def _stretched(routine: Routine, factor: float) -> Routine:
+    """The routine in seconds of the clip instead of the script."""
+    return Routine(
+        at=lambda at_s: routine.at(at_s / factor),
+        events=tuple(
+            replace(event, start_s=factor * event.start_s, end_s=factor * event.end_s) for event in routine.events
+        ),
+    )

@@ -1,5 +1,6 @@
 """What a film's results are worth: identities, verbs over time, trajectories. Formulas: docs/video_metrics.md."""
 
+from hoiclip.evaluation.video.agreement import Agreement, agreement
 from hoiclip.evaluation.video.align import Aligned, aligned
 from hoiclip.evaluation.video.clear import Clear, clear
 from hoiclip.evaluation.video.film import FilmFrame, still_frame
@@ -9,8 +10,10 @@ from hoiclip.evaluation.video.identity import Idf1, idf1
 from hoiclip.evaluation.video.measure import Identities, VideoReport, measure_films, measure_identities
 from hoiclip.evaluation.video.moments import Moment
 from hoiclip.evaluation.video.mot_text import mot_moments
+from hoiclip.evaluation.video.segments import Segment, segments
 
 __all__ = [
+    "Agreement",
     "Aligned",
     "Clear",
     "FilmFrame",
@@ -18,7 +21,9 @@ __all__ = [
     "Identities",
     "Idf1",
     "Moment",
+    "Segment",
     "VideoReport",
+    "agreement",
     "aligned",
     "clear",
     "hota",
@@ -28,5 +33,6 @@ __all__ = [
     "mot_moments",
     "read_results",
     "read_truth",
+    "segments",
     "still_frame",
 ]
