@@ -36,6 +36,10 @@ class ModelError(HoiclipError):
     exit_code = 4
 
 
+class EngineClosed(ModelError):
+    """The engine was closed while a stream of it was still iterated."""
+
+
 class BackendMissing(HoiclipError):
     """The backend, or a package it needs, is not installed; the message names what to install."""
 

@@ -18,6 +18,7 @@ from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import Backend, BackendName, choose, load_backend
 from hoiclip_engine.backends.capacity import ONE, Capacity
 from hoiclip_engine.builds import Build, chosen_build
+from hoiclip_engine.compiled_models import CompiledModel, CompiledModels, Lease, Needs
 from hoiclip_engine.cpu import cpu_count
 from hoiclip_engine.looker import RGB, Look, Looker
 from hoiclip_engine.models import find_model
@@ -63,9 +64,10 @@ class EngineConfig:
 
 
 class Engine:
-    """Finds human-object interactions in pictures and streams.
+    """Finds human-object interactions in pictures and streams. May be called from any thread.
 
-    The backend is compiled for the size of the first picture it sees, and again when another stream needs another.
+    The model is compiled for the size of the first picture it sees, and again for what needs another: one that is in
+    use stays as it is, of those that are not, the last one.
     """
 
     def __init__(self, model: ModelFile, config: EngineConfig | None = None, build: Build | None = None) -> None:
@@ -75,9 +77,7 @@ class Engine:
         self.config = replace(config, track=fitted(config.track, model.path, model.vocabulary.verbs))
         self.backend_name: BackendName = choose(self.config.backend)
         self.build = build or chosen_build(model, self.backend_name, self.config.precision)
-        self._backend: Backend | None = None
-        self._looker: Looker | None = None
-        self._wanted, self._ahead, self._look_s = ONE, False, 0.0
+        self._models = CompiledModels(self._compile)
         enhanced = self.config.postprocess.enhance_top_k is not None
         self.postprocess = Postprocessor(
             model.vocabulary, self.config.postprocess, model.rows("hoi_rows") if enhanced else None
@@ -106,21 +106,14 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Frees the compiled model; the engine can be used again."""
-        if self._looker is not None:
-            self._looker.close()
-            self._looker = None
-        if self._backend is not None:
-            self._backend.close()
-            self._backend = None
+        """Frees what is compiled; the engine can be used again. Streams that are still iterated raise EngineClosed."""
+        self._models.close()
 
     def detect(self, rgb: NDArray[np.uint8]) -> Pairs:
         """Triplets of one picture (H, W, 3), by the official rules."""
-        canvas_hw = self.canvas_for(rgb.shape[0], rgb.shape[1])
-        if self._backend is None or self._backend.canvas_hw != canvas_hw:
-            self._compile(canvas_hw, ONE)
-        assert self._looker is not None
-        return self._looker.look(rgb).result().pairs
+        needs = Needs(canvas_hw=self.canvas_for(rgb.shape[0], rgb.shape[1]), capacity=ONE, ahead=False)
+        with self._models.lease(needs, any_capacity=True) as lease:
+            return lease.looker.look(rgb).result().pairs
 
     def stream(
         self, source: str | Path, config: StreamConfig | None = None, part: SourceConfig | None = None
@@ -146,7 +139,8 @@ class Engine:
 
         A file under the policy `latest` plays in real time.
         They share one compiled model, padded to the largest picture among them; frames that wait at the same time are
-        looked at together, up to `batch` of them where the backend can. Streams opened before must have ended.
+        looked at together, up to `batch` of them where the backend can. Each stream keeps its model until it ends, is
+        closed or forgotten.
 
         Raises:
             ModelError: the model cannot be compiled; the sources are closed.
@@ -157,28 +151,26 @@ class Engine:
             sizes = [self.canvas_for(source.info.height_px, source.info.width_px) for source in sources]
             canvas_hw = max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
             ahead = "lossless" in policies
-            lanes = lanes_for(len(sources), ahead=ahead)
-            self._compile(canvas_hw, Capacity(batch=batch, lanes=lanes), ahead=ahead)
-            looker = self._looker
-            assert looker is not None
+            capacity = Capacity(batch=batch, lanes=lanes_for(len(sources), ahead=ahead))
+            needs = Needs(canvas_hw=canvas_hw, capacity=capacity, ahead=ahead)
+            leases = [self._models.lease(needs) for _ in sources]
             return [
-                self._stream(source, policy, looker.look, config, looker.frames_ahead)
-                for source, policy in zip(sources, policies, strict=True)
+                self._leased_stream(source, policy, lease, config)
+                for source, policy, lease in zip(sources, policies, leases, strict=True)
             ]
         except BaseException:
             for source in sources:
                 source.close()
             raise
 
-    def looker_for_files(self, canvas_hw: tuple[int, int]) -> Looker:
-        """What `streams` would look at a file with, for looks that are followed later; until another is asked for.
+    def lease_for_files(self, canvas_hw: tuple[int, int]) -> Lease:
+        """What `streams` would look at a file with, for looks that are followed later.
 
         Raises:
             ModelError: the model cannot be compiled.
         """
-        self._compile(canvas_hw, Capacity(lanes=min(MOST_LANES, cpu_count())), ahead=True)
-        assert self._looker is not None
-        return self._looker
+        capacity = Capacity(lanes=lanes_for(1, ahead=True))
+        return self._models.lease(Needs(canvas_hw=canvas_hw, capacity=capacity, ahead=True))
 
     def replay(self, source: FrameSource, look: Callable[[RGB], Future[Look]], config: StreamConfig) -> Stream:
         """The stream of a file whose frames were looked at before; nothing is compiled.
@@ -187,24 +179,26 @@ class Engine:
             source: the file's frames, of which sizes and times count and no pixels.
             look: what was seen, asked for once for every frame that is due, in order.
         """
-        return self._stream(source, "lossless", look, config, 1)
+        tracker = self._tracker(source, config, "lossless", 0.0)
+        return Stream(self._header(source, "lossless"), source, look, tracker, config)
 
-    def _stream(
-        self,
-        source: FrameSource,
-        policy: Policy,
-        look: Callable[[RGB], Future[Look]],
-        config: StreamConfig,
-        looks_ahead: int,
-    ) -> Stream:
-        tracker = self._tracker(source, config, policy)
-        return Stream(self._header(source, policy), source, look, tracker, config, looks_ahead=looks_ahead)
+    def _leased_stream(self, source: FrameSource, policy: Policy, lease: Lease, config: StreamConfig) -> Stream:
+        tracker, looker = self._tracker(source, config, policy, lease.model.look_s), lease.looker
+        return Stream(
+            self._header(source, policy),
+            source,
+            looker.look,
+            tracker,
+            config,
+            looks_ahead=looker.frames_ahead,
+            on_end=lease.release,
+        )
 
-    def _tracker(self, source: FrameSource, config: StreamConfig, policy: Policy) -> PairTracker:
+    def _tracker(self, source: FrameSource, config: StreamConfig, policy: Policy, look_s: float) -> PairTracker:
         track = self.config.track.for_photos() if source.info.is_photo else self.config.track
         interval_s = config.looks_every * nominal_step_s(source.info.average_rate)
         if policy == "latest":
-            interval_s = max(interval_s, self._look_s)
+            interval_s = max(interval_s, look_s)
         return PairTracker.for_vocabulary(self.vocabulary, track.for_looks_every(interval_s))
 
     def _header(self, source: FrameSource, policy: Policy) -> RunHeader:
@@ -245,26 +239,22 @@ class Engine:
         """
         return load_backend(self.backend_name, self.model, canvas_hw, self.build, wanted)
 
-    def _compile(self, canvas_hw: tuple[int, int], wanted: Capacity, *, ahead: bool = False) -> None:
+    def _compile(self, needs: Needs) -> CompiledModel:
         """Also takes the measure of a look."""
-        kept = self._backend is not None and (self._backend.canvas_hw, self._wanted, self._ahead) == (
-            canvas_hw,
-            wanted,
-            ahead,
-        )
-        if kept:
-            return
-        self.close()
-        self._backend = self.compiled(canvas_hw, wanted)
-        self._wanted, self._ahead = wanted, ahead
-        preprocess = self.preprocess_config(canvas_hw)
-        self._looker = Looker(self._backend, preprocess, self.postprocess, ahead=ahead)
+        backend = self.compiled(needs.canvas_hw, needs.capacity)
+        looker = Looker(backend, self.preprocess_config(needs.canvas_hw), self.postprocess, ahead=needs.ahead)
+        model = CompiledModel(needs=needs, backend=backend, looker=looker, look_s=0.0)
         # The first looks compile kernels and touch memory; they should not be frames of the stream.
-        picture = np.zeros((*canvas_hw, 3), np.uint8)
-        for _ in range(WARM_UP):
-            started = time.perf_counter()
-            self._looker.look(picture).result()
-            self._look_s = time.perf_counter() - started
+        picture = np.zeros((*needs.canvas_hw, 3), np.uint8)
+        try:
+            for _ in range(WARM_UP):
+                started = time.perf_counter()
+                looker.look(picture).result()
+                model.look_s = time.perf_counter() - started
+        except BaseException:
+            model.close()
+            raise
+        return model
 
 
 def lanes_for(streams: int, *, ahead: bool) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hoiclip.errors import EngineClosed
 from hoiclip_engine.backends import Backend
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess, stack
@@ -54,6 +55,8 @@ class Looker:
         self._backend, self._config, self._postprocess = backend, config, postprocess
         self._free_lanes = threading.BoundedSemaphore(backend.capacity.lanes)
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._open = True
+        self._gate = threading.Lock()  # so that no order comes in behind what ends the workers
         self.workers = backend.capacity.lanes + ahead
         self._threads = [
             threading.Thread(target=self._work, name=f"hoiclip-look-{number}", daemon=True)
@@ -68,15 +71,25 @@ class Looker:
         return self.workers * self._backend.capacity.batch + 1
 
     def look(self, rgb: RGB) -> Future[Look]:
-        """(H, W, 3); the future brings what is found, or why nothing could be."""
+        """(H, W, 3); the future brings what is found, or why nothing could be.
+
+        Raises:
+            EngineClosed: nobody is there any more who would look.
+        """
         order = _Order(rgb, Future())
-        self._orders.put(order)
+        with self._gate:
+            if not self._open:
+                raise EngineClosed("expected an open engine, found that it was closed meanwhile; open the stream again")
+            self._orders.put(order)
         return order.answer
 
     def close(self) -> None:
-        """Ends the workers after what they are at; frames that still wait get no look."""
-        for _ in self._threads:
-            self._orders.put(None)
+        """Ends the workers behind what waits; may be called again."""
+        with self._gate:
+            if self._open:
+                self._open = False
+                for _ in self._threads:
+                    self._orders.put(None)
         for thread in self._threads:
             thread.join()
 

@@ -16,6 +16,23 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
+MAX_COORDINATE_PX = 1e9
+"""No image reaches this far. Boxes beyond it are finite, and still overflow when they are subtracted or multiplied."""
+_MIN_SIDE_PX = 1e-9
+"""A side below this has no logarithm and no area that arithmetic could tell from nothing."""
+
+
+def within_reach(boxes_xyxy: NDArray[np.floating]) -> Bool:
+    """(N,) whether all corners of a box (N, 4) are coordinates that can be computed with; false for NaN."""
+    return np.asarray((np.abs(boxes_xyxy) < MAX_COORDINATE_PX).all(axis=1))
+
+
+def usable_boxes(boxes_xyxy: NDArray[np.floating]) -> Bool:
+    """(N,) whether a box (N, 4) lies within reach and has an area."""
+    reached = within_reach(boxes_xyxy)
+    boxes = np.where(reached[:, None], boxes_xyxy, 0.0)
+    return np.asarray(reached & (boxes[:, 2:] - boxes[:, :2] > _MIN_SIDE_PX).all(axis=1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:

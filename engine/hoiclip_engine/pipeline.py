@@ -64,17 +64,19 @@ class Stream:
         config: StreamConfig,
         *,
         looks_ahead: int = 1,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
             header: its policy decides.
             looks_ahead: frames that are handed to `look` before the first of them is back (lossless).
+            on_end: called once `look` is not needed any more; the stream may also be forgotten before.
         """
         self.header = header
         self.on_source_event: Callable[[SourceEvent], None] | None = None
         """Called between results, in the thread that asks for them."""
         self._source, self._look, self._tracker, self._config = source, look, tracker, config
-        self._looks_ahead = looks_ahead
+        self._looks_ahead, self._on_end = looks_ahead, on_end
         self._most_waiting = waiting_room(header.width_px, header.height_px)
         self._reader: FrameReader | None = None
         self._times = StageTimes()
@@ -95,6 +97,7 @@ class Stream:
         """Frees the source of a stream that is not iterated; may be called at any time."""
         if self._reader is None:
             self._source.close()
+            self._on_end()
 
     def __iter__(self) -> Generator[FrameResult, None, None]:
         self._started = time.perf_counter()
@@ -112,6 +115,7 @@ class Stream:
         finally:
             results.close()
             left = reader.close()
+            self._on_end()
             self._skipped += 0 if lossless else left
             self._closing = self._tracker.finish()
             self._events += len(self._closing)

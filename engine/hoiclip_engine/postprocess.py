@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hoiclip.errors import ModelError
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
 from hoiclip_engine.enhance import enhance
-from hoiclip_engine.pairs import Pairs
+from hoiclip_engine.pairs import Pairs, within_reach
 from hoiclip_engine.raw_output import RawOutput
 from hoiclip_kernels.pair_decode import Decoded, pair_decode
 from hoiclip_kernels.pair_nms import pair_nms
@@ -88,8 +88,8 @@ class Postprocessor:
     def __call__(self, raw: RawOutput, original_hw: tuple[int, int], image: int = 0) -> Pairs:
         """The triplets of one image of the batch.
 
-        Rows with NaN scores or boxes that are not finite are dropped. With enhancement every score is about
-        0.25 higher, and the best may exceed 1.
+        Rows with NaN scores, or with boxes that are not finite or far beyond any image, are dropped. With enhancement
+        every score is about 0.25 higher, and the best may exceed 1.
 
         Returns:
             Without NMS by falling score; with NMS grouped by class in order of first appearance, falling scores
@@ -102,7 +102,7 @@ class Postprocessor:
         boxes_xyxy, labels = official_boxes(raw, original_hw, image)
         num_queries = raw.hoi_logits.shape[1]
         hoi_prob_qk = self._hoi_probabilities(raw, image)
-        usable = np.isfinite(boxes_xyxy).all(axis=1).reshape(2, num_queries).all(axis=0)
+        usable = within_reach(boxes_xyxy).reshape(2, num_queries).all(axis=0)
         if not usable.all():
             hoi_prob_qk[~usable] = np.nan
         label_q = labels[num_queries:]
@@ -205,7 +205,7 @@ def official_boxes(raw: RawOutput, original_hw: tuple[int, int], image: int = 0)
     height, width = original_hw
     cxcywh = np.concatenate([raw.human_boxes_cxcywh[image], raw.object_boxes_cxcywh[image]])
     centre, half_size = cxcywh[:, :2], cxcywh[:, 2:] * np.float32(0.5)
-    with np.errstate(invalid="ignore"):  # inf - inf; whoever needs finite boxes looks
+    with np.errstate(over="ignore", invalid="ignore"):  # inf - inf; whoever needs boxes within reach looks
         boxes_xyxy = np.concatenate([centre - half_size, centre + half_size], axis=1)
         boxes_xyxy *= np.array([width, height, width, height], np.float32)
     label_q = raw.object_logits[image, :, :-1].argmax(axis=1)

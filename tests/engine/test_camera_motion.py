@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cv2
 import numpy as np
 import pytest
@@ -68,13 +70,24 @@ def test_where_nothing_certain_is_found_the_camera_stands_still(after):
 
 
 def test_boxes_that_are_none_are_no_trouble_and_the_same_pictures_give_the_same_motion():
-    boxes = np.array([[np.nan] * 4, [-1e9, -1e9, 1e9, 50], [10, 10, 5, 5], [700, 500, 900, 900]])
+    boxes = np.array(
+        [
+            [np.nan] * 4,
+            [-1e308, -1e308, 1e308, 50],
+            [-np.inf, -np.inf, -1e308, 0],
+            [-1e9, -1e9, 1e9, 50],
+            [10, 10, 5, 5],
+            [700, 500, 900, 900],
+        ]
+    )
     matrix = affine(1, 1, (9, 9))
     found = []
     for _ in range(2):
         camera = CameraMotion()
-        camera.see(world(), boxes)
-        found.append(camera.see(moved(world(), matrix), boxes))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            camera.see(world(), boxes)
+            found.append(camera.see(moved(world(), matrix), boxes))
     np.testing.assert_array_equal(*found)
     np.testing.assert_allclose(found[0], matrix, atol=2)  # the upper edge is covered, which leaves fewer corners
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.track.consolidate import Scene, consolidate
 from hoiclip_kernels.box_iou import box_iou
+from tests.engine.absurd import absurd_64
 from tests.engine.scenes import BIKE, CUP, DOG, HOLD, HUG, KICK, NUM_VERBS, PERSON, RIDE, Triplet, box_at, pairs_of
 
 ANN, BOB = box_at(100, 100), box_at(300, 100)
@@ -151,3 +153,27 @@ def test_what_comes_out_has_no_duplicates_and_invents_nothing(triplets):
     assert (scene.labels[scene.human] == PERSON).all()
     assert set(scene.pair_scores.tolist()) <= set(pairs.score.tolist())
     assert (scene.verb_scores <= pairs.verb_score.max(initial=0)).all()
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(
+    boxes=arrays(np.float64, (2, 4, 4), elements=st.one_of(st.floats(0, 300), absurd_64)),
+    scores=arrays(np.float64, (2, 4), elements=st.one_of(st.floats(0, 1), absurd_64)),
+    labels=st.lists(st.integers(-1, 1), min_size=4, max_size=4),
+)
+def test_boxes_and_scores_that_cannot_be_never_come_out_and_warn_nobody(boxes, scores, labels):
+    pairs = Pairs(
+        query=np.arange(4),
+        human_boxes_xyxy=boxes[0],
+        object_boxes_xyxy=boxes[1],
+        label=np.array(labels),
+        verb=np.arange(4) % NUM_VERBS,
+        hoi=np.full(4, -1),
+        score=scores[0],
+        verb_score=scores[1],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scene = consolidate(pairs, num_verbs=NUM_VERBS, person_label=PERSON)
+    for values in (scene.boxes_xyxy, scene.scores, scene.pair_scores, scene.verb_scores):
+        assert np.isfinite(values.astype(np.float32)).all()

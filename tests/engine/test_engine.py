@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ import pytest
 import torch
 
 import hoiclip
-from hoiclip.errors import ModelError, SourceError, UsageError
+from hoiclip.errors import EngineClosed, ModelError, SourceError, UsageError
 from hoiclip.model import HOICLIP
 from hoiclip_engine import Engine, EngineConfig
+from hoiclip_engine.backends import Backend
 from hoiclip_engine.pairs import Pairs
+from hoiclip_engine.pipeline import StreamConfig
+from hoiclip_engine.video.source import open_video
 from tests.engine.making_videos import picture, write_clip
 from tests.engine.untrained import CONFIG, NOTICE, untrained_model
 
@@ -33,6 +38,11 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", [40 * i for i in range(FRAMES)], size_px=(96, 64))
+
+
+def backends_of(engine: Engine) -> list[Backend]:
+    """The compiled models that are kept."""
+    return [model.backend for model in engine._models._models]
 
 
 def handles(path: Path) -> int:
@@ -128,14 +138,118 @@ def test_a_closed_engine_can_be_used_again(clip: Path) -> None:
     engine.close()
 
 
+@pytest.fixture
+def patient() -> Iterator[None]:
+    """A test that waits for ever ends the process, with the stacks of all threads, instead of never."""
+    faulthandler.dump_traceback_later(180, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_image_of_another_size_can_be_detected_while_a_stream_is_iterated(engine: Engine, clip: Path) -> None:
+    alone = [result.pairs.human_boxes_xyxy.tolist() for result in engine.stream(clip)]
+    expected = engine.detect(picture(1, 32, 96))
+    beside = []
+    for result in engine.stream(clip):
+        beside.append(result.pairs.human_boxes_xyxy.tolist())
+        np.testing.assert_array_equal(engine.detect(picture(1, 32, 96)).score, expected.score)
+    assert beside == alone
+    assert len(beside) == FRAMES
+
+
+@pytest.mark.usefixtures("patient")
+def test_streams_of_different_sizes_run_at_once_in_threads_of_their_own(engine: Engine, tmp_path: Path) -> None:
+    sizes = [(96, 64), (64, 96), (96, 32), (96, 64)]
+    clips = [
+        write_clip(tmp_path / f"{number}.mp4", [40 * i for i in range(FRAMES)], size_px=size)
+        for number, size in enumerate(sizes)
+    ]
+    expected = [[result.pairs.human_boxes_xyxy.tolist() for result in engine.stream(one)] for one in clips]
+    with ThreadPoolExecutor(len(clips)) as pool:
+        found = list(pool.map(lambda one: [r.pairs.human_boxes_xyxy.tolist() for r in engine.stream(one)], clips))
+    assert found == expected
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_stream_goes_on_while_others_are_opened_and_closed(engine: Engine, clip: Path, tmp_path: Path) -> None:
+    tall = write_clip(tmp_path / "tall.mp4", [0, 40, 80], size_px=(32, 96))
+    stream = engine.open(clip)
+    count = 0
+    for _ in stream:
+        count += 1
+        other = engine.open(tall)
+        if count % 2:
+            other.close()
+        else:
+            assert len(list(other)) == 3
+        two = engine.streams([open_video(clip), open_video(tall)], StreamConfig())
+        for one in two:
+            one.close()
+    assert count == FRAMES
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_model_in_use_is_kept_and_of_the_others_the_last(clip: Path) -> None:
+    with Engine.load(untrained_model(), EngineConfig(backend="torch")) as engine:
+        stream = engine.open(clip)
+        used = backends_of(engine)
+        for size_px in ((32, 96), (64, 64), (32, 96)):
+            engine.detect(picture(1, *size_px))
+            assert len(backends_of(engine)) == 2
+            assert backends_of(engine)[0] is used[0]
+        stream.close()
+        engine.detect(picture(1, 48, 96))
+        assert len(backends_of(engine)) == 1
+        forgotten = engine.open(clip)
+        del forgotten
+        gc.collect()
+        engine.detect(picture(1, 32, 96))
+        assert len(backends_of(engine)) == 1
+
+
+@pytest.mark.usefixtures("patient")
+def test_closing_the_engine_ends_a_stream_with_an_error_in_the_thread_that_iterates(clip: Path) -> None:
+    engine = Engine.load(untrained_model(), EngineConfig(backend="torch"))
+    results = engine.stream(clip)
+    next(results)
+    engine.close()
+    with pytest.raises(EngineClosed, match="open the stream again"):
+        list(results)
+    unopened = engine.open(clip)
+    begun, go_on = threading.Event(), threading.Event()
+    raised: list[BaseException] = []
+
+    def iterate() -> None:
+        try:
+            for _ in engine.stream(clip):
+                begun.set()
+                go_on.wait()
+        except EngineClosed as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=iterate)
+    thread.start()
+    begun.wait()
+    engine.close()
+    go_on.set()
+    thread.join()
+    assert len(raised) == 1
+    with pytest.raises(EngineClosed):
+        list(unopened)
+    gc.collect()
+    assert (decoders(), handles(clip)) == (0, 0)
+    assert len(list(engine.stream(clip))) == FRAMES
+    engine.close()
+
+
 def test_a_smaller_short_side_makes_a_smaller_canvas() -> None:
     sizes = []
     for short_side_px in (None, 64):
         config = EngineConfig(backend="torch", short_side_px=short_side_px)
         with Engine.load(untrained_model(), config) as engine:
             check_pairs(engine.detect(picture(1, 128, 96)), engine)
-            assert engine._backend is not None
-            sizes.append(engine._backend.canvas_hw)
+            sizes += [backend.canvas_hw for backend in backends_of(engine)]
     assert sizes == [(192, 256), (64, 96)]
 
 

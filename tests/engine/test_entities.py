@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from hoiclip_engine.track.entities import EntityConfig, EntityTracker
 from hoiclip_kernels.box_iou import box_iou
+from tests.engine.absurd import absurd_64
 from tests.engine.scenes import box_at, times
 
 SEEN_AT_ONCE = EntityConfig(sure_score=0.8, high_score=0.3, low_score=0.1, reach=2.0)
@@ -80,7 +81,16 @@ def test_when_the_camera_jumps_tracks_jump_with_it(turn_deg):
         assert see(tracker, 2.0, *where(2.0, True)) == ids
 
 
-@pytest.mark.parametrize("affine", [np.eye(3), np.full((2, 3), np.nan), np.zeros((2, 3))])
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.eye(3),
+        np.full((2, 3), np.nan),
+        np.zeros((2, 3)),
+        np.eye(2, 3) * 1e200,
+        np.eye(2, 3) + np.eye(2, 3, 2) * 1e300,
+    ],
+)
 def test_a_camera_motion_that_is_none_is_refused(affine):
     with pytest.raises(ValueError, match="affine"):
         EntityTracker().move_camera(affine)
@@ -209,7 +219,7 @@ def test_a_new_size_of_picture_changes_no_id_and_scales_places_sizes_and_motion(
     assert see(tracker, 2.3, box(2.3) * scale) == [1]
 
 
-@pytest.mark.parametrize("scale", [(0.0, 1.0), (1.0, float("nan")), (-1.0, 1.0)])
+@pytest.mark.parametrize("scale", [(0.0, 1.0), (1.0, float("nan")), (-1.0, 1.0), (1.0, 1e300), (1e-300, 1.0)])
 def test_a_scale_that_is_none_is_refused(scale):
     with pytest.raises(ValueError, match="scales must be positive"):
         EntityTracker().rescale(*scale)
@@ -219,7 +229,7 @@ def test_time_may_stand_still_but_not_run_backwards():
     tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 1.0, box_at(100, 100)) == [1]
     assert see(tracker, 1.0, box_at(100, 100)) == [1]
-    for bad in (0.99, float("nan"), float("inf")):
+    for bad in (0.99, float("nan"), float("inf"), -1e308, 1e308):
         with pytest.raises(ValueError, match="time must"):
             see(tracker, bad, box_at(100, 100))
         with pytest.raises(ValueError, match="time must"):
@@ -227,7 +237,18 @@ def test_time_may_stand_still_but_not_run_backwards():
     assert see(tracker, 1.1, box_at(100, 100)) == [1]
 
 
-@pytest.mark.parametrize("box", [[np.nan] * 4, [0, 0, np.inf, 9], [5, 5, 5, 9], [9, 9, 5, 5], [0, 0, 1e12, 1e12]])
+@pytest.mark.parametrize(
+    "box",
+    [
+        [np.nan] * 4,
+        [0, 0, np.inf, 9],
+        [5, 5, 5, 9],
+        [9, 9, 5, 5],
+        [0, 0, 1e12, 1e12],
+        [-1e308, -1e308, 1e308, 1e308],
+        [0, 0, 5e-324, 5e-324],
+    ],
+)
 def test_a_box_that_is_none_is_passed_over(box):
     tracker = EntityTracker(SEEN_AT_ONCE)
     good = box_at(100, 100)
@@ -271,7 +292,9 @@ def test_hundreds_of_boxes_keep_their_ids():
 
 
 detection = st.tuples(
-    arrays(np.float64, 4, elements=st.one_of(st.floats(0, 300), st.floats())), st.floats(0, 1), st.integers(0, 1)
+    arrays(np.float64, 4, elements=st.one_of(st.floats(0, 300), absurd_64, st.floats())),
+    st.one_of(st.floats(0, 1), absurd_64),
+    st.integers(0, 1),
 )
 clip = st.lists(st.tuples(st.floats(0, 2), st.lists(detection, max_size=5)), max_size=8)
 
@@ -298,6 +321,39 @@ def test_whatever_comes_in_ids_are_unique_in_time_and_space_and_the_same_again(c
         named = [i for i in ids if i != -1]
         assert len(set(named)) == len(named)
         assert all(i >= 1 for i in named)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    maps=st.lists(
+        st.one_of(
+            st.tuples(absurd_64, absurd_64),
+            st.tuples(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6)),
+            arrays(np.float64, (2, 3), elements=st.one_of(st.floats(-1e3, 1e3), absurd_64)),
+        ),
+        max_size=60,
+    ),
+    again=st.integers(1, 400),
+)
+def test_whatever_the_camera_and_the_size_do_tracks_stay_finite(maps, again):
+    tracker = EntityTracker(SEEN_AT_ONCE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pts_s in (0.0, 0.1):
+            see(tracker, pts_s, box_at(100 + 50 * pts_s, 100), box_at(500, 100))
+        for change in maps * again:
+            try:
+                if isinstance(change, tuple):
+                    tracker.rescale(*change)
+                else:
+                    tracker.move_camera(change)
+            except ValueError:
+                break
+        known = tracker.predict(0.2)
+        assert np.isfinite(known.boxes_xyxy).all()
+        assert known.ids.tolist() == [1, 2]
+        see(tracker, 0.2, box_at(100, 100))
+        assert np.isfinite(tracker.predict(0.2).boxes_xyxy).all()
 
 
 def test_tracking_imports_neither_torch_nor_a_decoder_nor_a_backend():

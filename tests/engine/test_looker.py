@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from hoiclip.errors import EngineClosed
 from hoiclip_engine.backends import Backend
 from hoiclip_engine.backends.capacity import Capacity
 from hoiclip_engine.looker import Looker
@@ -135,6 +136,34 @@ def test_closing_ends_the_workers_behind_what_waits() -> None:
     looker.close()
     assert all(answer.done() for answer in answers)
     assert set(threading.enumerate()) <= before
+
+
+def test_a_closed_looker_refuses_instead_of_never_answering() -> None:
+    looker = looker_of(FakeBackend(Capacity(batch=2, lanes=2)))
+    looker.close()
+    looker.close()
+    with pytest.raises(EngineClosed, match="closed meanwhile"):
+        looker.look(picture(1))
+
+
+def test_closing_beside_looks_answers_or_refuses_each_of_them() -> None:
+    """A look that comes in while the workers end must not lie behind what ends them."""
+    for _ in range(20):
+        looker = looker_of(FakeBackend(Capacity(lanes=2)))
+        closer = threading.Thread(target=looker.close)
+        answers, refused = [], 0
+        for number in range(40):
+            if number == 5:
+                closer.start()
+            try:
+                answers.append(looker.look(picture(1)))
+            except EngineClosed:
+                refused += 1
+        closer.join()
+        assert len(answers) >= 5
+        assert len(answers) + refused == 40
+        for answer in answers:
+            assert answer.result(timeout=30)
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"lanes": 0}])

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from hoiclip_engine.pairs import Event
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
+from tests.engine.absurd import absurd_32
 from tests.engine.playing_pairs import (
     SEEN_AT_ONCE,
     ann,
@@ -91,10 +92,9 @@ def test_events_are_given_out_once():
     assert tracker.take_events() == ()
 
 
-BOX = arrays(np.float32, 4, elements=st.one_of(st.floats(0, 300, width=32), st.floats(width=32)))
-ROWS = st.lists(
-    st.tuples(BOX, BOX, st.integers(-1, 3), st.integers(0, NUM_VERBS - 1), st.floats(0, 1), st.floats(0, 1)), max_size=5
-)
+BOX = arrays(np.float32, 4, elements=st.one_of(st.floats(0, 300, width=32), absurd_32, st.floats(width=32)))
+SCORE = st.one_of(st.floats(0, 1), st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308]))
+ROWS = st.lists(st.tuples(BOX, BOX, st.integers(-1, 3), st.integers(0, NUM_VERBS - 1), SCORE, SCORE), max_size=5)
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)

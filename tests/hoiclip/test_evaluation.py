@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from hoiclip.data.annotations import ImageAnnotation
@@ -26,9 +28,11 @@ from hoiclip.evaluation import (
     evaluate_vcoco,
 )
 from hoiclip.evaluation.average_precision import OFFICIAL_RECALL_LEVELS, eleven_point, envelope_area
-from hoiclip.evaluation.overlap import pixel_iou
+from hoiclip.evaluation.overlap import iou_matrix, pixel_iou, pixel_iou_matrix
 from hoiclip.evaluation.splits import read_splits
+from hoiclip.evaluation.video.trajectories import volume_iou
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary, load_vocabulary
+from tests.engine.absurd import absurd_64
 from tests.hoiclip.making_evaluations import (
     CUP,
     DOG,
@@ -290,6 +294,22 @@ def test_boxes_that_are_not_numbers_hit_nothing() -> None:
     nan = (math.nan,) * 4
     found = predicted([(nan, B, DOG, PET_DOG, 0.9), (A, nan, DOG, PET_DOG, 0.8), (A, B, DOG, PET_DOG, 0.7)])
     assert evaluate_hico([found], [scene()], TINY).classes[PET_DOG].hits.tolist() == [False, False, True]
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(boxes=arrays(np.float64, (2, 3, 4), elements=st.one_of(st.floats(0, 300), absurd_64)))
+def test_overlaps_of_whatever_boxes_are_from_nought_to_one(boxes: NDArray[np.float64]) -> None:
+    frames = np.arange(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pixels, plain = pixel_iou_matrix(*boxes), iou_matrix(*boxes)
+        volume = volume_iou(frames, boxes[0], frames, boxes[1])
+    finite = np.isfinite(boxes).all(axis=-1)
+    both = finite[0][:, None] & finite[1]
+    assert ((pixels[both] >= 0) & (pixels[both] <= 1)).all()
+    assert not (pixels[~both] > 0).any()
+    assert ((plain >= 0) & (plain <= 1)).all()
+    assert 0 <= volume <= 1
 
 
 def test_iou_counts_pixels() -> None:

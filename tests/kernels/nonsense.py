@@ -8,7 +8,10 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-_numbers = st.sampled_from([0.0, 1.0, 5.0, -3.0, 100.0, np.nan, np.inf, -np.inf])
+_LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).smallest_subnormal)
+_numbers = st.sampled_from(
+    [0.0, 1.0, 5.0, -3.0, 100.0, _LARGEST, -_LARGEST, 2.0**70, _SMALLEST, np.nan, np.inf, -np.inf]
+)
 
 
 @st.composite

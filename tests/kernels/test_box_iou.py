@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from hoiclip_kernels import box_iou as folder
 from hoiclip_kernels.box_iou import box_iou, example_inputs, numba_impl, reference
+from tests.engine.absurd import absurd_32, absurd_64
 
 IMPLEMENTATIONS = [pytest.param(box_iou, id="public"), pytest.param(numba_impl.box_iou, id="numba")]
 
@@ -44,7 +45,12 @@ def test_the_largest_example_takes_the_numba_path():
 
 @pytest.mark.parametrize("impl", [*IMPLEMENTATIONS, pytest.param(reference.box_iou, id="reference")])
 @settings(deadline=None, derandomize=True, max_examples=60)
-@given(boxes=arrays(np.float32, (5, 4), elements=st.floats(width=32)))
+@given(
+    boxes=st.one_of(
+        arrays(np.float32, (5, 4), elements=st.one_of(st.floats(width=32), absurd_32)),
+        arrays(np.float64, (5, 4), elements=st.one_of(st.floats(), absurd_64)),
+    )
+)
 def test_any_numbers_give_a_symmetric_overlap_between_nought_and_one(impl, boxes):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -140,8 +140,8 @@ def look_at_unit(engine: Engine, job: FileJob, plan: Plan, detect_every: int) ->
         ModelError: the model cannot be compiled.
     """
     part, width_px, height_px = plan.part(job.unit), plan.info.width_px, plan.info.height_px
-    looker = engine.looker_for_files(engine.canvas_for(height_px, width_px))
-    config = job.source_config
+    lease = engine.lease_for_files(engine.canvas_for(height_px, width_px))
+    looker, config = lease.looker, job.source_config
     source = open_video(job.path, config) if part is None else PartSource(job.path, part, config)
     room = waiting_room(width_px, height_px)
     reader = FrameReader(source, room=room if detect_every > 1 else QUEUE_FRAMES, waits=True)
@@ -163,6 +163,7 @@ def look_at_unit(engine: Engine, job: FileJob, plan: Plan, detect_every: int) ->
         ) from None
     finally:
         reader.close()
+        lease.release()
     return about
 
 

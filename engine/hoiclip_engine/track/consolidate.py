@@ -14,11 +14,13 @@ import numpy as np
 from numba import njit
 
 from hoiclip.vocabulary import NO_OBJECT
-from hoiclip_engine.pairs import F32, F64, I64, Bool, Pairs
+from hoiclip_engine.pairs import F32, F64, I64, Bool, Pairs, usable_boxes
 
 _ABSENT = -1
 """Object of a pair in which a person acts without one."""
 _DROPPED = -2
+_MAX_SCORE = 1e6
+"""Scores are about 1; one beyond this is none, and would not fit into float32 in the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,8 @@ def consolidate(
     """Merges duplicates, the better score leading.
 
     Args:
-        pairs: N triplets; those with boxes that are empty or not finite are passed over.
+        pairs: N triplets; those with boxes that are empty, not finite or far beyond any image, or with scores that
+            cannot be, are passed over.
         num_verbs: V.
         person_label: object index of "person", -1 where the vocabulary has none. Such an object is a human like others,
             so that the pair of two people names both of them.
@@ -61,7 +64,9 @@ def consolidate(
     if len(pairs) and not (pairs.verb.min() >= 0 and pairs.verb.max() < num_verbs):
         raise ValueError(f"verbs must be 0..{num_verbs - 1}, got {pairs.verb.min()}..{pairs.verb.max()}")
     has_object = pairs.label != NO_OBJECT
-    rows = np.flatnonzero(_solid(pairs.human_boxes_xyxy) & (~has_object | _solid(pairs.object_boxes_xyxy)))
+    known = (np.abs(pairs.score) < _MAX_SCORE) & (np.abs(pairs.verb_score) < _MAX_SCORE)
+    solid = usable_boxes(pairs.human_boxes_xyxy) & (~has_object | usable_boxes(pairs.object_boxes_xyxy))
+    rows = np.flatnonzero(known & solid)
     with_object = rows[has_object[rows]]
 
     # Humans come first, so that of two equal scores the human's own box leads.
@@ -144,10 +149,3 @@ def _iou(a: Any, b: Any) -> float:
         return 0.0
     shared = width * height
     return float(shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared))
-
-
-def _solid(boxes_xyxy: F32) -> Bool:
-    """(N,) whether a box is finite and has an area."""
-    with np.errstate(invalid="ignore"):
-        has_area = boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]
-    return np.asarray(np.isfinite(boxes_xyxy).all(axis=1) & has_area.all(axis=1))

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from hoiclip_engine.pairs import F32, F64, I64, Bool
+from hoiclip_engine.pairs import F32, F64, I64, MAX_COORDINATE_PX, Bool, usable_boxes
 from hoiclip_engine.track.assignment import claim, overlap_within_label
 from hoiclip_engine.track.motion import Motion
 
 NO_TRACK = -1
 """Id of a detection that belongs to no track."""
-_MAX_COORDINATE_PX = 1e9
+_MAX_TIME_S = 1e12
+"""Thirty thousand years. Times beyond it are finite, and still overflow when they are subtracted."""
 _FLAT = 1e-6
-"""Determinant below which a map leaves nothing of a picture."""
+"""Determinant below which a map leaves nothing of a picture; above its inverse, a pixel is larger than a picture."""
+_MAX_SCALE = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +95,9 @@ class EntityTracker:
         """Takes the detections of one frame.
 
         Args:
-            boxes_xyxy: (N, 4); boxes that are empty or not finite are passed over.
-            scores: (N,) in [0, 1], as the thresholds of the config; what is below 0 counts as 0.
+            boxes_xyxy: (N, 4); boxes that are empty, not finite or far beyond any image are passed over.
+            scores: (N,) in [0, 1], as the thresholds of the config; what is below 0 counts as 0, what is not finite is
+                passed over.
             labels: (N,) a detection only ever continues a track of its own label.
             pts_s: presentation time, not before that of the last update.
 
@@ -106,7 +109,7 @@ class EntityTracker:
         """
         boxes, score, label = _checked(boxes_xyxy, scores, labels)
         self._advance(pts_s)
-        usable = _usable(boxes, score)
+        usable = usable_boxes(boxes) & np.isfinite(score)
         score = np.maximum(score, 0.0)
         boxes = np.where(usable[:, None], boxes, 0.0)
         rows = self._match(boxes, score, label, usable)
@@ -144,17 +147,21 @@ class EntityTracker:
             affine: (2, 3) turn, zoom and shift in pixels, as `camera_motion.CameraMotion` finds it.
 
         Raises:
-            ValueError: not finite, of another shape, or flat.
+            ValueError: of another shape, not finite, flat, or larger than any camera moves.
         """
         matrix = np.asarray(affine, np.float64)
-        if matrix.shape != (2, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < _FLAT:
+        if matrix.shape != (2, 3) or not _is_motion(matrix):
             raise ValueError(f"expected a finite affine map (2, 3) that keeps areas, got {matrix.tolist()}")
         self._motion.move_camera(matrix)
 
     def rescale(self, sx: float, sy: float) -> None:
-        """The stream goes on with sx times as many pixels across and sy times as many down."""
-        if not (0 < sx < np.inf and 0 < sy < np.inf):
-            raise ValueError(f"scales must be positive, got {sx}, {sy}")
+        """The stream goes on with sx times as many pixels across and sy times as many down.
+
+        Raises:
+            ValueError: no image is scaled like that.
+        """
+        if not all(1 / _MAX_SCALE <= scale <= _MAX_SCALE for scale in (sx, sy)):
+            raise ValueError(f"scales must be positive, between {1 / _MAX_SCALE:g} and {_MAX_SCALE:g}, got {sx}, {sy}")
         self._motion.rescale(sx, sy)
 
     def _advance(self, pts_s: float) -> None:
@@ -211,9 +218,9 @@ class EntityTracker:
 
 
 def check_time(pts_s: float, now_s: float) -> None:
-    """Raises ValueError unless pts_s is a finite time not before now_s."""
-    if not np.isfinite(pts_s):
-        raise ValueError(f"time must be finite, got {pts_s}")
+    """Raises ValueError unless pts_s is a finite time that can be, not before now_s."""
+    if not abs(pts_s) <= _MAX_TIME_S:
+        raise ValueError(f"time must be finite, at most {_MAX_TIME_S:g} s, got {pts_s}")
     if pts_s < now_s:
         raise ValueError(
             f"time must not run backwards, got {pts_s} s after {now_s} s; start a new tracker for a new clip"
@@ -232,12 +239,12 @@ def _checked(boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike) -> tup
     return boxes, score, label
 
 
-def _usable(boxes: F64, score: NDArray[np.float64]) -> Bool:
-    with np.errstate(invalid="ignore"):
-        size = boxes[:, 2:] - boxes[:, :2]
-        inside = (np.abs(boxes) < _MAX_COORDINATE_PX).all(axis=1)  # false for nan
-    usable: Bool = inside & (size > 0).all(axis=1) & np.isfinite(score)
-    return usable
+def _is_motion(affine: F64) -> bool:
+    """Whether a map (2, 3) is finite, keeps areas and leaves coordinates within reach."""
+    turn, shift_px = affine[:, :2], affine[:, 2]
+    if not ((np.abs(turn) <= _MAX_SCALE).all() and (np.abs(shift_px) < MAX_COORDINATE_PX).all()):
+        return False
+    return bool(_FLAT <= abs(np.linalg.det(turn)) <= 1 / _FLAT)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hoiclip_engine.pairs import F64, I64, Bool
+from hoiclip_engine.pairs import F64, I64, MAX_COORDINATE_PX, Bool
 
 # Order: centre x, centre y, log width, log height. A detector places a box to about 5 % of its size, the unit.
 _UNIT = 0.05
@@ -78,6 +78,7 @@ class Motion:
         """Goes on in a picture whose pixels are sx times as many across and sy times as many down."""
         self._state[:, :2, :2] *= (sx, sy)
         self._state[:, _PLACE, 2:] += np.log((sx, sy))
+        self._stay_within_reach()
 
     def move_camera(self, affine: F64) -> None:
         """Everything is now seen elsewhere: points go from p to affine[:, :2] @ p + affine[:, 2]."""
@@ -85,6 +86,12 @@ class Motion:
         self._state[:, :2, :2] = self._state[:, :2, :2] @ turn.T
         self._state[:, _PLACE, :2] += affine[:, 2]
         self._state[:, _PLACE, 2:] += 0.5 * math.log(abs(np.linalg.det(turn)))
+        self._stay_within_reach()
+
+    def _stay_within_reach(self) -> None:
+        """Maps multiply up: a track that is not measured in between must not run out of its type."""
+        np.clip(self._state[:, :2, :2], -MAX_COORDINATE_PX, MAX_COORDINATE_PX, out=self._state[:, :2, :2])
+        np.clip(self._state[:, _PLACE, 2:], *_LOG_SIZES, out=self._state[:, _PLACE, 2:])
 
 
 def _to_places(boxes_xyxy: NDArray[np.floating]) -> F64:

@@ -13,6 +13,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from hoiclip.errors import SourceError
+from hoiclip_engine.video.pyav import READS_ANY_METADATA
 from hoiclip_engine.video.source_config import Hwaccel
 
 
@@ -34,7 +35,7 @@ def open_decoding_by(
     """
     decoder = accelerator(choice)
     try:
-        container = av.open(target, "r", options=options, metadata_errors="replace", hwaccel=decoder, **arguments)
+        container = av.open(target, "r", options=options, hwaccel=decoder, **READS_ANY_METADATA, **arguments)
     except RuntimeError:  # PyAV's word for a codec that a decoder which is not to be replaced does not know
         if decoder is None:
             raise

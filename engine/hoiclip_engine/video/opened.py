@@ -21,6 +21,7 @@ from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
 from hoiclip_engine.video.opening import pick_video
 from hoiclip_engine.video.orient import Orientation
 from hoiclip_engine.video.picture import PictureMaker, check_size
+from hoiclip_engine.video.pyav import fraction
 from hoiclip_engine.video.source_config import SourceConfig
 from hoiclip_engine.video.timestamps import PresentationClock, seconds
 
@@ -88,7 +89,7 @@ class OpenedVideo:
 
     def time_base(self, frame: VideoFrame) -> Fraction | None:
         """The frame's own; the last frames of a stream, which no packet brought, come without."""
-        return frame.time_base or self.stream.time_base
+        return fraction(frame.time_base) or fraction(self.stream.time_base)
 
     def counters(self, delivered: int, clock: PresentationClock) -> SourceCounters:
         """As of now, of a file whose frames were timed by a clock."""
@@ -109,7 +110,7 @@ class OpenedVideo:
             time_base=self.time_base(first) or Fraction(1, 90_000),
             frames_declared=stream.frames or None,
             duration_s=_duration_s(self.container, stream),
-            average_rate=stream.average_rate,
+            average_rate=fraction(stream.average_rate),
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first.format.name,
             is_photo=is_photo(self.container),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.color import RgbConverter, square_size_px
 from hoiclip_engine.video.orient import Orientation, orientation_of
+from hoiclip_engine.video.pyav import fraction
 
 
 class PictureMaker:
@@ -24,10 +25,10 @@ class PictureMaker:
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
         self._converter = RgbConverter()
-        self._container_aspect = stream.sample_aspect_ratio
+        self._container_aspect = fraction(stream.sample_aspect_ratio)
         # The container's word counts before the codec's. Only where both agree may the codec change it along the way,
         # as broadcasters do between 4:3 and 16:9.
-        codec_aspect = stream.codec_context.sample_aspect_ratio
+        codec_aspect = fraction(stream.codec_context.sample_aspect_ratio)
         self._follow_codec = codec_aspect is not None and codec_aspect == self._container_aspect
 
     def orientation(self, frame: VideoFrame) -> Orientation:
@@ -51,7 +52,9 @@ class PictureMaker:
         return self.orientation(frame).apply(self._converter.convert(frame, aspect))
 
     def _aspect(self) -> Fraction | None:
-        return self._stream.codec_context.sample_aspect_ratio if self._follow_codec else self._container_aspect
+        if self._follow_codec:
+            return fraction(self._stream.codec_context.sample_aspect_ratio)
+        return self._container_aspect
 
 
 def check_size(width_px: int, height_px: int, max_pixels: int) -> None:

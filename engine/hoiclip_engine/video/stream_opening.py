@@ -115,7 +115,7 @@ def is_finite(container: InputContainer) -> bool:
     """Whether what an HTTP server sends has an end: a file with a length, or a playlist that says it is complete."""
     if container.format.name == "hls":
         return bool(container.duration)
-    return container.size > 0 or bool(container.duration)
+    return (container.size or 0) > 0 or bool(container.duration)
 
 
 def is_hopeless(error: Exception) -> bool:

@@ -70,7 +70,7 @@ def ranked_by_volume(film: Aligned, vocabulary: Vocabulary) -> Ranked:
 
 
 def volume_iou(a_frames: I64, a_xyxy: F64, b_frames: I64, b_xyxy: F64) -> float:
-    """Overlap of two trajectories: common area over united area, both summed over frames.
+    """Overlap of two trajectories: common area over united area, both summed over frames; 0 where one is not finite.
 
     Args:
         a_frames, b_frames: (n,) and (m,) numbers of the frames, growing; in others a trajectory has no area.
@@ -79,7 +79,7 @@ def volume_iou(a_frames: I64, a_xyxy: F64, b_frames: I64, b_xyxy: F64) -> float:
     _, a_row, b_row = np.intersect1d(a_frames, b_frames, assume_unique=True, return_indices=True)
     common = float(common_area(a_xyxy[a_row], b_xyxy[b_row]).sum())
     union = float(area(a_xyxy).sum() + area(b_xyxy).sum()) - common
-    return common / union if common > 0 else 0.0
+    return common / union if 0 < common < math.inf else 0.0
 
 
 def _relation_viou(a: tuple[I64, F64, F64], b: tuple[I64, F64, F64]) -> float:

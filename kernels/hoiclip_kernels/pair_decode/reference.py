@@ -54,7 +54,8 @@ def pair_decode(
     Source: SPEC.md §6. Where scores are equal the official code repeats the first of them, which is not followed.
     """
     object_prob_qk = object_prob_qo[:, object_of_hoi_k]
-    score_qk = hoi_prob_qk + object_prob_qk * object_prob_qk
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN goes below, infinite ones come first
+        score_qk = hoi_prob_qk + object_prob_qk * object_prob_qk
     rows: list[tuple[float, int, int, int]] = []
     for query in range(score_qk.shape[0]):
         for klass in range(num_classes):

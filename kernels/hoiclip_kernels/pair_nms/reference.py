@@ -12,9 +12,10 @@ I64 = NDArray[np.int64]
 
 def box_iou(a_xyxy: F64, b_xyxy: F64) -> float:
     """Intersection over union where a box from pixel x1 to pixel x2 is x2 - x1 + 1 wide; 0 where nothing is common."""
-    size = np.minimum(a_xyxy[2:], b_xyxy[2:]) - np.maximum(a_xyxy[:2], b_xyxy[:2]) + 1
-    common = float(np.prod(np.maximum(size, 0)))
-    union = float(np.prod(a_xyxy[2:] - a_xyxy[:2] + 1) + np.prod(b_xyxy[2:] - b_xyxy[:2] + 1)) - common
+    with np.errstate(invalid="ignore"):  # inf - inf: nothing is above NaN
+        size = np.minimum(a_xyxy[2:], b_xyxy[2:]) - np.maximum(a_xyxy[:2], b_xyxy[:2]) + 1
+        common = float(np.prod(np.maximum(size, 0)))
+        union = float(np.prod(a_xyxy[2:] - a_xyxy[:2] + 1) + np.prod(b_xyxy[2:] - b_xyxy[:2] + 1)) - common
     return common / union if common > 0 and union > 0 else 0.0
 
 

@@ -1,0 +1,57 @@
+"""What differs between the versions of PyAV makes no difference: these tests pass on each of them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from hoiclip_engine.video.pyav import fraction
+from hoiclip_engine.video.source import open_video
+from tests.engine.making_videos import write_clip
+
+
+def test_metadata_that_is_not_utf_8_stops_nothing(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", [0, 40, 80])
+    copy = tmp_path / "named.mkv"
+    with av.open(str(clip)) as source, av.open(str(copy), "w") as target:
+        target.metadata["title"] = "ABCDEFGH"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    content = copy.read_bytes()
+    assert content.count(b"ABCDEFGH") == 1
+    copy.write_bytes(content.replace(b"ABCDEFGH", b"\xff\xfe\xe9\xe8\xc0\xaf\x80\xed"))
+    source = open_video(copy)
+    try:
+        assert len(list(source)) == 3
+    finally:
+        source.close()
+
+
+def test_rates_and_time_bases_are_fractions_and_what_is_unknown_is_none(tmp_path: Path) -> None:
+    with av.open(str(write_clip(tmp_path / "clip.mp4", [0, 40, 80]))) as container:
+        stream = container.streams.video[0]
+        assert type(fraction(stream.time_base)) is Fraction
+        assert fraction(stream.average_rate) == 25
+        assert fraction(stream.codec_context.sample_aspect_ratio) in (None, 1)
+    assert fraction(None) is None
+    assert fraction(Fraction(0)) is None
+
+
+def test_a_source_says_its_rate_as_a_fraction(tmp_path: Path) -> None:
+    source = open_video(write_clip(tmp_path / "clip.mp4", [0, 40, 80]))
+    source.close()
+    assert type(source.info.time_base) is Fraction
+    assert type(source.info.average_rate) is Fraction
+
+
+@pytest.mark.skipif(int(av.__version__.split(".")[0]) < 19, reason="PyAV had no rationals of its own before 19")
+def test_a_rational_of_ffmpeg_that_is_no_number_is_none() -> None:
+    from av.rational import AVRational
+
+    assert [fraction(AVRational(*value)) for value in ((0, 1), (0, 0), (1, 0), (50, 2))] == [None, None, None, 25]
