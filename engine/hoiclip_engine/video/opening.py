@@ -12,7 +12,6 @@ from typing import IO
 
 import av
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.hardware import open_decoding_by
@@ -27,7 +26,6 @@ FORMATS = (
     "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pam_pipe,"
     "mp3,wav,aac,ac3,eac3,flac,aiff,amr,caf,opus"  # to say "only sound" rather than "not a video"
 )
-_ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
 def regular_file(source: str | Path) -> Path:
@@ -89,20 +87,3 @@ def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "
             f"expected a video or image file, found something else or a damaged one in {name} "
             f"({type(error).__name__}); try to play it, or convert it to MP4"
         ) from None
-
-
-def pick_video(container: InputContainer, name: str) -> VideoStream:
-    """The first that can be decoded; cover pictures and chapter thumbnails are not video.
-
-    Raises:
-        SourceError: there is none, or no decoder for it.
-    """
-    streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
-    if not streams:
-        names = {"video": "a cover picture"}
-        kinds = sorted({names.get(stream.type, stream.type) for stream in container.streams})
-        raise SourceError(f"expected video in {name}, found {' and '.join(kinds) or 'no streams'}; choose another file")
-    for stream in streams:
-        if stream.codec_context is not None:
-            return stream
-    raise SourceError(f"expected a codec that ffmpeg decodes in {name}, found an unknown one; convert it to H.264")
