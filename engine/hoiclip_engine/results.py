@@ -92,6 +92,11 @@ class Sink(Protocol):
         """Between two results: the source is lost or back. Most sinks have nothing to say of it."""
         return
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for everything that could not be written as it was; complete once finished."""
+        return ()
+
     def finish(self, summary: RunSummary) -> None:
         """Called exactly once after a successful start, also after an interrupt or an error."""
         ...

@@ -1,4 +1,4 @@
-"""Presentation times: forward whatever a file says, untouched where they are good, even where it was recorded evenly."""
+"""Presentation times: forward whatever a file says, untouched where they are good, even where they were recorded so."""
 
 from __future__ import annotations
 
@@ -84,9 +84,10 @@ def test_b_frames_timed_in_the_order_of_decoding_are_even(b_frames: int, groups:
 
 
 # A first frame that is early is one before a pause.
-@pytest.mark.parametrize(
-    ("at", "wild"), [(0, 10**9), (0, 3000), *((n, w) for n in (1, 7, 18) for w in (10**9, -(10**6), 3000))]
-)
+WILD = [(0, 10**9), (0, 3000), *((at, wild) for at in (1, 7, 18) for wild in (10**9, -(10**6), 3000))]
+
+
+@pytest.mark.parametrize(("at", "wild"), WILD)
 def test_one_wild_timestamp_moves_only_itself(at: int, wild: int) -> None:
     stamps = [40 * (n + 1) for n in range(20)]
     right = [pts / 1000 for pts in stamps]

@@ -115,6 +115,8 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, told: se
             messages.print(summary_table(job.address.name, job.summary))
             assert job.source is not None
             _report(job.address.name, [note for note in job.summary.notes if note not in job.source.info.notes])
+        for sink in job.sinks:
+            _report(job.address.name, sink.notes)
         job.sinks.clear()  # they hold what they wrote last
 
 

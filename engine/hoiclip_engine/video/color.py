@@ -19,8 +19,7 @@ HD_HEIGHT_PX = 720
 _ANIMATIONS = frozenset(("apng", "gif", "webp"))
 TRANSPARENT_CODECS = _ANIMATIONS | {"bmp", "jpeg2000", "jpegxl", "png", "qoi", "targa", "tiff"}
 """Codecs whose alpha is transparency. Of others it is a padding byte of screen and camera captures, or a mask for an
-editor, and players show the colours. Images of these that are frames of a video may have such a byte too: it is zero all
-over then."""
+editor, and players show the colours. Images in a video may have such a byte too: it is zero all over."""
 _AVCOL_RGB = 0
 _BT2020 = 9
 """SWS_CS_BT2020, for which PyAV 17, the last one for Python 3.10, has no name."""
