@@ -79,6 +79,8 @@ class OpenedVideo:
                 return frame, self._pictures.make(frame)
             except av.FFmpegError:
                 self.decoder.errors += 1
+        if self.decoder.cause:
+            raise SourceError(f"expected frames in {self._name}, found {self.decoder.cause}; convert it to MP4 or PNG")
         raise SourceError(
             f"expected at least one frame that can be decoded in {self._name}, found none "
             f"({self.decoder.errors} damaged packets); record or convert it again"
