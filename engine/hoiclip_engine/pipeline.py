@@ -265,6 +265,7 @@ class Stream:
             pairs=self._tracker.pair_count,
             events=self._events,
             reconnects=counters.reconnects,
+            notes=(*self._source.info.notes, *counters.notes),
             closing_events=self._closing,
             interrupted=self._interrupted,
             wall_s=round(self._wall_s or time.perf_counter() - self._started, 3),

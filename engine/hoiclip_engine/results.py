@@ -76,6 +76,8 @@ class RunSummary:
     closing_events: tuple[Event, ...] = ()
     """Ends of verbs that were still going on when the stream ended."""
     interrupted: bool = False
+    notes: tuple[str, ...] = ()
+    """A line for every choice and repair that the source needed."""
     wall_s: float = 0.0
     stage_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Per stage (decode, preprocess, infer, ...) and for the age of frames: p50, p90, p99 and mean in milliseconds."""
@@ -89,6 +91,11 @@ class Sink(Protocol):
     def source_event(self, event: SourceEvent) -> None:
         """Between two results: the source is lost or back. Most sinks have nothing to say of it."""
         return
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for everything that could not be written as it was; complete once finished."""
+        return ()
 
     def finish(self, summary: RunSummary) -> None:
         """Called exactly once after a successful start, also after an interrupt or an error."""

@@ -207,6 +207,24 @@ def test_a_full_disk_leaves_what_was_recorded_live(tmp_path: Path) -> None:
         assert len(list(source)) > 10
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("pause_s", [50_000.0, 400_000.0, 1e7])
+def test_pauses_of_days_keep_every_frame(tmp_path: Path, suffix: str, pause_s: float) -> None:
+    path = tmp_path / f"out{suffix}"
+    times = (
+        [i / 25 for i in range(30)] + [pause_s + i / 25 for i in range(30)] + [3 * pause_s + i / 25 for i in range(30)]
+    )
+    sink = VideoSink(path)
+    sink.start(header(time_base=Fraction(1, 90_000)))
+    for index, pts_s in enumerate(times):
+        sink.write(frame_result(Frame(picture(index), pts_s, index)))
+    sink.finish(summary())
+    written = plain_times(path)
+    longest_s = 2_000_000_000 / 90_000 if suffix != ".mkv" else np.inf
+    assert np.diff(written) == pytest.approx(np.minimum(np.diff(times), longest_s), abs=0.0011)
+    assert [f"{longest_s:.0f} s in {path}" in note for note in sink.notes] == [True] * (suffix != ".mkv")
+
+
 def test_a_run_without_frames_leaves_no_file(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "out.mp4")
     sink.start(header())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.color import square_size_px
@@ -359,3 +359,142 @@ def test_names_are_paths_and_never_protocols(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     shutil.copy(clip, "concat:a.mp4")
     assert read(Path("concat:a.mp4"))[1] == [0]
+
+
+# Why it is refused
+
+
+def test_an_animated_webp_is_refused_as_what_it_is_and_a_still_one_is_read(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(n)) for n in range(3)]
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:], duration=100, lossless=True)
+    frames[0].save(tmp_path / "still.webp", lossless=True, exif=Image.Exif())
+    assert "animated WebP" in refusal(tmp_path / "moving.webp")
+    assert read(tmp_path / "still.webp")[1] == [0]
+
+
+def test_an_encrypted_video_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb"}
+    with av.open(str(path), "w", options={**key, "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
+        container.mux(stream.encode(None))
+    message = refusal(path)
+    assert "encrypted" in message
+    assert "damaged" not in message
+
+
+def test_a_recording_that_was_cut_off_before_its_index_is_told_so(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", [i * 40 for i in range(40)])
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"moov") - 4])
+    assert "without the index" in refusal(path)
+
+
+def test_a_playlist_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nclip.mp4\n")
+    assert "playlist" in refusal(tmp_path / "list.m3u8")
+
+
+# Which image of a container is meant
+
+
+def thumbnailed(path: Path, codec: str, *, default: int = 1, thumbnail_first: bool = True) -> Path:
+    """A video of ten frames beside a stream with one small red image; `default` is the flagged one of the two."""
+    with av.open(str(path), "w") as container:
+        sizes = [(32, 24), (64, 48)] if thumbnail_first else [(64, 48), (32, 24)]
+        streams = []
+        for at, (width_px, height_px) in enumerate(sizes):
+            stream = container.add_stream("mjpeg" if width_px == 32 else codec, rate=25)
+            stream.width, stream.height = width_px, height_px
+            stream.pix_fmt = "yuvj420p" if width_px == 32 else "yuv420p"
+            stream.disposition = av.stream.Disposition.default if at == default else av.stream.Disposition(0)
+            streams.append(stream)
+        for stream in streams:
+            for index in range(1 if stream.width == 32 else 10):
+                frame = av.VideoFrame.from_ndarray(picture(index, stream.width, stream.height), format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                container.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("default", [0, 1])
+@pytest.mark.parametrize("thumbnail_first", [True, False])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".wmv", "wmv2"), (".mkv", "libx264"), (".avi", "mpeg4")]
+)
+def test_a_thumbnail_is_not_taken_for_the_video(
+    tmp_path: Path, suffix: str, thumbnail_first: bool, default: int
+) -> None:
+    codec = {".wmv": "wmv2", ".avi": "mpeg4"}.get(suffix, "libx264")
+    path = thumbnailed(tmp_path / f"clip{suffix}", codec, default=default, thumbnail_first=thumbnail_first)
+    with open_video(path) as source:
+        assert (source.info.width_px, source.info.height_px) == (64, 48)
+        assert len(list(source)) == 10
+        assert len(source.info.notes) == 1
+        assert f"number {1 + thumbnail_first} is read" in source.info.notes[0]
+
+
+@pytest.mark.parametrize("default", [0, 1])
+def test_the_default_of_two_videos_is_read(tmp_path: Path, default: int) -> None:
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        streams = []
+        for at in range(2):
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64 + 32 * at, 48, "yuv420p"
+            stream.disposition = av.stream.Disposition.default if at == default else av.stream.Disposition(0)
+            streams.append(stream)
+        for stream in streams:
+            for index in range(3):
+                frame = av.VideoFrame.from_ndarray(picture(index, stream.width, 48), format="rgb24")
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+            container.mux(stream.encode(None))
+    with open_video(path) as source:
+        assert source.info.width_px == 64 + 32 * default
+        assert "the default one" in source.info.notes[0]
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_the_track_of_an_animated_avif_goes_before_its_still_item(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(n)) for n in range(6)]
+    frames[0].save(tmp_path / "moving.avif", save_all=True, append_images=frames[1:], duration=100)
+    times, shown = read(tmp_path / "moving.avif")
+    assert times == pytest.approx([n / 10 for n in range(6)])
+    assert shown == list(range(6))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp", "avif"])
+def test_one_frame_without_a_duration_is_a_photo_whatever_its_container(tmp_path: Path, suffix: str) -> None:
+    if suffix == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    Image.fromarray(picture(1)).save(tmp_path / f"photo.{suffix}")
+    with open_video(tmp_path / f"photo.{suffix}") as source:
+        assert source.info.is_photo
+        assert source.info.notes == ()
+    clip = write_clip(tmp_path / "clip.mp4", [0, 40])
+    with open_video(clip) as source:
+        assert not source.info.is_photo
+
+
+# A fourth byte
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("rawvideo", ".avi"), ("ffv1", ".mkv"), ("png", ".avi"), ("qtrle", ".mov")]
+)
+def test_a_fourth_byte_of_zero_is_padding_in_a_video(tmp_path: Path, codec: str, suffix: str) -> None:
+    pix_fmt = {"rawvideo": "bgra", "ffv1": "bgra", "png": "rgba", "qtrle": "argb"}[codec]
+    path = tmp_path / f"clip{suffix}"
+    padded = np.dstack([picture(5), np.zeros((48, 64), np.uint8)])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgba").reformat(format=pix_fmt)))
+        container.mux(stream.encode(None))
+    with open_video(path) as source:
+        rgb = next(iter(source)).rgb
+    assert np.abs(rgb.astype(int) - picture(5)).max() < 3

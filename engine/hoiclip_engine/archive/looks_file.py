@@ -115,7 +115,10 @@ def about_looks(path: Path) -> AboutLooks:
     with _reading(path):
         about = json.loads(pq.read_metadata(path).metadata[_ABOUT])
         sound = None if about["sound"] is None else Sound(**about["sound"])
-        return AboutLooks(counters=SourceCounters(**about["counters"]), sound=sound)
+        return AboutLooks(
+            counters=SourceCounters(**{**about["counters"], "notes": tuple(about["counters"].get("notes", ()))}),
+            sound=sound,
+        )
 
 
 def read_looks(path: Path) -> Iterator[Seen]:

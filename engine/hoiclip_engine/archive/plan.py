@@ -71,6 +71,7 @@ def plan_from_json(text: str) -> Plan:
     """Raises ValueError, KeyError, TypeError: not what plan_to_json wrote."""
     fields: dict[str, Any] = json.loads(text)
     info = fields["info"]
+    info["notes"] = tuple(info.get("notes", ()))
     for name in _FRACTIONS:
         info[name] = None if info[name] is None else Fraction(info[name])
     parts = tuple(Part(**part) for part in fields["parts"])

@@ -35,6 +35,7 @@ class Recording:
             decode_errors=sum(one.decode_errors for one in told),
             pts_missing=sum(one.pts_missing for one in told),
             pts_repaired=sum(one.pts_repaired for one in told),
+            notes=tuple(note for one in told for note in one.notes),
         )
         self._looks: queue.SimpleQueue[Look] = queue.SimpleQueue()
 

@@ -102,6 +102,8 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, told: se
             if stream.header.notice and stream.header.notice not in told:
                 told.add(stream.header.notice)
                 messages.print(f"Note: {stream.header.notice}", style="yellow")
+            assert job.source is not None
+            _report(job.address.name, job.source.info.notes)
     with progress() as bar:
         meters = [Meter(bar, job.address.name, _expected(job, config.source)) for job in jobs]
         if len(jobs) == 1:
@@ -111,7 +113,17 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, told: se
     for job in jobs:
         if job.summary is not None:
             messages.print(summary_table(job.address.name, job.summary))
+            assert job.source is not None
+            _report(job.address.name, [note for note in job.summary.notes if note not in job.source.info.notes])
+        for sink in job.sinks:
+            _report(job.address.name, sink.notes)
         job.sinks.clear()  # they hold what they wrote last
+
+
+def _report(name: str, notes: Sequence[str]) -> None:
+    """A line for every choice that reading a source needed, and for every kind of repair."""
+    for note in notes:
+        messages.print(f"Note: {name}: {note}", style="yellow")
 
 
 def _open(jobs: Sequence[_Job], config: SourceConfig) -> None:

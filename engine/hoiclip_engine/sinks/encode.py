@@ -32,6 +32,10 @@ _MAX_TICKS_PER_S = 1_000_000
 _MPEG4_TIME_BASE = Fraction(1, 60_000)  # MPEG-4 part 2 counts with 16 bits
 _NOMINAL_STEP_S = 0.04
 _FRAGMENT_MS = 500
+_LONGEST_STEP = 2_000_000_000
+"""Ticks from image to image at most: MP4 keeps the duration of one in 32 bits, of which readers take less than 31."""
+_LAST_STAYS_S = 10.0
+"""How long the last image stays at most, whatever the step before it."""
 _AVCOL_BT709, _AVCOL_SMPTE170M = 1, 6
 
 
@@ -110,6 +114,9 @@ class VideoEncoder:
         self._reformatter = VideoReformatter()
         self._last_pts: int | None = None
         self._shift_s = 0.0
+        self._capped = suffix in (".mp4", ".mov")
+        self.shortened_s: list[tuple[float, float]] = []
+        """Pauses that were longer than the container can say: seconds in the source, and as written."""
         self._step = max(1, round(_NOMINAL_STEP_S / self._time_base))
         self._stream = self._add_stream()
         try:
@@ -130,11 +137,21 @@ class VideoEncoder:
         pts = round((pts_s + self._shift_s) / self._time_base)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + 1)
+            if self._capped and pts - self._last_pts > _LONGEST_STEP:
+                pts = self._shortened(pts, self._last_pts)
             self._step = pts - self._last_pts
         self._last_pts = pts
         frame = self._frame(rgb)
         frame.pts, frame.time_base = pts, self._time_base
         self._mux(self._stream.encode(frame))
+
+    def _shortened(self, pts: int, last_pts: int) -> int:
+        """The latest time that can be written; all that follows is as much earlier."""
+        step_s = float((pts - last_pts) * self._time_base)
+        longest_s = float(_LONGEST_STEP * self._time_base)
+        self._shift_s -= step_s - longest_s
+        self.shortened_s.append((step_s, longest_s))
+        return last_pts + _LONGEST_STEP
 
     def close(self) -> None:
         """Writes what is still under way and ends the file.
@@ -181,5 +198,5 @@ class VideoEncoder:
     def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         for packet in packets:
             # The container asks how long the last picture stays; as long as the one before is the best guess.
-            packet.duration = self._step
+            packet.duration = min(self._step, round(_LAST_STAYS_S / self._time_base))
             self._container.mux(packet)

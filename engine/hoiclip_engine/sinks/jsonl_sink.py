@@ -189,6 +189,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "events": summary.events,
         "reconnects": summary.reconnects,
         "interrupted": summary.interrupted,
+        **({"notes": list(summary.notes)} if summary.notes else {}),
         "wall_s": _number(summary.wall_s, 3),
         "stage_ms": {
             stage: {name: _number(value, 3) for name, value in times.items()}

@@ -43,6 +43,7 @@ class VideoSink(Sink):
         self._overlay = overlay
         self._frames = 0
         self._live = False
+        self._shortened_s: list[tuple[float, float]] = []
         self._encoder: VideoEncoder | None = None
 
     def start(self, header: RunHeader) -> None:
@@ -72,8 +73,8 @@ class VideoSink(Sink):
         """Adds one picture.
 
         Raises:
-            SinkError: the disk is full or the encoder refuses. Nothing is left of the file then, unless the source was
-                live: what is over can not be recorded again.
+            SinkError: the disk is full or the encoder refuses. What was recorded until then stays in NAME.part.SUFFIX,
+                unless the disk is full and the source can be read again.
         """
         if self._encoder is None:
             return
@@ -92,6 +93,7 @@ class VideoSink(Sink):
         """
         if self._encoder is None:
             return
+        self._shortened_s = self._encoder.shortened_s
         try:
             self._encoder.close()
             if self._frames:
@@ -102,14 +104,23 @@ class VideoSink(Sink):
             raise self._failure(error) from None
         self._encoder = None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line where pauses were too long for the container."""
+        if not self._shortened_s:
+            return ()
+        given_s, written_s = self._shortened_s[0]
+        more = f" (and {len(self._shortened_s) - 1} more)" if len(self._shortened_s) > 1 else ""
+        return (f"a pause of {given_s:.0f} s{more} is {written_s:.0f} s in {self._path}; a name in .mkv keeps it",)
+
     def _failure(self, error: Exception) -> SinkError:
-        """Gives the disk back what can be made again; the error to raise."""
+        """Ends the file; the error to raise. Only a disk that is full is given back what can be made again."""
         encoder, self._encoder = self._encoder, None
         with contextlib.suppress(*_WRITE_ERRORS):
             if encoder is not None:
                 encoder.close()
         kept = ""
-        if self._live and self._frames:
+        if self._frames and (self._live or not isinstance(error, OSError)):
             kept = f"; what was recorded until then is in {self._part}"
         else:
             with contextlib.suppress(OSError):

@@ -16,6 +16,10 @@ MAX_SANE_ASPECT = 8
 """Beyond this a pixel aspect ratio is garbage; anamorphic film has 2."""
 HD_HEIGHT_PX = 720
 """Unlabelled video from this height on is BT.709, below it BT.601, as players assume."""
+_ANIMATIONS = frozenset(("apng", "gif", "webp"))
+TRANSPARENT_CODECS = _ANIMATIONS | {"bmp", "jpeg2000", "jpegxl", "png", "qoi", "targa", "tiff"}
+"""Codecs whose alpha is transparency. Of others it is a padding byte of screen and camera captures, or a mask for an
+editor, and players show the colours. Images in a video may have such a byte too: it is zero all over."""
 _AVCOL_RGB = 0
 _BT2020 = 9
 """SWS_CS_BT2020, for which PyAV 17, the last one for Python 3.10, has no name."""
@@ -48,17 +52,24 @@ def square_size_px(width_px: int, height_px: int, aspect: Fraction | None) -> tu
 class RgbConverter:
     """Converts frames of one stream; keeps the scaler between calls. Use it from one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: str = "png", *, is_image: bool = True) -> None:
+        """
+        Args:
+            codec: ffmpeg's name of what the frames were encoded with.
+            is_image: whether they come from an image file.
+        """
         self._reformatter = VideoReformatter()
+        self._transparent = codec in TRANSPARENT_CODECS
+        self._padded = not is_image and codec not in _ANIMATIONS
 
     def convert(self, frame: av.VideoFrame, aspect: Fraction | None) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB with square pixels; transparent parts become black.
+        """(H, W, 3) RGB with square pixels; transparent parts of images and animations become black.
 
         Raises:
             av.FFmpegError: the pixel format cannot be converted.
         """
         width_px, height_px = square_size_px(frame.width, frame.height, aspect)
-        transparent = _has_alpha(frame)
+        transparent = self._transparent and _has_alpha(frame)
         # Hardly a decoder tells, and the default of swscale is BT.601 even for 4K.
         rgb = self._reformatter.reformat(
             frame,
@@ -68,6 +79,8 @@ class RgbConverter:
             src_colorspace=_matrix(frame),
         )
         pixels = np.asarray(rgb.to_ndarray(), np.uint8)
+        if transparent and self._padded and not pixels[..., 3].any():
+            return np.ascontiguousarray(pixels[..., :3])
         return np.ascontiguousarray(_on_black(pixels) if transparent else pixels)
 
 

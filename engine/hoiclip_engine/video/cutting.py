@@ -16,8 +16,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from hoiclip_engine.video.opened import is_photo
-from hoiclip_engine.video.opening import open_container, pick_video, regular_file
+from hoiclip_engine.video.opening import open_container, regular_file
 from hoiclip_engine.video.source_config import SourceConfig
+from hoiclip_engine.video.stream_choice import choose_stream
 from hoiclip_engine.video.timestamps import seconds
 
 INDEXED = ("mov", "matroska")
@@ -64,7 +65,7 @@ def parts_of(path: str | Path, part_s: float, config: SourceConfig | None = None
     with open_container(file, config.max_pixels) as container:
         if is_photo(container) or not container.format.name.startswith(INDEXED):
             return ()
-        stream = pick_video(container, str(path))
+        stream, _ = choose_stream(container, str(path), config.max_pixels)
         seen = _look_through(container, stream)
         return () if seen is None else _cut(seen, stream, part_s)
 

@@ -46,6 +46,8 @@ class FrameDecoder:
             stopped: ends the frames, also while the container brings nothing but sound.
         """
         self.errors = 0
+        self.cause = ""
+        """Why packets could not be decoded, where it is not damage."""
         self.ended_by: av.FFmpegError | None = None
         """What the container failed with; None at a proper end."""
         self._container = container
@@ -114,8 +116,12 @@ class FrameDecoder:
                 return []
             # The decoder thinks that the stream is over and would refuse all that follows.
             self._stream.codec_context.flush_buffers()
-        except av.FFmpegError:
+        except av.FFmpegError as error:
             self.errors += 1
+            if packet is not None and packet.has_sidedata("encryption_info"):
+                self.cause = "it encrypted"
+            elif isinstance(error, (av.PatchWelcomeError, av.error.NotImplementedError)):
+                self.cause = f"a kind of {self._stream.codec_context.codec.canonical_name} that ffmpeg does not decode"
             return []
         return self._decode_after_flush(packet)
 

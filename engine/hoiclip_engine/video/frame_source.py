@@ -54,6 +54,8 @@ class SourceInfo:
     """A still picture, which has no time."""
     rotation_deg: int
     """Clockwise turn that was applied: 0, 90, 180 or 270."""
+    notes: tuple[str, ...] = ()
+    """A line for every choice that was made where the file holds several videos or images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +69,5 @@ class SourceCounters:
     pts_missing: int = 0
     pts_repaired: int = 0
     reconnects: int = 0
+    notes: tuple[str, ...] = ()
+    """A line for every kind of repair of the clock."""

@@ -11,6 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -18,15 +19,19 @@ from numpy.typing import NDArray
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.decode import FrameDecoder
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.opening import pick_video
 from hoiclip_engine.video.orient import Orientation
 from hoiclip_engine.video.picture import PictureMaker, check_size
 from hoiclip_engine.video.pyav import fraction
 from hoiclip_engine.video.source_config import SourceConfig
-from hoiclip_engine.video.timestamps import PresentationClock, seconds
+from hoiclip_engine.video.stream_choice import choose_stream
+from hoiclip_engine.video.timestamps import LOOK_AHEAD, PresentationClock, nominal_step_s, seconds
 
 # Damage is counted and told in one line; ffmpeg would tell it per macroblock, on stderr, and addresses with passwords.
 av.logging.set_level(av.logging.PANIC)
+_AHEAD_BYTES = 64 << 20
+"""Of decoded frames that wait for their time."""
+_LEAST_AHEAD = 4
+"""Frames, however big: as far as encoders reorder them by default."""
 
 
 class OpenedVideo:
@@ -54,13 +59,14 @@ class OpenedVideo:
             SourceError: no video in it, or giant pictures.
         """
         self.container, self._name, self._config = container, name, config
-        self.stream = stream = pick_video(container, name)
+        self.stream, self._notes = choose_stream(container, name, config.max_pixels)
+        stream = self.stream
         check_size(stream.codec_context.width, stream.codec_context.height, config.max_pixels)
         stream.codec_context.options = {"max_pixels": str(config.max_pixels)}
         self.decoder = FrameDecoder(
             container, stream, frame_threads=config.frame_threads, threads=config.decoder_threads, stopped=stopped
         )
-        self._pictures = PictureMaker(stream, photo, config.max_pixels)
+        self._pictures = PictureMaker(stream, photo, config.max_pixels, is_image=is_photo(container))
         self.frames = self.decoder.frames()
 
     def first(self) -> tuple[VideoFrame, NDArray[np.uint8]]:
@@ -74,6 +80,8 @@ class OpenedVideo:
                 return frame, self._pictures.make(frame)
             except av.FFmpegError:
                 self.decoder.errors += 1
+        if self.decoder.cause:
+            raise SourceError(f"expected frames in {self._name}, found {self.decoder.cause}; convert it to MP4 or PNG")
         raise SourceError(
             f"expected at least one frame that can be decoded in {self._name}, found none "
             f"({self.decoder.errors} damaged packets); record or convert it again"
@@ -98,28 +106,50 @@ class OpenedVideo:
             decode_errors=self.decoder.errors,
             pts_missing=clock.missing,
             pts_repaired=clock.repaired,
+            notes=clock.notes,
         )
 
-    def describe(self, first: VideoFrame, rgb: NDArray[np.uint8]) -> SourceInfo:
-        """What is known once there is a picture."""
-        stream = self.stream
+    def clock(self, first: VideoFrame) -> PresentationClock:
+        """A clock for the frames of this stream, that reads no more of them ahead than memory has room for."""
+        stream, flags = self.stream, self.container.format.flags
+        room = _AHEAD_BYTES // max(1, sum(plane.buffer_size for plane in first.planes))
+        return PresentationClock(
+            nominal_step_s(fraction(stream.average_rate), fraction(stream.guessed_rate)),
+            may_jump=bool(flags & Flags.ts_discont.value),
+            look_ahead=min(LOOK_AHEAD, max(_LEAST_AHEAD, room)),
+        )
+
+    def stamp_s(self, frame: VideoFrame) -> float | None:
+        """Seconds that the file gives a frame."""
+        return seconds(frame.pts, self.time_base(frame))
+
+    def describe(self, first: VideoFrame, rgb: NDArray[np.uint8], *, alone: bool = False) -> SourceInfo:
+        """What is known once there is an image.
+
+        Args:
+            first: the first frame.
+            rgb: its image.
+            alone: no other frame follows it.
+        """
+        stream, duration_s = self.stream, _duration_s(self.container, self.stream)
         return SourceInfo(
             name=self._name,
             width_px=int(rgb.shape[1]),
             height_px=int(rgb.shape[0]),
             time_base=self.time_base(first) or Fraction(1, 90_000),
             frames_declared=stream.frames or None,
-            duration_s=_duration_s(self.container, stream),
+            duration_s=duration_s,
             average_rate=fraction(stream.average_rate),
             codec=stream.codec_context.codec.canonical_name,
             pixel_format=first.format.name,
-            is_photo=is_photo(self.container),
+            is_photo=is_photo(self.container) or (alone and duration_s is None),
             rotation_deg=self._pictures.orientation(first).clockwise_deg,
+            notes=self._notes,
         )
 
 
 def is_photo(container: InputContainer) -> bool:
-    """Whether it holds a still picture."""
+    """Whether it is read as an image file; what is a photo in other containers, its frames tell."""
     return container.format.name.endswith(("image2", "_pipe"))
 
 

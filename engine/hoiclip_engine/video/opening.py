@@ -12,7 +12,6 @@ from typing import IO
 
 import av
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.hardware import open_decoding_by
@@ -27,7 +26,10 @@ FORMATS = (
     "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pam_pipe,"
     "mp3,wav,aac,ac3,eac3,flac,aiff,amr,caf,opus"  # to say "only sound" rather than "not a video"
 )
-_ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+_HEAD_BYTES = 32
+_WEBP_ANIMATED = 0x02
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"[playlist]")
+_MOST_BOXES = 64
 
 
 def regular_file(source: str | Path) -> Path:
@@ -75,6 +77,8 @@ def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "
         SourceError: not a video or image file, one damaged beyond opening, or no such decoder.
     """
     target, name = (str(file), redact(str(file))) if isinstance(file, Path) else (file, "standard input")
+    if isinstance(file, Path):
+        _refuse_unsupported(file, name)
     options = {
         "protocol_whitelist": "file" if isinstance(target, str) else "pipe",
         "format_whitelist": FORMATS,
@@ -84,6 +88,11 @@ def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "
     try:
         return open_decoding_by(hwaccel, target, name, options=options)
     except av.FFmpegError as error:
+        if isinstance(file, Path) and _has_no_index(file):
+            raise SourceError(
+                f"expected a whole video file, found {name} without the index at its end: it was not finished or not "
+                "copied whole; copy or record it again"
+            ) from None
         # ffmpeg's own text may hold more than a reader should see: only the kind of error is told.
         raise SourceError(
             f"expected a video or image file, found something else or a damaged one in {name} "
@@ -91,18 +100,33 @@ def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "
         ) from None
 
 
-def pick_video(container: InputContainer, name: str) -> VideoStream:
-    """The first that can be decoded; cover pictures and chapter thumbnails are not video.
+def _refuse_unsupported(file: Path, name: str) -> None:
+    """Raises SourceError for what ffmpeg would call damaged and which is not."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD_BYTES)
+    except OSError:
+        return  # ffmpeg says it
+    if head[8:16] == b"WEBPVP8X" and head[20:21] and head[20] & _WEBP_ANIMATED:
+        raise SourceError(f"expected a video or image, found an animated WebP in {name}; convert it to GIF or MP4")
+    if head.startswith(_PLAYLISTS):
+        raise SourceError(f"expected a video or image file, found a playlist in {name}; name the files in it")
 
-    Raises:
-        SourceError: there is none, or no decoder for it.
-    """
-    streams = [s for s in container.streams.video if not s.disposition & _ATTACHED]
-    if not streams:
-        names = {"video": "a cover picture"}
-        kinds = sorted({names.get(stream.type, stream.type) for stream in container.streams})
-        raise SourceError(f"expected video in {name}, found {' and '.join(kinds) or 'no streams'}; choose another file")
-    for stream in streams:
-        if stream.codec_context is not None:
-            return stream
-    raise SourceError(f"expected a codec that ffmpeg decodes in {name}, found an unknown one; convert it to H.264")
+
+def _has_no_index(file: Path) -> bool:
+    """Whether an MP4 lacks its moov box: a recording or transfer that was cut off."""
+    try:
+        with file.open("rb") as opened:
+            size, at, kinds = opened.seek(0, os.SEEK_END), 0, set[bytes]()
+            while at + 8 <= size and len(kinds) < _MOST_BOXES:
+                opened.seek(at)
+                head = opened.read(16)
+                length = int.from_bytes(head[:4], "big")
+                length = int.from_bytes(head[8:], "big") if length == 1 else length
+                kinds.add(head[4:8])
+                if length < 8:
+                    break
+                at += length
+    except OSError:
+        return False
+    return b"ftyp" in kinds and not kinds & {b"moov", b"meta"}

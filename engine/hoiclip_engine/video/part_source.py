@@ -26,7 +26,6 @@ from hoiclip_engine.video.opened import OpenedVideo
 from hoiclip_engine.video.opening import open_container, regular_file
 from hoiclip_engine.video.redact import redact
 from hoiclip_engine.video.source_config import SourceConfig
-from hoiclip_engine.video.timestamps import PresentationClock, nominal_step_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ class PartSource:
             self._video = video = OpenedVideo(self._container, redact(str(path)), config)
             self._first, rgb = video.first()
             self.info = video.describe(self._first, rgb)
-            self._clock = PresentationClock(nominal_step_s(video.stream.average_rate, video.stream.guessed_rate))
+            self._clock = video.clock(self._first)
             self._frames = self._deliver()
         except BaseException:
             self._container.close()
@@ -104,7 +103,18 @@ class PartSource:
         self._container.close()
 
     def _deliver(self) -> Generator[Frame, None, None]:
-        part, video = self._part, self._video
+        for frame, pts_s in self._clock.timed(self._inside(), self._video.stamp_s):
+            rgb = self._video.picture(frame)
+            if rgb is None:
+                continue
+            if not self._delivered:
+                self._prints[0] = _print_of(rgb)
+            self._delivered += 1
+            yield Frame(rgb, pts_s, self._part.first_index + self._delivered - 1, time.monotonic())
+
+    def _inside(self) -> Iterator[VideoFrame]:
+        """Frames of the part."""
+        part = self._part
         for frame in self._decoded():
             if frame.pts is None:
                 self._timeless = True
@@ -112,16 +122,9 @@ class PartSource:
             if part.start_pts is not None and frame.pts < part.start_pts:
                 continue  # leans on what was before the cut; the part before has it
             if part.end_pts is not None and frame.pts >= part.end_pts:
-                self._prints[1] = _print_of(video.picture(frame))
+                self._prints[1] = _print_of(self._video.picture(frame))
                 return
-            pts_s = self._clock.next(frame.pts, video.time_base(frame))
-            rgb = video.picture(frame)
-            if rgb is None:
-                continue
-            if not self._delivered:
-                self._prints[0] = _print_of(rgb)
-            self._delivered += 1
-            yield Frame(rgb, pts_s, part.first_index + self._delivered - 1, time.monotonic())
+            yield frame
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """From the part's key frame on, or none where the file does not find it again."""

@@ -18,13 +18,19 @@ from hoiclip_engine.video.pyav import fraction
 class PictureMaker:
     """Pictures of one stream. Use it from one thread."""
 
-    def __init__(self, stream: VideoStream, photo: Orientation | None, max_pixels: int) -> None:
-        """photo is the orientation where the file, not the frame, tells it."""
+    def __init__(self, stream: VideoStream, photo: Orientation | None, max_pixels: int, *, is_image: bool) -> None:
+        """
+        Args:
+            stream: of the frames.
+            photo: orientation where the file tells it and not its frames.
+            max_pixels: per image.
+            is_image: whether the container is an image file.
+        """
         self._stream = stream
         self._photo = photo
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
-        self._converter = RgbConverter()
+        self._converter = RgbConverter(stream.codec_context.codec.canonical_name, is_image=is_image)
         self._container_aspect = fraction(stream.sample_aspect_ratio)
         # The container's word counts before the codec's. Only where both agree may the codec change it along the way,
         # as broadcasters do between 4:3 and 16:9.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,6 @@ from hoiclip_engine.video.opening import open_container, regular_file
 from hoiclip_engine.video.orient import Orientation, orientation_of_photo
 from hoiclip_engine.video.redact import redact
 from hoiclip_engine.video.source_config import SourceConfig
-from hoiclip_engine.video.timestamps import PresentationClock, nominal_step_s, seconds
 
 SEEK_FROM_S = 5.0
 """Below this it is quicker to decode than to seek."""
@@ -99,46 +98,51 @@ class VideoSource:
         self._container.close()
 
     def _open(self, photo: Orientation | None) -> None:
-        self._video = OpenedVideo(self._container, self._name, self._config, photo=photo)
-        stream = self._video.stream
-        self._clock = PresentationClock(nominal_step_s(stream.average_rate, stream.guessed_rate))
-        first, rgb = self._video.first()
-        self.info = self._video.describe(first, rgb)
-        self._frames = self._deliver(first)
+        self._video = video = OpenedVideo(self._container, self._name, self._config, photo=photo)
+        first, rgb = video.first()
+        self._clock = video.clock(first)
+        second = next(video.frames, None)
+        self.info = video.describe(first, rgb, alone=second is None)
+        self._frames = self._deliver([first] if second is None else [first, second])
 
-    def _deliver(self, first: VideoFrame) -> Generator[Frame, None, None]:
+    def _deliver(self, opened: Sequence[VideoFrame]) -> Generator[Frame, None, None]:
         config, video = self._config, self._video
-        first_s = seconds(first.pts, video.time_base(first)) or 0.0
-        start_s = first_s + config.start_s - _ROUNDING_S
-        end_s = math.inf if config.duration_s is None else start_s + config.duration_s
-        pts_s = first_s
-        for frame in self._frames_around(first, start_s):
-            pts_s = self._clock.next(frame.pts, video.time_base(frame))
-            if pts_s >= end_s or self._delivered == config.max_frames:
+        end_s = math.inf if config.duration_s is None else config.start_s + config.duration_s
+        frames, zero_s = self._frames_around(opened)
+        since_s = 0.0
+        for frame, pts_s in self._clock.timed(frames, video.stamp_s):
+            zero_s = pts_s if zero_s is None else zero_s
+            since_s = pts_s - zero_s + _ROUNDING_S
+            if since_s >= end_s or self._delivered == config.max_frames:
                 break
-            rgb = video.picture(frame) if pts_s >= start_s else None
+            rgb = video.picture(frame) if since_s >= config.start_s else None
             if rgb is not None:
                 self._delivered += 1
                 yield Frame(rgb, pts_s, self._delivered - 1, time.monotonic())
         if not self._delivered:
             raise SourceError(
                 f"expected a frame {config.start_s:g} s after the start of {self._name}, found that it ends after "
-                f"{pts_s - first_s:.2f} s; start earlier"
+                f"{since_s:.2f} s; start earlier"
             )
 
-    def _frames_around(self, first: VideoFrame, start_s: float) -> Iterator[VideoFrame]:
-        """All frames from start_s on, and before it as many as are cheap to decode."""
-        decoder, time_base = self._video.decoder, self._video.time_base(first)
-        if self._config.start_s >= SEEK_FROM_S and self._has_index() and first.pts is not None and time_base:
-            for pts in (int(start_s / time_base), first.pts):
-                if not decoder.seek(pts):
+    def _frames_around(self, opened: Sequence[VideoFrame]) -> tuple[Iterator[VideoFrame], float | None]:
+        """All frames from the asked start on, and before it as many as are cheap to decode.
+
+        Returns:
+            The frames, and the seconds of the file's first one where they begin behind it.
+        """
+        decoder, first = self._video.decoder, opened[0]
+        time_base, first_s = self._video.time_base(first), self._video.stamp_s(first)
+        if self._config.start_s >= SEEK_FROM_S and self._has_index() and first_s is not None and time_base:
+            for pts in (int((first_s + self._config.start_s) / time_base), first.pts):
+                if pts is None or not decoder.seek(pts):
                     break
                 frames = decoder.frames()
                 frame = next(frames, None)
                 # Some files land behind the asked time: then go back to the start and decode all.
                 if frame is not None and frame.pts is not None and frame.pts <= pts:
-                    return chain([frame], frames)
-        return chain([first], self._video.frames)
+                    return chain([frame], frames), first_s
+        return chain(opened, self._video.frames), None
 
     def _has_index(self) -> bool:
         """Whether seeking can be trusted."""
