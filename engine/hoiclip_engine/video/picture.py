@@ -17,10 +17,8 @@ from hoiclip_engine.video.orient import Orientation, orientation_of
 class PictureMaker:
     """Pictures of one stream. Use it from one thread."""
 
-    def __init__(self, stream: VideoStream, photo: Orientation | None, max_pixels: int) -> None:
-        """photo is the orientation where the file, not the frame, tells it."""
+    def __init__(self, stream: VideoStream, max_pixels: int) -> None:
         self._stream = stream
-        self._photo = photo
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
         self._converter = RgbConverter()
@@ -32,8 +30,6 @@ class PictureMaker:
 
     def orientation(self, frame: VideoFrame) -> Orientation:
         """Looked up in the frame's side data once per angle: PyAV keeps every frame alive whose side data was read."""
-        if self._photo is not None:
-            return self._photo
         angle_deg = frame.rotation
         if self._turn is None or self._turn[0] != angle_deg:
             self._turn = angle_deg, orientation_of(frame)

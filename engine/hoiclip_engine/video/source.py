@@ -20,11 +20,11 @@ from hoiclip.errors import SourceError
 from hoiclip_engine.frame import Frame
 from hoiclip_engine.video.cutting import INDEXED
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.opened import OpenedVideo, is_photo
+from hoiclip_engine.video.opened import OpenedVideo
 from hoiclip_engine.video.opening import open_container, regular_file
-from hoiclip_engine.video.orient import Orientation, orientation_of_photo
 from hoiclip_engine.video.redact import redact
 from hoiclip_engine.video.source_config import SourceConfig
+from hoiclip_engine.video.still import Still, read_still
 from hoiclip_engine.video.timestamps import PresentationClock, nominal_step_s, seconds
 
 SEEK_FROM_S = 5.0
@@ -40,9 +40,7 @@ def open_video(path: str | Path, config: SourceConfig | None = None) -> VideoSou
     """
     config = config or SourceConfig()
     file = regular_file(path)
-    container = open_container(file, config.max_pixels, config.hwaccel)
-    photo = orientation_of_photo(file) if is_photo(container) else None
-    return VideoSource(container, redact(str(path)), config, photo)
+    return VideoSource(open_container(file, config.max_pixels, config.hwaccel), redact(str(path)), config)
 
 
 class VideoSource:
@@ -51,16 +49,13 @@ class VideoSource:
     info: SourceInfo
     is_live = False
 
-    def __init__(
-        self, container: InputContainer, name: str, config: SourceConfig, photo: Orientation | None = None
-    ) -> None:
+    def __init__(self, container: InputContainer, name: str, config: SourceConfig) -> None:
         """Takes the container over; use open_video for files.
 
         Args:
             container: open, at its start; closed with the source.
             name: printable and without credentials.
             config: which part is read.
-            photo: orientation of a photo, where its file tells one.
 
         Raises:
             SourceError: no frame can be decoded.
@@ -68,8 +63,13 @@ class VideoSource:
         self._config, self._name = config, name
         self._delivered = 0
         self._container = container
+        self._video: OpenedVideo | None = None
         try:
-            self._open(photo)
+            still = read_still(container, name, config.max_pixels)
+            if still is None:
+                self._open()
+            else:
+                self.info, self._frames = still.info, self._deliver_still(still)
         except BaseException:
             container.close()
             raise
@@ -88,6 +88,8 @@ class VideoSource:
     @property
     def counters(self) -> SourceCounters:
         """As of now."""
+        if self._video is None:
+            return SourceCounters(decoded=self._delivered)
         return self._video.counters(self._delivered, self._clock)
 
     def stop(self) -> None:
@@ -98,21 +100,26 @@ class VideoSource:
         self._frames.close()
         self._container.close()
 
-    def _open(self, photo: Orientation | None) -> None:
-        self._video = OpenedVideo(self._container, self._name, self._config, photo=photo)
-        stream = self._video.stream
-        self._clock = PresentationClock(nominal_step_s(stream.average_rate, stream.guessed_rate))
-        first, rgb = self._video.first()
-        self.info = self._video.describe(first, rgb)
-        self._frames = self._deliver(first)
+    def _open(self) -> None:
+        self._video = video = OpenedVideo(self._container, self._name, self._config)
+        self._clock = PresentationClock(nominal_step_s(video.stream.average_rate, video.stream.guessed_rate))
+        first, rgb = video.first()
+        self.info = video.describe(first, rgb)
+        self._frames = self._deliver(video, first)
 
-    def _deliver(self, first: VideoFrame) -> Generator[Frame, None, None]:
-        config, video = self._config, self._video
+    def _deliver_still(self, still: Still) -> Generator[Frame, None, None]:
+        if self._config.start_s:
+            raise self._ended_before_start(0.0)
+        self._delivered = 1
+        yield Frame(still.rgb, 0.0, 0, time.monotonic())
+
+    def _deliver(self, video: OpenedVideo, first: VideoFrame) -> Generator[Frame, None, None]:
+        config = self._config
         first_s = seconds(first.pts, video.time_base(first)) or 0.0
         start_s = first_s + config.start_s - _ROUNDING_S
         end_s = math.inf if config.duration_s is None else start_s + config.duration_s
         pts_s = first_s
-        for frame in self._frames_around(first, start_s):
+        for frame in self._frames_around(video, first, start_s):
             pts_s = self._clock.next(frame.pts, video.time_base(frame))
             if pts_s >= end_s or self._delivered == config.max_frames:
                 break
@@ -121,14 +128,17 @@ class VideoSource:
                 self._delivered += 1
                 yield Frame(rgb, pts_s, self._delivered - 1, time.monotonic())
         if not self._delivered:
-            raise SourceError(
-                f"expected a frame {config.start_s:g} s after the start of {self._name}, found that it ends after "
-                f"{pts_s - first_s:.2f} s; start earlier"
-            )
+            raise self._ended_before_start(pts_s - first_s)
 
-    def _frames_around(self, first: VideoFrame, start_s: float) -> Iterator[VideoFrame]:
+    def _ended_before_start(self, length_s: float) -> SourceError:
+        return SourceError(
+            f"expected a frame {self._config.start_s:g} s after the start of {self._name}, found that it ends after "
+            f"{length_s:.2f} s; start earlier"
+        )
+
+    def _frames_around(self, video: OpenedVideo, first: VideoFrame, start_s: float) -> Iterator[VideoFrame]:
         """All frames from start_s on, and before it as many as are cheap to decode."""
-        decoder, time_base = self._video.decoder, self._video.time_base(first)
+        decoder, time_base = video.decoder, video.time_base(first)
         if self._config.start_s >= SEEK_FROM_S and self._has_index() and first.pts is not None and time_base:
             for pts in (int(start_s / time_base), first.pts):
                 if not decoder.seek(pts):
@@ -138,7 +148,7 @@ class VideoSource:
                 # Some files land behind the asked time: then go back to the start and decode all.
                 if frame is not None and frame.pts is not None and frame.pts <= pts:
                     return chain([frame], frames)
-        return chain([first], self._video.frames)
+        return chain([first], video.frames)
 
     def _has_index(self) -> bool:
         """Whether seeking can be trusted."""
