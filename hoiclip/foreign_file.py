@@ -69,11 +69,9 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
         OSError: it cannot be read, is no regular file, or has more than `largest` bytes.
     """
     with open_regular(path) as file:
-        data = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
-        data += file.read(largest + 1 - len(data)) if len(data) <= largest else b""
-    if len(data) > largest:
-        raise OSError(errno.EFBIG, f"larger than {largest >> 20} MiB", str(path))
-    return data
+        if os.fstat(file.fileno()).st_size > largest:
+            raise OSError(errno.EFBIG, f"larger than {largest >> 20} MiB", str(path))
+        return file.read()
 
 
 def decode_text(data: bytes) -> str:

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import reprlib
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -90,6 +91,12 @@ def _read_number(value: object) -> int | float | None:
     ):
         return None
     return value
+
+
+def only_once(key: object, known: Container[object], field: str) -> None:
+    """Raises ValueError where a key that must be unique is known: the later would replace the other in silence."""
+    if key in known:
+        raise ValueError(f"{field} {shown(key)} is there twice, expected once; remove or renumber one of them")
 
 
 def index(value: object, field: str, count: int) -> int:
