@@ -176,13 +176,15 @@ def local_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ModelError(f"expected a CLIP state dict, but there is no file {path}")
+    from hoiclip.checkpoint.official import read_checkpoint, unwrapped
+
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            return unwrapped(load_file(path), path)
+        except ModelError:
+            raise
         except Exception as error:
-            raise ModelError(f"{path} is not a readable safetensors file") from error
-    from hoiclip.checkpoint.official import read_checkpoint
-
+            raise ModelError(f"{path} is not a readable safetensors file ({error})") from error
     return read_checkpoint(path).state

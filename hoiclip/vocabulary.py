@@ -9,11 +9,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from importlib import resources
-from operator import index
 from pathlib import Path
 from typing import Any
 
+from hoiclip.data.untrusted import whole
 from hoiclip.errors import ModelError
+from hoiclip.foreign_file import read_json
 
 NO_OBJECT = -1
 """Object index of a person acting without an object (V-COCO)."""
@@ -104,7 +105,7 @@ class Vocabulary:
                 name=_texts([data["name"]])[0],
                 objects=_texts(data["objects"]),
                 verbs=_texts(data["verbs"]),
-                hois=tuple((index(v), index(o)) for v, o in data["hois"]),
+                hois=tuple((whole(v, "a verb"), whole(o, "an object")) for v, o in data["hois"]),
                 hoi_prompts=_texts(data["hoi_prompts"]),
                 object_prompts=_texts(data["object_prompts"]),
                 verb_prompts=_texts(data["verb_prompts"]),
@@ -134,9 +135,11 @@ def load_vocabulary(name: str) -> Vocabulary:
     """
     if name.endswith(".json"):
         try:
-            return Vocabulary.from_dict(json.loads(Path(name).read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{name} is no vocabulary JSON ({error}); see hoiclip vocab show hico --json") from error
+            data = read_json(Path(name))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ModelError(f"{name} is no vocabulary JSON ({why}); see hoiclip vocab show hico --json") from error
+        return Vocabulary.from_dict(data)
     if name not in VOCABULARIES:
         raise ModelError(f"unknown vocabulary {name!r}; there are {', '.join(VOCABULARIES)}")
     text = resources.files("hoiclip").joinpath(f"vocabularies/{name}.json").read_text(encoding="utf-8")

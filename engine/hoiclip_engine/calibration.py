@@ -6,6 +6,7 @@ Chosen by a seed: the same source gives the same pictures in the same order, and
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from hoiclip_engine.video.source import open_video
 MOST_BYTES = 2 << 30
 """Of pictures kept at a time; of 4K frames that is 86."""
 RGB = NDArray[np.uint8]
+_log = logging.getLogger("hoiclip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def _pictures(config: CalibrationConfig, wanted: int) -> Iterator[RGB]:
         return
     files = [one for one in sorted(path.iterdir()) if one.is_file() and not one.name.startswith(".")]
     random.Random(config.seed).shuffle(files)
-    readable = 0
+    readable, unreadable = 0, [path.name for path in path.iterdir() if path.is_dir()]
     for file in files:
         if readable == wanted:
             break
@@ -119,10 +121,13 @@ def _pictures(config: CalibrationConfig, wanted: int) -> Iterator[RGB]:
             with open_video(file) as video:
                 yield next(iter(video)).rgb  # of a film its first frame: many films are better than many frames
         except (SourceError, StopIteration):
+            unreadable.append(file.name)
             continue
         readable += 1
     if not readable:
         raise SourceError(f"expected pictures or films in {path}, found none that can be read; name another folder")
+    if unreadable:
+        _log.warning("left out of %s: %d files or folders, first %s", path, len(unreadable), ascii(unreadable[0])[1:-1])
 
 
 def _frames(path: Path) -> Iterator[RGB]:

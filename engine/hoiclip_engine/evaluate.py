@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from hoiclip.data.annotations import ImageAnnotation
+from hoiclip.data.image_file import ImageError, ImageFile
 from hoiclip.errors import ModelError, SourceError
 from hoiclip.evaluation import Evaluation, MetricName, PredictedPairs, Split, evaluate
 from hoiclip.vocabulary import Vocabulary
@@ -47,16 +47,22 @@ class Pictures(Protocol):
 
 
 class FolderPictures:
-    """Files of a folder, in the order of annotations. EXIF rotation is ignored, as by the official code."""
+    """Files of a folder, in the order of annotations, each in the orientation that its boxes were made in."""
 
     def __init__(self, folder: Path, annotations: Sequence[ImageAnnotation]) -> None:
         """Checks that every file is there.
 
         Raises:
-            SourceError: it is not; the first missing name is told.
+            SourceError: it is not, or is no regular file; the first such name is told.
         """
         self._paths = [folder / one.file_name for one in annotations]
+        self._annotated_wh = [(one.width_px, one.height_px) for one in annotations]
         missing = [path for path in self._paths if not path.is_file()]
+        irregular = next((path for path in missing if path.exists()), None)
+        if irregular is not None:
+            raise SourceError(
+                f"expected images in {folder}, found {irregular.name} that is no regular file; replace it"
+            )
         if missing:
             raise SourceError(
                 f"{len(missing)} of {len(self._paths)} annotated pictures are not in {folder}, "
@@ -67,24 +73,26 @@ class FolderPictures:
         return len(self._paths)
 
     def hw(self, index: int) -> tuple[int, int]:
-        with self._open(index) as picture:
-            return picture.height, picture.width
+        with self._open(index) as image:
+            width, height = image.size_wh(self._annotated_wh[index])
+            return height, width
 
     def rgb(self, index: int) -> RGB:
         try:
-            with self._open(index) as picture:
-                return np.array(picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+            with self._open(index) as image:
+                return np.array(image.rgb(self._annotated_wh[index]))
+        except ImageError as error:
             raise self._damaged(index, error) from error
 
-    def _open(self, index: int) -> Image.Image:
+    def _open(self, index: int) -> ImageFile:
         try:
-            return Image.open(self._paths[index])
-        except (OSError, Image.DecompressionBombError) as error:
+            return ImageFile(self._paths[index])
+        except (OSError, ImageError) as error:
             raise self._damaged(index, error) from error
 
     def _damaged(self, index: int, error: Exception) -> SourceError:
-        return SourceError(f"expected a picture, cannot read {self._paths[index]} ({error}); replace or leave it out")
+        why = error.strerror if isinstance(error, OSError) else error
+        return SourceError(f"expected an image, cannot read {self._paths[index]} ({why}); replace or leave it out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ The metrics themselves are in hoiclip.evaluation.video; they know neither engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.pairs import TrackedPairs
 from hoiclip_engine.pipeline import StreamConfig
+from hoiclip_engine.video.expand import VIDEOS
 
-FILM_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 TRUTH_SUFFIX = ".jsonl"
+_log = logging.getLogger("hoiclip")
 
 
 def films_in(folder: Path) -> list[Path]:
@@ -36,13 +38,16 @@ def films_in(folder: Path) -> list[Path]:
     Raises:
         DataError: there is none.
     """
-    found = _files(folder, FILM_SUFFIXES)
+    found = _files(folder, VIDEOS)
     with_truth = [path for path in found if path.with_suffix(TRUTH_SUFFIX).is_file()]
     if not with_truth:
         raise DataError(
             f"expected films in {folder}, each with its truth beside it (a.mp4, a.jsonl); found {len(found)} films and "
             "no truth. Draw some: hoiclip data draw --video 4 --set test --out DIR"
         )
+    if len(with_truth) < len(found):
+        alone = next(path.name for path in found if path not in with_truth)
+        _log.warning("left out of %s: %d films without truth, first %s", folder, len(found) - len(with_truth), alone)
     return with_truth
 
 
@@ -126,7 +131,7 @@ def _watched(engine: Engine, film: Path, config: StreamConfig | None) -> Aligned
     return aligned(str(film), truth, found, len(vocabulary.verbs))
 
 
-def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import Any
 from hoiclip import __version__
 from hoiclip.checkpoint.model_file import ModelFile, file_sha256
 from hoiclip.errors import ModelError
+from hoiclip.foreign_file import read_json
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.graph_form import GRAPH_VERSION, INPUTS, OUTPUTS, GraphForm
 from hoiclip_engine.preprocess import PreprocessConfig
@@ -106,12 +107,12 @@ def read(folder: Path, again: str = AGAIN) -> dict[str, Any]:
     """
     path = folder / NAME
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ValueError("it is far too large")
-        told = json.loads(path.read_bytes())
-    except OSError as error:
+        told = read_json(path, _LARGEST)
+    except FileNotFoundError as error:
         raise ModelError(f"expected a folder with {NAME}, found none in {folder}; {again}") from error
-    except (ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"cannot read {path} ({error.strerror}); {again}") from error
+    except ValueError as error:
         raise ModelError(f"{path} is no JSON ({error}); {again}") from error
     if not (isinstance(told, dict) and told.get("schema") == SCHEMA and isinstance(told.get("model"), dict)):
         raise ModelError(f"{path} is no description of graphs ({SCHEMA}); {again}")

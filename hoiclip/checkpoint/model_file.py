@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from hoiclip.errors import ModelError, SinkError
+from hoiclip.foreign_file import parse_json
 from hoiclip.torch_extra import require_torch
 from hoiclip.vocabulary import Vocabulary
 
@@ -79,12 +80,13 @@ class ModelFile:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"{self.path} has a config that makes no model ({first}); make it again") from error
         with _open(self.path, "pt") as file:
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        check_shapes(
-            {key: tuple(value.shape) for key, value in state.items()},
-            {key: tuple(value.shape) for key, value in model.state_dict().items()},
-            str(self.path),
-        )
+            keys = file.keys()
+            check_shapes(  # before memory is taken for any of them
+                {key: tuple(file.get_slice(key).get_shape()) for key in keys},
+                {key: tuple(value.shape) for key, value in model.state_dict().items()},
+                str(self.path),
+            )
+            state = {key: file.get_tensor(key).float() for key in keys}
         model.load_state_dict(state, assign=True)
         return model.requires_grad_(False).eval()
 
@@ -108,7 +110,7 @@ def _open(path: Path, framework: str) -> Any:
     try:
         return safe_open(str(path), framework=framework)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a readable safetensors file; it may be truncated") from error
+        raise ModelError(f"{path} is not a readable safetensors file; it may be truncated ({error})") from error
 
 
 def check_shapes(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], where: str) -> None:
@@ -151,11 +153,11 @@ def load_model_file(path: Path) -> ModelFile:
             "official checkpoints become one by: hoiclip models import"
         )
     try:
-        config, vocabulary, provenance = (json.loads(metadata[key]) for key in ("config", "vocabulary", "provenance"))
+        config, vocabulary, provenance = (parse_json(metadata[key]) for key in ("config", "vocabulary", "provenance"))
         if not isinstance(config, dict):
             raise ValueError(f"config is a {type(config).__name__}")
         model_config = ModelConfig.from_dict(config)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} has a damaged header ({error}); make it again: hoiclip models import") from error
     words = Vocabulary.from_dict(vocabulary)
     sizes = (model_config.num_object_classes, model_config.num_verbs, model_config.num_hois)

@@ -10,6 +10,8 @@ import argparse
 import pickle
 import re
 import warnings
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,13 @@ class Imported:
     zero_shot: bool
     epoch: int | None
 
+
+_STATE_KEYS = ("model", "state_dict", "model_state_dict")
+"""Where training loops keep the tensors, besides the whole file."""
+_WRAPPERS = re.compile(r"(^|\.)(?:(?:module|_orig_mod)\.)+")
+"""What DataParallel and torch.compile put before the names of the module that they wrap."""
+_MOST_NUMBERS = 1 << 30
+"""Of a checkpoint that is smaller: one tensor may stand for many equal numbers."""
 
 _DETR_LEFT_OUT = re.compile(
     r"class_embed\.|query_embed\.|transformer\.decoder\.layers\.([3-9]|\d\d)\.|.*num_batches_tracked$"
@@ -110,6 +119,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}; name the file of one")
+    _check_archive(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols; what matters is an error
@@ -121,20 +131,69 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} holds {what}; only tensors and argparse arguments are read, anything else could run code"
         ) from error
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        if "TorchScript" in str(error) or "legacy .tar" in str(error):
+            kind = "a TorchScript program" if "TorchScript" in str(error) else "of torch's oldest format"
+            raise ModelError(
+                f"{path} is {kind}, which is not read; load it in torch and save its state_dict() with torch.save"
+            ) from error
         raise ModelError(
             f"{path} is no readable checkpoint (a .pth written by torch.save); is it truncated?"
         ) from error
-    state = data.get("model", data) if isinstance(data, dict) else None
+    wrapped = data if isinstance(data, dict) else {}
+    state = next((wrapped[name] for name in _STATE_KEYS if name in wrapped), data)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path} holds no state dict; expected a dict of tensors, or one under the key 'model'")
-    wrapped = data if "model" in data else {}
+    _check_tensors(state, path)
     arguments = wrapped.get("args")
     epoch = wrapped.get("epoch")
     return Checkpoint(
-        state={str(key): value for key, value in state.items()},
+        state=unwrapped(state, path),
         arguments=vars(arguments) if isinstance(arguments, argparse.Namespace) else {},
         epoch=epoch if isinstance(epoch, int) else None,
     )
+
+
+def _check_archive(path: Path) -> None:
+    """torch.save compresses nothing, so what an archive holds is never more than its file.
+
+    Raises:
+        ModelError: it says that it holds more, and would take the memory for it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+    except Exception:  # older checkpoints are no archives; damaged ones are told by torch's reader
+        return
+    if declared > path.stat().st_size:
+        raise ModelError(
+            f"{path} has {path.stat().st_size} bytes but declares {declared}; expected an archive that is not "
+            "compressed, as torch.save writes it: load it where you trust it, and save it again"
+        )
+
+
+def _check_tensors(state: dict[Any, Tensor], path: Path) -> None:
+    """Raises ModelError: not dense tensors in main memory, or many more numbers than the file holds."""
+    for key, value in state.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise ModelError(f"{path}: expected dense numbers in {ascii(key)[:80]}, found another kind of tensor")
+    numbers = sum(value.numel() for value in state.values())
+    if numbers > max(_MOST_NUMBERS, path.stat().st_size):
+        raise ModelError(f"{path} declares {numbers} numbers in {path.stat().st_size} bytes; expected a checkpoint")
+
+
+def unwrapped(state: Mapping[Any, Tensor], path: Path) -> dict[str, Tensor]:
+    """A state dict under the names that its tensors had before a module was wrapped.
+
+    Raises:
+        ModelError: two names become one.
+    """
+    plain: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = _WRAPPERS.sub(r"\1", str(key))
+        if name in plain:
+            raise ModelError(f"{path} holds {ascii(name)[:80]} twice, with and without the prefix of a wrapper")
+        plain[name] = value
+    return plain
 
 
 def guess_labels(state: dict[str, Tensor], path: Path) -> str:
@@ -143,7 +202,13 @@ def guess_labels(state: dict[str, Tensor], path: Path) -> str:
     Raises:
         ModelError: it is neither.
     """
-    rows = state["obj_visual_projection.weight"].shape[0] if "obj_visual_projection.weight" in state else None
+    classifier = state.get("obj_visual_projection.weight")
+    if classifier is None or not classifier.ndim:
+        raise ModelError(
+            f"{path} holds no rows of objects (obj_visual_projection.weight) among its {len(state)} tensors, first "
+            f"{ascii(next(iter(state)))[1:-1][:80]}. Is it an official HOICLIP checkpoint?"
+        )
+    rows = classifier.shape[0]
     for name in ("hico", "vcoco"):
         if rows == load_vocabulary(name).num_object_classes + 1:
             return name

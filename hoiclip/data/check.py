@@ -11,15 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.hoia import UNREADABLE, Problem, parse_hoia
+from hoiclip.data.image_file import ImageError, ImageFile
 from hoiclip.data.rows import person_label
 from hoiclip.data.untrusted import read_json
 from hoiclip.errors import DataError
+from hoiclip.foreign_file import open_regular
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
 
 KINDS: Mapping[str, str] = {
@@ -40,6 +42,8 @@ KINDS: Mapping[str, str] = {
     "leaked-picture": "error",
     "duplicate-interaction": "warning",
     "same-picture": "warning",
+    "orientation": "warning",
+    "several-images": "warning",
     "empty-image": "warning",
 }
 """Every kind of finding, and whether it fails the check."""
@@ -123,22 +127,46 @@ def look(annotations: Sequence[ImageAnnotation], folder: Path | None, progress: 
     """Decodes every picture once; without a folder nothing is known."""
     sizes: dict[str, tuple[int, int]] = {}
     hashes: dict[str, str] = {}
-    problems = []
-    names = list(dict.fromkeys(one.file_name for one in annotations)) if folder is not None else []
-    for name in progress(names):
+    problems: list[Problem] = []
+    annotated = {one.file_name: (one.width_px, one.height_px) for one in annotations} if folder is not None else {}
+    for name in progress(list(annotated)):
         path = (folder or Path()) / name
         try:
-            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            with open_regular(path) as file:
+                hashes[name] = _sha256(file)
+                with ImageFile(file) as image:
+                    image.rgb(annotated[name])
+                    sizes[name] = image.size_wh(annotated[name])
+                    problems += _notes(name, image, annotated[name])
         except OSError as error:
-            problems.append(Problem("missing-image", name, f"{path}: {error.strerror or error}"))
-            continue
-        try:
-            with Image.open(path) as picture:
-                picture.convert("RGB")
-                sizes[name] = picture.size
-        except Exception as error:  # PIL's decoders fail in many ways on damaged files
-            problems.append(Problem("unreadable-image", name, f"{path}: {type(error).__name__}: {error}"))
+            kind = "unreadable-image" if path.exists() else "missing-image"
+            problems.append(Problem(kind, name, f"{path}: {error.strerror or error}"))
+        except ImageError as error:
+            problems.append(Problem("unreadable-image", name, f"{path}: {error}"))
     return Pictures(size_wh=sizes, sha256=hashes, problems=problems)
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _notes(name: str, image: ImageFile, annotated_wh: tuple[int, int]) -> Iterator[Problem]:
+    """Where there is more than one way to read an image: which it is."""
+    if image.orientation != 1:
+        told = f"EXIF orientation {image.orientation}, "
+        if image.as_stored(annotated_wh):
+            told += "read as stored, since the annotated size is that of the stored image"
+        elif annotated_wh == image.upright_wh != image.stored_wh:
+            told += "read upright, as the annotated size is"
+        else:
+            told += "read upright, as run reads it; the annotation does not tell whether its boxes are, look at them"
+        yield Problem("orientation", name, told)
+    if image.frames > 1:
+        yield Problem("several-images", name, f"{image.frames} images in one file, of which the first is read")
 
 
 def _sized(annotations: Sequence[ImageAnnotation], pictures: Pictures) -> tuple[list[ImageAnnotation], list[Problem]]:

@@ -45,14 +45,16 @@ class CocoImage:
     width_px: int
     height_px: int
     boxes: dict[int, CocoBox]
-    """By annotation id; crowds are left out."""
+    """By annotation id."""
+    crowds: set[int]
+    """Annotation ids of crowds, which are no box of anybody."""
 
 
 def read_instances(path: Path, vocabulary: Vocabulary) -> dict[int, CocoImage]:
     """Pictures of a COCO instance file by image id; categories are found by name.
 
     Raises:
-        DataError: the file cannot be read or has another form.
+        DataError: the file cannot be read or has another form, or an id is there twice.
     """
     where = "the file"
     try:
@@ -62,41 +64,51 @@ def read_instances(path: Path, vocabulary: Vocabulary) -> dict[int, CocoImage]:
         for i, item in enumerate(untrusted.items(data.get("images"), "images")):
             where = f"images[{i}]"
             row = untrusted.fields(item, "it")
-            images[untrusted.whole(row.get("id"), "id")] = CocoImage(
+            image_id = untrusted.whole(row.get("id"), "id")
+            untrusted.only_once(image_id, images, "id")
+            images[image_id] = CocoImage(
                 untrusted.file_name(row.get("file_name")),
                 untrusted.size_px(row.get("width"), "width"),
                 untrusted.size_px(row.get("height"), "height"),
                 {},
+                set(),
             )
+        known: set[int] = set()
         for i, item in enumerate(untrusted.items(data.get("annotations"), "annotations")):
             where = f"annotations[{i}]"
-            _add_box(untrusted.fields(item, "it"), images, label_of)
+            row = untrusted.fields(item, "it")
+            annotation_id = untrusted.whole(row.get("id"), "id")
+            untrusted.only_once(annotation_id, known, "id")
+            known.add(annotation_id)
+            _add_box(annotation_id, row, images, label_of)
     except ValueError as error:
         raise DataError(f"{path}: {where}: {error}") from error
     return images
 
 
 def _category_labels(data: dict[str, Any], vocabulary: Vocabulary) -> dict[int, int]:
-    labels = {}
+    labels: dict[int, int] = {}
     for i, item in enumerate(untrusted.items(data.get("categories"), "categories")):
         row = untrusted.fields(item, f"categories[{i}]")
         label = index_of(row.get("name"), vocabulary.objects, f"categories[{i}].name")
-        labels[untrusted.whole(row.get("id"), f"categories[{i}].id")] = label
+        category = untrusted.whole(row.get("id"), f"categories[{i}].id")
+        untrusted.only_once(category, labels, f"categories[{i}].id")
+        labels[category] = label
     return labels
 
 
-def _add_box(row: dict[str, Any], images: dict[int, CocoImage], label_of: dict[int, int]) -> None:
-    if row.get("iscrowd"):
-        return
+def _add_box(annotation_id: int, row: dict[str, Any], images: dict[int, CocoImage], label_of: dict[int, int]) -> None:
     image_id = untrusted.whole(row.get("image_id"), "image_id")
     category = untrusted.whole(row.get("category_id"), "category_id")
     if image_id not in images:
         raise ValueError(f"image_id {image_id} is not among the images")
     if category not in label_of:
         raise ValueError(f"category_id {category} is not among the categories")
+    if untrusted.flag(row.get("iscrowd"), "iscrowd"):
+        images[image_id].crowds.add(annotation_id)
+        return
     x, y, width, height = untrusted.box(row.get("bbox"), "bbox")
-    box = CocoBox((x, y, x + width, y + height), label_of[category])
-    images[image_id].boxes[untrusted.whole(row.get("id"), "id")] = box
+    images[image_id].boxes[annotation_id] = CocoBox((x, y, x + width, y + height), label_of[category])
 
 
 def read_pairs(path: Path, vocabulary: Vocabulary, instances: Path | None = None) -> list[ImageAnnotation]:
@@ -109,7 +121,10 @@ def read_pairs(path: Path, vocabulary: Vocabulary, instances: Path | None = None
     """
     data = read_json(path)
     images = read_instances(instances, vocabulary).values() if instances is not None else ()
-    by_number = {_number(image.file_name): image for image in images}
+    by_number: dict[str, CocoImage] = {}
+    for image in images:
+        if (other := by_number.setdefault(_number(image.file_name), image)) is not image:
+            raise DataError(f"{instances}: {other.file_name} and {image.file_name} have one number; rename one of them")
     where = "the file"
     try:
         data = untrusted.fields(data, "pair JSON")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig, augment, resize
+from hoiclip.data.image_file import ImageError, read_rgb
 from hoiclip.data.rows import inside, keep_rows
 from hoiclip.errors import DataError
 from hoiclip.targets import Targets
@@ -72,18 +73,18 @@ class Batch:
         )
 
 
-def read_picture(path: Path) -> Image.Image:
-    """RGB, as stored: data sets annotate pictures without looking at their orientation tag.
+def read_image(folder: Path, one: ImageAnnotation) -> Image.Image:
+    """The annotated image as image_file.py reads it, in the orientation that its boxes were made in.
 
     Raises:
-        DataError: the file is missing or cannot be decoded.
+        DataError: the file is missing, no regular file, or cannot be decoded.
     """
+    path = folder / one.file_name
     try:
-        with Image.open(path) as picture:
-            rgb: Image.Image = picture.convert("RGB")
-            return rgb
-    except Exception as error:  # PIL's decoders fail in many ways on damaged files
-        raise DataError(f"cannot read picture {path} ({error}); look at the set with: hoiclip data check") from error
+        return read_rgb(path, (one.width_px, one.height_px))
+    except (OSError, ImageError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"cannot read image {path} ({why}); look at the set with: hoiclip data check") from error
 
 
 def make_sample(

@@ -7,10 +7,13 @@ appear several times, a few pixels apart; only identical boxes become one row.
 
 from __future__ import annotations
 
+import os
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,9 +23,13 @@ from hoiclip.data.coco import index_of, pair_columns
 from hoiclip.data.rows import Rows, person_label
 from hoiclip.data.untrusted import Box, read_json
 from hoiclip.errors import DataError
+from hoiclip.foreign_file import open_regular
 from hoiclip.vocabulary import Vocabulary
 
 SPLITS = ("train", "test")
+_MAT_HEADER, _MAT_COMPRESSED = 128, 15
+_LARGEST_INFLATED = 1 << 29
+"""Bytes; of anno_bbox.mat, by its 150,000 pairs, about a third."""
 
 
 def read_hico_json(path: Path, vocabulary: Vocabulary) -> list[ImageAnnotation]:
@@ -60,11 +67,12 @@ class _Tables:
 
 
 def _tables(data: dict[str, Any], vocabulary: Vocabulary) -> _Tables:
-    hois = {}
+    hois: dict[int, tuple[int, int]] = {}
     for row in untrusted.items(data.get("correspondence"), "correspondence"):
         if not (isinstance(row, list) and len(row) == 3):
             raise ValueError(f"correspondence must hold HOI, object and verb, found {untrusted.shown(row)}")
         hoi, thing, verb = (untrusted.whole(value, "correspondence") for value in row)
+        untrusted.only_once(hoi, hois, "HOI of correspondence")
         hois[hoi] = (thing, verb)
     return _Tables(
         [index_of(n, vocabulary.objects, "objects") for n in untrusted.items(data.get("objects"), "objects")],
@@ -121,12 +129,34 @@ def _load_mat(path: Path) -> dict[str, Any]:
     from scipy.io import loadmat
 
     try:
-        loaded: dict[str, Any] = loadmat(path, squeeze_me=True, struct_as_record=False, chars_as_strings=True)
+        with open_regular(path) as file:
+            _check_inflated(file)
+            file.seek(0)
+            loaded: dict[str, Any] = loadmat(file, squeeze_me=True, struct_as_record=False, chars_as_strings=True)
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror or error}); expected HICO-DET's anno_bbox.mat") from error
     except Exception as error:  # scipy's reader fails in many ways on damaged files
         raise DataError(f"{path} is no MATLAB file that scipy reads ({error}); expected anno_bbox.mat") from error
     return loaded
+
+
+def _check_inflated(file: BinaryIO) -> None:
+    """Raises ValueError where the parts of a MATLAB 5 file are compressed from more than anybody annotates."""
+    order = {b"IM": "<", b"MI": ">"}.get(file.read(_MAT_HEADER)[-2:])
+    inflated = 0
+    while order and len(tag := file.read(8)) == 8:
+        kind, size = struct.unpack(f"{order}2I", tag)
+        if kind != _MAT_COMPRESSED:
+            file.seek(size, os.SEEK_CUR)
+            continue
+        part, left = zlib.decompressobj(), size
+        while left and (block := file.read(min(left, 1 << 16))):
+            left -= len(block)
+            while block:
+                inflated += len(part.decompress(block, 1 << 20))
+                block = part.unconsumed_tail
+                if inflated > _LARGEST_INFLATED:
+                    raise ValueError(f"more than {_LARGEST_INFLATED >> 20} MiB when it is decompressed")
 
 
 def _structs(value: object, field: str) -> list[Any]:
@@ -154,7 +184,7 @@ def _mat_size(image: Any) -> tuple[int, int]:
     sizes = _structs(_field(image, "size"), "size")
     if len(sizes) != 1:
         raise ValueError(f"size must be one struct, found {len(sizes)}")
-    width, height = (untrusted.size_px(int(_number(sizes[0], name)), name) for name in ("width", "height"))
+    width, height = (untrusted.size_px(_number(sizes[0], name), name) for name in ("width", "height"))
     return width, height
 
 
@@ -172,11 +202,11 @@ def _check_actions(data: dict[str, Any], vocabulary: Vocabulary) -> None:
 def _mat_rows(image: Any, vocabulary: Vocabulary) -> Rows:
     rows, person = Rows(), person_label(vocabulary)
     for hoi in _structs(_field(image, "hoi"), "hoi"):
-        number = _number(hoi, "id")
+        number = untrusted.whole(_number(hoi, "id"), "hoi.id")
         if not 1 <= number <= len(vocabulary.hois):
-            raise ValueError(f"hoi.id must be 1 to {len(vocabulary.hois)}, found {number:g}")
-        verb, label = vocabulary.hois[int(number) - 1]
-        if _number(hoi, "invis"):
+            raise ValueError(f"hoi.id must be 1 to {len(vocabulary.hois)}, found {untrusted.shown(number)}")
+        verb, label = vocabulary.hois[number - 1]
+        if untrusted.flag(_number(hoi, "invis"), "hoi.invis"):
             continue
         humans, others = _mat_boxes(hoi, "bboxhuman"), _mat_boxes(hoi, "bboxobject")
         for human, other in _connections(hoi, len(humans), len(others)):
@@ -200,6 +230,6 @@ def _connections(hoi: Any, humans: int, others: int) -> Iterator[tuple[int, int]
         raise ValueError(f"connection must be pairs of numbers, found {untrusted.shown(pairs.tolist())}")
     for human, other in pairs.reshape(-1, 2).tolist():
         yield (
-            untrusted.index(int(human) - 1, "connection", humans),
-            untrusted.index(int(other) - 1, "connection", others),
+            untrusted.index(human - 1, "connection", humans),
+            untrusted.index(other - 1, "connection", others),
         )

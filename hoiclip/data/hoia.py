@@ -138,6 +138,29 @@ def _short(box: NDArray[np.float32]) -> list[float]:
     return [int(value) if value % 1 == 0 else float(str(value)) for value in box]
 
 
+_OTHER_FORMS: tuple[tuple[str, str], ...] = (
+    ("categories", "COCO's instances; pairs that go with them: hoiclip data convert --from coco-pairs --instances"),
+    ("boxes_h", "pairs by name; hoiclip data convert --from coco-pairs"),
+    ("correspondence", "HICO-DET as JSON; hoiclip data convert --from hico-json"),
+    ("role_object_id", "V-COCO's actions; hoiclip data convert --from vcoco"),
+    ("gtboxes", "ODGT with gtboxes, which is not read; write its boxes as annotations, its pairs as hoi_annotation"),
+)
+"""A field that no other form has, and what has it."""
+
+
+def _other_form(data: object) -> str | None:
+    """Another form that is known, where data is evidently of it."""
+    rows = data[:1] if isinstance(data, list) else [data]
+    if isinstance(data, dict):
+        nested = data.get("annotations")
+        rows += nested[:1] if isinstance(nested, list) else []
+    for row in rows:
+        for field, name in _OTHER_FORMS if isinstance(row, dict) and "hoi_annotation" not in row else ():
+            if field in row:
+                return name
+    return None
+
+
 class _Parser:
     """One pass over a file; collects problems instead of stopping at the first."""
 
@@ -148,6 +171,8 @@ class _Parser:
 
     def parse(self, data: object) -> list[ImageAnnotation]:
         try:
+            if (other := _other_form(data)) is not None:
+                raise ValueError(f"expected HOI-A JSON, found {other}")
             images = untrusted.items(data, "HOI-A JSON")
         except ValueError as error:
             self._found("malformed", error)

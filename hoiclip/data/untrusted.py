@@ -6,43 +6,97 @@ Every function raises ValueError with the field and what was found; whoever read
 from __future__ import annotations
 
 import json
+import math
+import re
+import reprlib
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hoiclip.errors import DataError
+from hoiclip.foreign_file import parse_json, read_text
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
 
 LARGEST_PX = 1e6
 """A coordinate beyond this is no pixel; float32 still tells half pixels apart there."""
+_EXACT = 1 << 53
+"""Beyond it a number written with decimals is not exact."""
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_LONGEST_NUMBER = 40
 
 
 def read_json(path: Path) -> Any:
-    """
+    """One JSON value; of JSON lines (.jsonl, .odgt), a value a line, the list of them.
+
     Raises:
         DataError: the file cannot be read, or is no JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        text = read_text(path)
+        try:
+            return parse_json(text)
+        except json.JSONDecodeError as error:
+            lines = [line for line in text.split("\n") if line.strip()]
+            if error.msg != "Extra data" or len(lines) < 2 or error.lineno == 1:
+                raise
+            return parse_json("[" + ",\n".join(lines) + "]")
     except OSError as error:
         raise DataError(
             f"cannot read {path} ({error.strerror or error}); expected a JSON file of annotations"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON ({error}); expected annotations") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON that can be read ({error}); expected annotations") from error
 
 
 def whole(value: object, field: str) -> int:
-    """A whole number; some published files write it as text."""
+    """A whole number, also where a file writes it as text or with decimals: "1", 1.0, "1.0"."""
+    read = _read_number(value)
+    if isinstance(read, float) and read.is_integer() and abs(read) <= _EXACT:
+        read = int(read)
+    if not isinstance(read, int):
+        raise ValueError(f"{field} must be a whole number, found {shown(value)}")
+    return read
+
+
+def number(value: object, field: str, least: float, most: float) -> float:
+    """A number of these bounds, also where a file writes it as text."""
+    read = _read_number(value)
+    if read is None or not least <= read <= most:
+        raise ValueError(f"{field} must be a number in [{least:g}, {most:g}], found {shown(value)}")
+    return float(read)
+
+
+def flag(value: object, field: str) -> bool:
+    """True or false, also written as 1 or 0 in any of the forms of a number; nothing at all is false."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    read = _read_number(value)
+    if read not in (0, 1):
+        raise ValueError(f"{field} must be 0 or 1, found {shown(value)}")
+    return read == 1
+
+
+def _read_number(value: object) -> int | float | None:
+    """None for what is no number; true and false are none."""
     if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"{field} must be a whole number, found {shown(value)}")
+        if len(value) > _LONGEST_NUMBER or not _NUMBER.fullmatch(value.strip()):
+            return None
+        return float(value) if set(value) & set(".eE") else int(value)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or (isinstance(value, float) and math.isnan(value))
+    ):
+        return None
+    return value
+
+
+def only_once(key: object, known: Container[object], field: str) -> None:
+    """Raises ValueError where a key that must be unique is known: the later would replace the other in silence."""
+    if key in known:
+        raise ValueError(f"{field} {shown(key)} is there twice, expected once; remove or renumber one of them")
 
 
 def index(value: object, field: str, count: int) -> int:
@@ -63,9 +117,11 @@ def size_px(value: object, field: str) -> int:
 
 def box(value: object, field: str) -> Box:
     """Four pixel coordinates; whether they make a sensible box is not looked at."""
-    if not (isinstance(value, (list, tuple)) and len(value) == 4 and all(map(_is_coordinate, value))):
+    read = [_read_number(one) for one in value] if isinstance(value, (list, tuple)) and len(value) == 4 else []
+    corners = [float(one) for one in read if one is not None and abs(one) <= LARGEST_PX]
+    if len(corners) != 4:
         raise ValueError(f"{field} must be four pixel coordinates, found {shown(value)}")
-    x1, y1, x2, y2 = map(float, value)
+    x1, y1, x2, y2 = corners
     return x1, y1, x2, y2
 
 
@@ -92,10 +148,12 @@ def file_name(value: object, field: str = "file_name") -> str:
 
 
 def shown(value: object) -> str:
-    """Short enough for one line."""
-    text = ascii(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "a huge number"
+    """Short enough for one line, however much it is."""
+    huge = isinstance(value, int) and abs(value) >= 1 << 64
+    text = "a huge number" if huge else _short.repr(value).encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _is_coordinate(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST_PX
+_short = reprlib.Repr()
+_short.maxlist = _short.maxtuple = 6
+_short.maxstring = _short.maxlong = 64

@@ -88,6 +88,11 @@ def _add(deed: _Deed, image: CocoImage, rows: Rows) -> None:
 
 
 def _row(annotation_id: int, image: CocoImage, rows: Rows) -> int:
+    if annotation_id in image.crowds:
+        raise ValueError(
+            f"annotation {annotation_id} of {image.file_name} is a crowd (iscrowd), which fills no role; "
+            "name one person or object instead"
+        )
     if annotation_id not in image.boxes:
         raise ValueError(f"annotation {annotation_id} is not among the instances of {image.file_name}")
     one = image.boxes[annotation_id]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from hoiclip.data.untrusted import fields, index, items
 from hoiclip.errors import UsageError
+from hoiclip.foreign_file import read_json
 from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
 
 DRAWN = "drawn"
@@ -64,13 +66,13 @@ def read_splits(path: Path, vocabulary: Vocabulary) -> dict[str, Split]:
         UsageError: not readable, or not of that form.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_json(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"expected a JSON file of splits, {path} is none ({error})") from error
-    known = range(len(vocabulary.hois))
-    for name, hois in data.items() if isinstance(data, dict) else [("", None)]:
-        if not isinstance(hois, list) or not all(type(hoi) is int and hoi in known for hoi in hois):
-            raise UsageError(
-                f"{path} must map names to lists of HOI indices below {len(known)}, found {hois!r:.60} for {name!r:.40}"
-            )
-    return {name: split_of(name, hois) for name, hois in data.items()}
+    try:
+        return {
+            name: split_of(name, [index(hoi, "an HOI", len(vocabulary.hois)) for hoi in items(hois, ascii(name)[:40])])
+            for name, hois in fields(data, "a file of splits").items()
+        }
+    except ValueError as error:
+        raise UsageError(f"{path} must map names to lists of HOI indices: {error}") from error

@@ -9,6 +9,7 @@ from hoiclip.errors import ModelError
 
 MAX_SIZE = 65_536
 MAX_LAYERS = 256
+MAX_SIDE_PX = 8192
 """A config comes out of a file: sizes beyond these are damage or malice, and would take hours to build."""
 _TUPLES = ("backbone_depths", "backbone_widths", "clip_stem")
 _NO_SIZES = ("verb_weight", "backbone_block", "backbone_stem", "placed_tokens", "fine_memory", "clip_memory")
@@ -74,6 +75,11 @@ class ModelConfig:
             numbers = value if field.name in _TUPLES else (value,)
             if field.name not in _NO_SIZES and not all(type(n) is int and 0 < n <= MAX_SIZE for n in numbers):
                 raise ModelError(f"{field.name} must be an integer from 1 to {MAX_SIZE}, got {value!r}")
+        if max(self.short_side_px, self.max_side_px) > MAX_SIDE_PX:
+            raise ModelError(
+                f"short_side_px and max_side_px must be at most {MAX_SIDE_PX}, got {self.short_side_px} and "
+                f"{self.max_side_px}"
+            )
         if not isinstance(self.verb_weight, (int, float)) or not 0 <= self.verb_weight <= MAX_SIZE:
             raise ModelError(f"verb_weight must be a number of at least 0, got {self.verb_weight!r}")
         for name in ("placed_tokens", "fine_memory", "clip_memory"):

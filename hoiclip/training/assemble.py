@@ -12,7 +12,7 @@ from PIL import Image
 from hoiclip.checkpoint.official import detr_start
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig
-from hoiclip.data.dataset import SampleConfig, drop_unseen, fraction, read_picture
+from hoiclip.data.dataset import SampleConfig, drop_unseen, fraction, read_image
 from hoiclip.data.drawn.captions import TEMPLATES
 from hoiclip.data.drawn.splits import SplitName, split_named
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
@@ -195,4 +195,4 @@ def _annotated(recipe: Recipe, vocabulary: Vocabulary) -> Iterator[tuple[Image.I
             yield Image.fromarray(drawn.rgb), drawn.annotation
     else:
         for one in enough_of_each(training_annotations(recipe, vocabulary), vocabulary):
-            yield read_picture(Path(recipe.data.images) / one.file_name), one
+            yield read_image(Path(recipe.data.images), one), one

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.dataset import Sample, SampleConfig, make_sample, read_picture
+from hoiclip.data.dataset import Sample, SampleConfig, make_sample, read_image
 from hoiclip.errors import DataError
 from hoiclip.vocabulary import Vocabulary
 
@@ -45,7 +45,7 @@ class PictureSamples:
         index = int(_shuffle(len(self._annotations), self._seed, epoch)[place])
         one = self._annotations[index]
         rng = np.random.default_rng((self._seed, epoch, index))
-        return make_sample(read_picture(self._images / one.file_name), one, self._vocabulary, self._config, rng)
+        return make_sample(read_image(self._images, one), one, self._vocabulary, self._config, rng)
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from hoiclip.errors import UsageError
+from hoiclip.foreign_file import read_text
 from hoiclip.losses import LossConfig
 from hoiclip.model.config import ModelConfig
 from hoiclip.training.schedule import Schedule
@@ -183,11 +184,11 @@ def _or_bundled(path: Path, name: str) -> Path:
 
 def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(read_text(path))
     except OSError as error:
         names = ", ".join(sorted(one.name for one in BUNDLED.glob("*.toml")))
         raise UsageError(f"there is no recipe {path} ({error.strerror}); bundled are {names}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no recipe in TOML: {error}") from error
     base = data.pop("extends", None)
     if base is None:

@@ -21,7 +21,7 @@ from hoiclip.data.dataset import (
     fraction,
     make_sample,
     make_targets,
-    read_picture,
+    read_image,
 )
 from hoiclip.data.rows import image_annotation
 from hoiclip.errors import DataError
@@ -52,7 +52,7 @@ def equal_targets(a: Sample, b: Sample) -> bool:
 
 def test_without_augmentation_a_sample_is_what_the_engine_sees(tmp_path: Path) -> None:
     save_noise(tmp_path / "1.png", 72, 48)
-    sample = make_sample(read_picture(tmp_path / "1.png"), fruit(), FRUIT, PLAIN, np.random.default_rng(0))
+    sample = make_sample(read_image(tmp_path, fruit("1.png", 72)), fruit(), FRUIT, PLAIN, np.random.default_rng(0))
     rgb = np.asarray(Image.open(tmp_path / "1.png"))
     seen = preprocess(rgb, PreprocessConfig(short_side_px=40, max_side_px=64, clip_side_px=32))
     assert torch.equal(sample.detector_chw, torch.from_numpy(seen.detector_bchw[0]))
@@ -166,4 +166,4 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     for name in ("a.png", "missing.png"):
         with pytest.raises(DataError, match=name):
-            read_picture(tmp_path / name)
+            read_image(tmp_path, fruit(name))

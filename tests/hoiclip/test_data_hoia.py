@@ -83,7 +83,7 @@ FAULTS = [
     (["annotations", 0, "bbox"], [1, 2, 3], "malformed", "annotations[0].bbox"),
     (["annotations", 0, "bbox"], [1, 2, 3, float("nan")], "malformed", "annotations[0].bbox"),
     (["annotations", 0, "bbox"], [1, 2, 3, 10**400], "malformed", "annotations[0].bbox"),
-    (["annotations", 0, "bbox"], [1, 2, 3, "4"], "malformed", "annotations[0].bbox"),
+    (["annotations", 0, "bbox"], [1, 2, 3, "4px"], "malformed", "annotations[0].bbox"),
     (["annotations", 0, "category_id"], 4, "unknown-label", "annotations[0].category_id"),
     (["annotations", 0, "category_id"], True, "malformed", "annotations[0].category_id"),
     (["hoi_annotation", 0, "subject_id"], 2, "wrong-index", "hoi_annotation[0].subject_id"),

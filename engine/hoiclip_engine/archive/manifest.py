@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hoiclip.errors import SinkError, UsageError
+from hoiclip.foreign_file import read_json
 from hoiclip_engine.archive.workplace import Workplace, whole_file
 from hoiclip_engine.commands.source_names import file_names
 
@@ -90,7 +91,7 @@ class Manifest:
         if not path.exists():
             return made
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = read_json(path)
             schema, before = told["schema"], dict(told["settings"])
             made.entries = [Entry(**entry) for entry in told["sources"]]
         except (OSError, ValueError, KeyError, TypeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from hoiclip.data.untrusted import shown
 from hoiclip.errors import UsageError
+from hoiclip.foreign_file import parse_json, read_text
 from hoiclip_engine.bench.regression import TimedBlock
 from hoiclip_engine.bench.report import SCHEMA
 
@@ -28,16 +28,12 @@ def read_reports(path: Path) -> list[dict[str, Any]]:
         UsageError: there is no such file, or something else is in it.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(
-            f"expected a report to compare with, cannot read {path} ({error.strerror}); {_AGAIN}"
-        ) from error
-    if len(data) > LARGEST_BYTES:
-        raise UsageError(f"expected a report of at most {LARGEST_BYTES} bytes, {path} is larger; {_AGAIN}")
+        text = read_text(path, LARGEST_BYTES)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"expected a report to compare with, cannot read {path} ({why}); {_AGAIN}") from error
     found = []
-    for number, line in enumerate(data.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             found.append(_checked(line, f"{path}, line {number}"))
     if not found:
@@ -94,11 +90,11 @@ def _probe(report: Mapping[str, Any]) -> object:
     return report["probe"].get("what")
 
 
-def _checked(line: bytes, where: str) -> dict[str, Any]:
+def _checked(line: str, where: str) -> dict[str, Any]:
     """A report, as far as comparing needs it."""
     try:
-        made = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        made = parse_json(line)
+    except ValueError as error:
         raise UsageError(f"expected a report of hoiclip bench in {where}, found no JSON ({error}); {_AGAIN}") from error
     wrong = _wrong(made)
     if wrong:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hoiclip.data.annotations import ImageAnnotation
@@ -18,6 +18,7 @@ from hoiclip_engine.commands.vocab import find_vocabulary
 
 OWN_VOCABULARY = "vocabulary.json"
 """A data set of other labels brings them along under this name."""
+_CHALLENGE_OBJECTS, _CHALLENGE_VERBS = ({str(code) for code in range(1, most + 1)} for most in (11, 10))
 
 
 def check_file(
@@ -97,19 +98,37 @@ def _read(
 
 
 def _vocabulary_of(path: Path, name: str) -> Vocabulary:
-    """By name; or the data set's own; or told by whether interactions carry HOI numbers (HICO) or not (V-COCO)."""
+    """By name; or the data set's own; or told by whether interactions carry HOI numbers (HICO) or not (V-COCO).
+
+    Raises:
+        UsageError: it may be V-COCO, or of the HOI-A challenge, which counts objects to 11 and verbs to 10.
+    """
     own = path.parent / OWN_VOCABULARY
     if name != "auto":
         return find_vocabulary(name)
     if own.is_file():
         return find_vocabulary(str(own))
-    rows = list(_interactions(read_json(path)))
-    return find_vocabulary("vcoco" if rows and not any("hoi_category_id" in row for row in rows) else "hico")
+    data = read_json(path)
+    rows = list(_rows(data, "hoi_annotation"))
+    if not rows or any("hoi_category_id" in row for row in rows):
+        return find_vocabulary("hico")
+    verbs, objects = _codes(rows), _codes(_rows(data, "annotations"))
+    if verbs <= _CHALLENGE_VERBS and objects <= _CHALLENGE_OBJECTS and all(row.get("object_id") != -1 for row in rows):
+        raise UsageError(
+            f"{path} names no HOIs, and its numbers may be V-COCO's or those of the HOI-A challenge; say which: "
+            "--vocabulary vcoco, or --vocabulary FILE.json with the challenge's (docs/own_vocabulary.md)"
+        )
+    return find_vocabulary("vcoco")
 
 
-def _interactions(data: object) -> Iterator[dict[str, object]]:
+def _codes(rows: Iterable[dict[str, object]]) -> set[str]:
+    """Numbers of their labels, as text: some files write them so."""
+    return {str(row.get("category_id")).removesuffix(".0") for row in rows}
+
+
+def _rows(data: object, field: str) -> Iterator[dict[str, object]]:
     for image in data if isinstance(data, list) else ():
-        rows = image.get("hoi_annotation") if isinstance(image, dict) else None
+        rows = image.get(field) if isinstance(image, dict) else None
         yield from (row for row in (rows if isinstance(rows, list) else ()) if isinstance(row, dict))
 
 

@@ -190,7 +190,9 @@ def _prior(path: Path | None) -> NDArray[np.floating[Any]] | None:
     if path is None:
         return None
     try:
-        prior = np.load(path, allow_pickle=False)
+        if not path.is_file():
+            raise ValueError("no regular file")
+        prior = np.load(path, mmap_mode="r", allow_pickle=False)  # takes no memory for a size that is only declared
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"expected a .npy file of verbs by objects, cannot read {path} ({error})") from error
     if not isinstance(prior, np.ndarray) or prior.ndim != 2 or prior.dtype.kind not in "fiub":

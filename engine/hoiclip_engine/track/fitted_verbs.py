@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hoiclip.errors import ModelError
+from hoiclip.foreign_file import read_json
 from hoiclip_engine.track.pair_tracker import TrackConfig
 from hoiclip_engine.track.verbs import VerbConfig
 
@@ -49,7 +50,7 @@ def read_thresholds(path: Path) -> dict[str, tuple[float, float]]:
         ModelError: the file is none of thresholds.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         right = told["schema"] == SCHEMA
         scores = {str(verb): (float(start), float(end)) for verb, (start, end) in told["verbs"].items()}
         right = right and all(0 <= end <= start <= 1 for start, end in scores.values())

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.opened import is_photo
 from hoiclip_engine.video.opening import open_container
-from hoiclip_engine.video.orient import orientation_of_photo
 from hoiclip_engine.video.source import VideoSource
 from hoiclip_engine.video.source_config import SourceConfig
 
@@ -35,7 +34,7 @@ def decoded(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         container.close()
         raise SourceError(f"expected one picture, found {kind}; send its frames one by one")
     try:
-        with VideoSource(container, _NAME, config, orientation_of_photo(BytesIO(data))) as source:
+        with VideoSource(container, _NAME, config) as source:
             return next(iter(source)).rgb
     except SourceError:  # ffmpeg does not say which
         raise SourceError(

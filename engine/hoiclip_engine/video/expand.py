@@ -6,11 +6,15 @@ list file (.txt) for one source per line. Sizes and counts are bounded, and no l
 
 from __future__ import annotations
 
+import errno
 import glob
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hoiclip.errors import SourceError, UsageError
+from hoiclip.foreign_file import read_text
 from hoiclip_engine.video.address import Address, is_stream, parse_address, path_is_there
 from hoiclip_engine.video.redact import redact
 
@@ -18,14 +22,21 @@ MAX_SOURCES = 10_000
 MAX_LIST_BYTES = 2**20
 # fmt: off
 VIDEOS = frozenset((
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".flv", ".ogv", ".wmv",
-    ".asf", ".mxf", ".3gp", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu", ".y4m", ".mjpeg", ".mjpg",
-    ".gif", ".dv", ".nut", ".vob",
+    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".ts", ".m2ts", ".m2t", ".mts", ".mpg", ".mpeg",
+    ".mpe", ".mpv", ".m1v", ".m2v", ".flv", ".f4v", ".ogv", ".ogm", ".wmv", ".asf", ".mxf", ".3gp", ".3g2", ".rm",
+    ".rmvb", ".wtv", ".h261", ".h263", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".h266", ".266", ".vvc",
+    ".vc1", ".ivf", ".obu", ".av1", ".y4m", ".mjpeg", ".mjpg", ".gif", ".dv", ".nut", ".vob",
+))
+PICTURES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jls", ".jxl", ".avif",
+    ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif",
 ))
 # fmt: on
-PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".jxl"))
 """Suffixes by which a folder or glob finds them; a file that is named itself may be called anything."""
 _GLOB = frozenset("*?[")
+_KINDS_NAMED = 6
+_log = logging.getLogger("hoiclip")
 
 
 def expand_sources(texts: Sequence[str]) -> list[Address]:
@@ -78,15 +89,34 @@ def _entries(folder: Path) -> Iterator[Path]:
 def _media(paths: Iterable[Path], what: str) -> Iterator[Address]:
     known = VIDEOS | PICTURES
     media: list[str] = []
+    left_out: Counter[str] = Counter()
     for path in paths:
         if path.suffix.lower() in known and not path.name.startswith(".") and path.is_file():
             media.append(str(path))
+        else:
+            left_out[_left_out_as(path)] += 1
         if len(media) > MAX_SOURCES:
             raise UsageError(f"expected at most {MAX_SOURCES} sources, found more in {what}; name fewer")
     if not media:
         raise SourceError(f"expected videos or pictures in {what}, found none by their suffix; name files directly")
+    if left_out:
+        counted = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common(_KINDS_NAMED))
+        more = " ..." if len(left_out) > _KINDS_NAMED else ""
+        _log.warning("left out of %s: %s%s; what should be read can be named by itself", what, counted, more)
     for name in sorted(media):
         yield Address(kind="file", location=name, name=redact(name))
+
+
+def _left_out_as(path: Path) -> str:
+    """A kind of files, or of what is none, in words that fit behind a number."""
+    if path.is_dir():
+        return "folders"
+    if path.name.startswith("."):
+        return "hidden"
+    if not path.is_file():
+        return "that are no files"
+    suffix = path.suffix.lower()
+    return ascii(suffix)[1:-1][:12] if suffix else "without a suffix"
 
 
 def _listed(path: Path, *, inside_list: bool) -> Iterator[Address]:
@@ -105,12 +135,12 @@ def _listed(path: Path, *, inside_list: bool) -> Iterator[Address]:
 
 def _lines(path: Path, name: str) -> list[str]:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_LIST_BYTES + 1)
-        if len(data) > MAX_LIST_BYTES:
-            raise SourceError(f"expected a list of at most {MAX_LIST_BYTES} bytes, found {name} bigger; split it")
-        return data.decode("utf-8-sig").splitlines()
+        return read_text(path, MAX_LIST_BYTES).splitlines()
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise SourceError(
+                f"expected a list of at most {MAX_LIST_BYTES} bytes, found {name} bigger; split it"
+            ) from None
         raise SourceError(f"expected a list of sources that can be read, found {name} ({error.strerror})") from None
-    except UnicodeDecodeError:
+    except ValueError:
         raise SourceError(f"expected a list of sources as UTF-8 text in {name}, found other bytes") from None

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.decode import FrameDecoder
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.orient import Orientation
 from hoiclip_engine.video.picture import PictureMaker, check_size
 from hoiclip_engine.video.pyav import fraction
 from hoiclip_engine.video.source_config import SourceConfig
@@ -43,7 +42,6 @@ class OpenedVideo:
         name: str,
         config: SourceConfig,
         *,
-        photo: Orientation | None = None,
         stopped: threading.Event | None = None,
     ) -> None:
         """Picks the stream and sets its decoder up.
@@ -52,7 +50,6 @@ class OpenedVideo:
             container: open; the first frames are read from it by first().
             name: printable and without credentials.
             config: how big pictures may be, and threads.
-            photo: orientation where a file tells it and not its frames.
             stopped: ends the frames.
 
         Raises:
@@ -66,7 +63,7 @@ class OpenedVideo:
         self.decoder = FrameDecoder(
             container, stream, frame_threads=config.frame_threads, threads=config.decoder_threads, stopped=stopped
         )
-        self._pictures = PictureMaker(stream, photo, config.max_pixels, is_image=is_photo(container))
+        self._pictures = PictureMaker(stream, config.max_pixels, is_image=is_photo(container))
         self.frames = self.decoder.frames()
 
     def first(self) -> tuple[VideoFrame, NDArray[np.uint8]]:

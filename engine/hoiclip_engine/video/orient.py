@@ -1,4 +1,4 @@
-"""Turns decoded pictures upright, as the display matrix of a phone's video or the EXIF of a photo asks.
+"""Turns decoded frames upright, as the display matrix of a phone's video asks; still images: hoiclip.data.image_file.
 
 Only quarter turns and mirrors: other angles are rounded to the nearest, as cameras never mean them.
 """
@@ -9,15 +9,13 @@ import gc
 import struct
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import av
 import cv2
 import numpy as np
 from av.buffer import Buffer
 from numpy.typing import NDArray
-from PIL import Image
 
 _MATRIX = struct.Struct("=9i")
 _HELD_BYTES = 8 << 20
@@ -72,13 +70,9 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
     return Orientation() if data is None else orientation_from_matrix(bytes(cast(Buffer, data)))
 
 
-def orientation_of_photo(file: Path | IO[bytes]) -> Orientation | None:
-    """The EXIF orientation of a photo, which unlike PyAV's angle knows mirrors; None for anything else."""
-    try:
-        with Image.open(file, formats=("JPEG", "PNG", "WEBP", "TIFF")) as photo:
-            return _EXIF.get(photo.getexif().get(_EXIF_ORIENTATION, 1), Orientation())
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+def clockwise_deg(exif: int) -> int:
+    """How far an image of this EXIF orientation (1 to 8) is turned; of a mirrored one, besides the mirror."""
+    return _EXIF[exif].clockwise_deg
 
 
 class _HeldFrames:
@@ -110,7 +104,6 @@ def _turned(counterclockwise_deg: int) -> Orientation:
     return (_EXIF[1], _EXIF[6], _EXIF[3], _EXIF[8])[quarter_turns]
 
 
-_EXIF_ORIENTATION = 0x0112
 _EXIF = {
     1: Orientation(),
     2: Orientation(flip_x=True),

@@ -18,16 +18,14 @@ from hoiclip_engine.video.pyav import fraction
 class PictureMaker:
     """Pictures of one stream. Use it from one thread."""
 
-    def __init__(self, stream: VideoStream, photo: Orientation | None, max_pixels: int, *, is_image: bool) -> None:
+    def __init__(self, stream: VideoStream, max_pixels: int, *, is_image: bool) -> None:
         """
         Args:
             stream: of the frames.
-            photo: orientation where the file tells it and not its frames.
             max_pixels: per image.
             is_image: whether the container is an image file.
         """
         self._stream = stream
-        self._photo = photo
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
         self._converter = RgbConverter(stream.codec_context.codec.canonical_name, is_image=is_image)
@@ -39,8 +37,6 @@ class PictureMaker:
 
     def orientation(self, frame: VideoFrame) -> Orientation:
         """Looked up in the frame's side data once per angle: PyAV keeps every frame alive whose side data was read."""
-        if self._photo is not None:
-            return self._photo
         angle_deg = frame.rotation
         if self._turn is None or self._turn[0] != angle_deg:
             self._turn = angle_deg, orientation_of(frame)

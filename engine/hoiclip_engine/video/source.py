@@ -20,11 +20,11 @@ from hoiclip.errors import SourceError
 from hoiclip_engine.frame import Frame
 from hoiclip_engine.video.cutting import INDEXED
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
-from hoiclip_engine.video.opened import OpenedVideo, is_photo
+from hoiclip_engine.video.opened import OpenedVideo
 from hoiclip_engine.video.opening import open_container, regular_file
-from hoiclip_engine.video.orient import Orientation, orientation_of_photo
 from hoiclip_engine.video.redact import redact
 from hoiclip_engine.video.source_config import SourceConfig
+from hoiclip_engine.video.still import Still, read_still
 
 SEEK_FROM_S = 5.0
 """Below this it is quicker to decode than to seek."""
@@ -39,9 +39,7 @@ def open_video(path: str | Path, config: SourceConfig | None = None) -> VideoSou
     """
     config = config or SourceConfig()
     file = regular_file(path)
-    container = open_container(file, config.max_pixels, config.hwaccel)
-    photo = orientation_of_photo(file) if is_photo(container) else None
-    return VideoSource(container, redact(str(path)), config, photo)
+    return VideoSource(open_container(file, config.max_pixels, config.hwaccel), redact(str(path)), config)
 
 
 class VideoSource:
@@ -50,16 +48,13 @@ class VideoSource:
     info: SourceInfo
     is_live = False
 
-    def __init__(
-        self, container: InputContainer, name: str, config: SourceConfig, photo: Orientation | None = None
-    ) -> None:
+    def __init__(self, container: InputContainer, name: str, config: SourceConfig) -> None:
         """Takes the container over; use open_video for files.
 
         Args:
             container: open, at its start; closed with the source.
             name: printable and without credentials.
             config: which part is read.
-            photo: orientation of a photo, where its file tells one.
 
         Raises:
             SourceError: no frame can be decoded.
@@ -67,8 +62,13 @@ class VideoSource:
         self._config, self._name = config, name
         self._delivered = 0
         self._container = container
+        self._video: OpenedVideo | None = None
         try:
-            self._open(photo)
+            still = read_still(container, name, config.max_pixels)
+            if still is None:
+                self._open()
+            else:
+                self.info, self._frames = still.info, self._deliver_still(still)
         except BaseException:
             container.close()
             raise
@@ -87,6 +87,8 @@ class VideoSource:
     @property
     def counters(self) -> SourceCounters:
         """As of now."""
+        if self._video is None:
+            return SourceCounters(decoded=self._delivered)
         return self._video.counters(self._delivered, self._clock)
 
     def stop(self) -> None:
@@ -97,18 +99,24 @@ class VideoSource:
         self._frames.close()
         self._container.close()
 
-    def _open(self, photo: Orientation | None) -> None:
-        self._video = video = OpenedVideo(self._container, self._name, self._config, photo=photo)
+    def _open(self) -> None:
+        self._video = video = OpenedVideo(self._container, self._name, self._config)
         first, rgb = video.first()
         self._clock = video.clock(first)
         second = next(video.frames, None)
         self.info = video.describe(first, rgb, alone=second is None)
-        self._frames = self._deliver([first] if second is None else [first, second])
+        self._frames = self._deliver(video, [first] if second is None else [first, second])
 
-    def _deliver(self, opened: Sequence[VideoFrame]) -> Generator[Frame, None, None]:
-        config, video = self._config, self._video
+    def _deliver_still(self, still: Still) -> Generator[Frame, None, None]:
+        if self._config.start_s:
+            raise self._ended_before_start(0.0)
+        self._delivered = 1
+        yield Frame(still.rgb, 0.0, 0, time.monotonic())
+
+    def _deliver(self, video: OpenedVideo, opened: Sequence[VideoFrame]) -> Generator[Frame, None, None]:
+        config = self._config
         end_s = math.inf if config.duration_s is None else config.start_s + config.duration_s
-        frames, zero_s = self._frames_around(opened)
+        frames, zero_s = self._frames_around(video, opened)
         since_s = 0.0
         for frame, pts_s in self._clock.timed(frames, video.stamp_s):
             zero_s = pts_s if zero_s is None else zero_s
@@ -120,19 +128,24 @@ class VideoSource:
                 self._delivered += 1
                 yield Frame(rgb, pts_s, self._delivered - 1, time.monotonic())
         if not self._delivered:
-            raise SourceError(
-                f"expected a frame {config.start_s:g} s after the start of {self._name}, found that it ends after "
-                f"{since_s:.2f} s; start earlier"
-            )
+            raise self._ended_before_start(since_s)
 
-    def _frames_around(self, opened: Sequence[VideoFrame]) -> tuple[Iterator[VideoFrame], float | None]:
+    def _ended_before_start(self, length_s: float) -> SourceError:
+        return SourceError(
+            f"expected a frame {self._config.start_s:g} s after the start of {self._name}, found that it ends after "
+            f"{length_s:.2f} s; start earlier"
+        )
+
+    def _frames_around(
+        self, video: OpenedVideo, opened: Sequence[VideoFrame]
+    ) -> tuple[Iterator[VideoFrame], float | None]:
         """All frames from the asked start on, and before it as many as are cheap to decode.
 
         Returns:
             The frames, and the seconds of the file's first one where they begin behind it.
         """
-        decoder, first = self._video.decoder, opened[0]
-        time_base, first_s = self._video.time_base(first), self._video.stamp_s(first)
+        decoder, first = video.decoder, opened[0]
+        time_base, first_s = video.time_base(first), video.stamp_s(first)
         if self._config.start_s >= SEEK_FROM_S and self._has_index() and first_s is not None and time_base:
             for pts in (int((first_s + self._config.start_s) / time_base), first.pts):
                 if pts is None or not decoder.seek(pts):
@@ -142,7 +155,7 @@ class VideoSource:
                 # Some files land behind the asked time: then go back to the start and decode all.
                 if frame is not None and frame.pts is not None and frame.pts <= pts:
                     return chain([frame], frames), first_s
-        return chain(opened, self._video.frames), None
+        return chain(opened, video.frames), None
 
     def _has_index(self) -> bool:
         """Whether seeking can be trusted."""

@@ -6,7 +6,6 @@ Both are the same schema; `hoiclip data draw --video` writes truth, `hoiclip run
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,12 @@ import numpy as np
 from hoiclip.data import untrusted
 from hoiclip.errors import DataError
 from hoiclip.evaluation.video.film import FilmFrame, still_frame
+from hoiclip.foreign_file import parse_json, read_text
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
 
 _SCHEMA = "expected JSON lines of schema hoiclip/1"
+_LARGEST = 1 << 32
+"""Bytes of a file; a day of many pairs has one of them."""
 _LATEST_S = 1e9
 _LARGEST_ID = 1 << 62
 
@@ -62,16 +64,16 @@ def read_results(path: Path, vocabulary: Vocabulary) -> list[FilmFrame]:
 def _frames(path: Path, vocabulary: Vocabulary, *, may_end_early: bool = False) -> Iterator[tuple[FilmFrame, str]]:
     """Frames and where each is written."""
     try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, _LARGEST)
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path} ({error}); {_SCHEMA}") from error
     lines = text.split("\n")
     unfinished = lines.pop() if may_end_early else ""
     if unfinished:
         try:
-            json.loads(unfinished)
+            parse_json(unfinished)
             lines.append(unfinished)
-        except (ValueError, RecursionError):
+        except ValueError:
             pass
     reader = _Reader(vocabulary)
     for number, line_text in enumerate(lines, 1):
@@ -79,10 +81,10 @@ def _frames(path: Path, vocabulary: Vocabulary, *, may_end_early: bool = False) 
             continue
         where = f"{path}, line {number}"
         try:
-            line = untrusted.fields(json.loads(line_text), "a line")
+            line = untrusted.fields(parse_json(line_text), "a line")
             if line.get("type") == "frame":
                 yield reader.frame(line), where
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise DataError(f"{where}: {error}; {_SCHEMA}") from error
 
 
@@ -137,7 +139,7 @@ class _Reader:
         said = {}
         for one in untrusted.items(item.get("verbs"), "verbs"):
             verb = untrusted.fields(one, "a verb")
-            active = verb.get("active") is True
+            active = untrusted.flag(verb.get("active"), "active")
             score = _score(verb["score"]) if "score" in verb else float(active)
             said[_known(verb.get("verb"), self._verbs, "verb")] = score, active
         return said
@@ -195,15 +197,9 @@ def _identity(value: object, field: str) -> int:
     return number
 
 
-def _number(value: object, field: str, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise ValueError(f"{field} must be a number in [{least:g}, {most:g}], found {untrusted.shown(value)}")
-    return float(value)
-
-
 def _time(value: object) -> float:
-    return _number(value, "pts_s", -_LATEST_S, _LATEST_S)
+    return untrusted.number(value, "pts_s", -_LATEST_S, _LATEST_S)
 
 
 def _score(value: object) -> float:
-    return _number(value, "score", 0.0, 1.0)
+    return untrusted.number(value, "score", 0.0, 1.0)

@@ -20,6 +20,7 @@ from hoiclip.data.untrusted import LARGEST_PX, shown
 from hoiclip.errors import DataError
 from hoiclip.evaluation.overlap import iou_matrix
 from hoiclip.evaluation.video.moments import EPSILON, F64, I64, Moment
+from hoiclip.foreign_file import read_text
 
 PEDESTRIAN = 1
 _ALIKE = (2, 7, 8, 12)
@@ -86,8 +87,8 @@ class _Line:
 
 def _lines(path: Path, *, is_truth: bool = False) -> list[_Line]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path} ({error}); {_WANTED}") from error
     read: list[_Line] = []
     known: set[tuple[int, int]] = set()
