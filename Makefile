@@ -1,23 +1,32 @@
 # `make demo` and `make test` each work as the first command in a fresh clone: python3, make and pip's registry suffice.
+# They install the versions of constraints/, which passed; with LATEST=1 the newest that pyproject.toml allows.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 comma := ,
-# TensorRT-RTX has wheels for x86-64 Linux only.
-EXTRAS := dev$(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(comma)dev-trt)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])')
+PINS := $(if $(LATEST),,$(wildcard constraints/py$(VERSION).txt))
+READY := $(VENV)/.ready$(if $(LATEST),-latest)
+# Warnings are of this machine's pip settings or of versions that are chosen here; errors are still shown.
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(if $(PINS),--constraint $(PINS)) \
+	$(if $(LATEST),--upgrade --upgrade-strategy eager)
+# TensorRT-RTX has wheels for x86-64 Linux and Python 3.10 to 3.12 only.
+TRT := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(filter 310 311 312,$(VERSION)))
+EXTRAS := dev$(if $(TRT),$(comma)dev-trt)
 
-.PHONY: setup demo test test-slow test-fresh test-archive lint docs model clean
+.PHONY: setup demo test test-slow test-fresh test-archive pins lint docs model clean
 
 setup: $(READY)
 
 # Made again whenever the dependencies change.
-$(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else f"hoiclip needs Python 3.10, 3.11 or 3.12, found {v[0]}.{v[1]}; run make with PYTHON=python3.11")'
+$(READY): pyproject.toml $(PINS)
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 15) else f"hoiclip needs Python 3.10 to 3.14, found {v[0]}.{v[1]}; run make with PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@echo "Installing hoiclip and what it needs into $(VENV); the first time takes minutes."
+	@$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
+	@rm -f $(VENV)/.ready*
 	@touch $(READY)
 
 demo: $(READY)
@@ -38,12 +47,16 @@ test-slow: $(READY)
 # What an edge box installs, in a fresh environment of every supported Python: without torch. FRESH=all: every test of the runtime.
 FRESH := not all
 test-fresh: $(READY)
-	HOICLIP_REQUIRE_PYTHONS=1 $(BIN)/python -m pytest -m slow tests/fresh -k '$(FRESH)'
+	HOICLIP_REQUIRE_PYTHONS=1 HOICLIP_LATEST=$(LATEST) $(BIN)/python -m pytest -m slow tests/fresh -k '$(FRESH)'
 
 # Archives on a Ray of their own, which `make setup` leaves out: half a gigabyte with what it brings.
 test-archive: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[archive]'
+	$(PIP_INSTALL) --editable '.[archive]'
 	HOICLIP_REQUIRE_ARCHIVE=1 $(BIN)/python -m pytest -m slow tests/engine/test_archive_ray.py
+
+# The newest versions that each supported Python resolves to, into constraints/; PYTHONS: only of these, such as "3.10 3.13".
+pins: $(READY)
+	$(BIN)/python -m constraints.resolve $(PYTHONS)
 
 # The site of README, docs/ and docstrings, in build/site. A link to nothing is an error (with --quiet it would not be).
 docs: $(DOCS_READY)
@@ -51,7 +64,7 @@ docs: $(DOCS_READY)
 	@echo "Open build/site/index.html"
 
 $(DOCS_READY): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(PIP_INSTALL) --editable '.[docs]'
 	@touch $(DOCS_READY)
 
 # The bundled model from scratch: days on two cores without bf16, hours with. Give the same command again after an interrupt.

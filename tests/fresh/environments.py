@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-VERSIONS = ("3.10", "3.11", "3.12")
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+INSTALLED = ("[serve]", "pytest>=8.3", "hypothesis>=6.110")
+"""Extras of the wheel, and what the tests themselves import."""
 REQUIRED = "HOICLIP_REQUIRE_PYTHONS"
+LATEST = "HOICLIP_LATEST"
+"""1: the newest versions that the project allows, instead of the pinned ones."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,20 @@ class Environment:
         return subprocess.run(command, cwd=cwd, env={**env, **settings}, capture_output=True, text=True)
 
 
-def interpreter(version: str) -> str:
-    """Skips where there is none, and fails where all are required."""
+def find_interpreter(version: str) -> str | None:
+    """The Python of a version on this machine."""
     for candidate in _candidates(version):
         code = "import sys; print('%d.%d' % sys.version_info[:2])"
         said = subprocess.run([candidate, "-c", code], capture_output=True, text=True)
         if said.stdout.strip() == version:
             return candidate
+    return None
+
+
+def interpreter(version: str) -> str:
+    """Skips where there is none, and fails where all are required."""
+    if found := find_interpreter(version):
+        return found
     message = f"expected Python {version} as python{version} or from pyenv, found none"
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"{message}, and {REQUIRED}=1")
@@ -66,10 +77,17 @@ def wheel_of_the_checkout(folder: Path) -> Path:
     return wheel
 
 
+def constraints_file(version: str) -> Path:
+    """The exact versions of a Python such as "3.11"; written by `make pins`. Without a file, it takes the newest."""
+    return ROOT / "constraints" / f"py{version.replace('.', '')}.txt"
+
+
 def made(version: str, wheel: Path, folder: Path) -> Environment:
     """Without the extra `torch`; what the tests themselves import is there."""
     environment = Environment(version, folder)
     checked(interpreter(version), "-m", "venv", folder)
+    pins = constraints_file(version)
+    pinned = ["--constraint", pins] if pins.exists() and os.environ.get(LATEST) != "1" else []
     checked(environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
-            f"{wheel}[serve]", "pytest>=8.3", "hypothesis>=6.110")  # fmt: skip
+            *pinned, f"{wheel}{INSTALLED[0]}", *INSTALLED[1:])  # fmt: skip
     return environment

@@ -14,4 +14,4 @@ READS_ANY_METADATA: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 
 
 def fraction(value: Rational | None) -> Fraction | None:
     """A rate, an aspect or a time base; None where it is not known: None up to PyAV 18, from 19 on nought or x/0."""
-    return Fraction(value.numerator, value.denominator) if value else None
+    return Fraction(int(value.numerator), int(value.denominator)) if value else None
