@@ -11,22 +11,33 @@ from numpy.typing import NDArray
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.color import RgbConverter, square_size_px
+from hoiclip_engine.video.cropping import Crop
 from hoiclip_engine.video.orient import Orientation, orientation_of
 
 
 class PictureMaker:
     """Pictures of one stream. Use it from one thread."""
 
-    def __init__(self, stream: VideoStream, photo: Orientation | None, max_pixels: int, *, is_image: bool) -> None:
+    def __init__(
+        self,
+        stream: VideoStream,
+        photo: Orientation | None,
+        max_pixels: int,
+        *,
+        is_image: bool,
+        crop: Crop | None = None,
+    ) -> None:
         """
         Args:
             stream: of the frames.
             photo: orientation where the file tells it and not its frames.
             max_pixels: per image.
             is_image: whether the container is an image file.
+            crop: what the container does not show of frames of the size that it declares.
         """
         self._stream = stream
         self._photo = photo
+        self._crop, self._coded_px = crop, (stream.codec_context.width, stream.codec_context.height)
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
         self._converter = RgbConverter(stream.codec_context.codec.canonical_name, is_image=is_image)
@@ -54,7 +65,10 @@ class PictureMaker:
         """
         aspect = self._aspect()
         check_size(*square_size_px(frame.width, frame.height, aspect), self._max_pixels)
-        return self.orientation(frame).apply(self._converter.convert(frame, aspect))
+        rgb = self._converter.convert(frame, aspect)
+        if self._crop is not None and (frame.width, frame.height) == self._coded_px:
+            rgb = np.ascontiguousarray(self._crop.apply(rgb, frame.width, frame.height))
+        return self.orientation(frame).apply(rgb)
 
     def _aspect(self) -> Fraction | None:
         return self._stream.codec_context.sample_aspect_ratio if self._follow_codec else self._container_aspect
