@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from hoiclip.errors import SourceError
+from hoiclip_engine.video.cropping import Crop, crop_of
 from hoiclip_engine.video.decode import FrameDecoder
 from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
 from hoiclip_engine.video.picture import PictureMaker, check_size
@@ -63,7 +65,8 @@ class OpenedVideo:
         self.decoder = FrameDecoder(
             container, stream, frame_threads=config.frame_threads, threads=config.decoder_threads, stopped=stopped
         )
-        self._pictures = PictureMaker(stream, config.max_pixels, is_image=is_photo(container))
+        crop = _crop(container, stream) if container.file is None else None
+        self._pictures = PictureMaker(stream, config.max_pixels, is_image=is_photo(container), crop=crop)
         self.frames = self.decoder.frames()
 
     def first(self) -> tuple[VideoFrame, NDArray[np.uint8]]:
@@ -143,6 +146,16 @@ class OpenedVideo:
             rotation_deg=self._pictures.orientation(first).clockwise_deg,
             notes=self._notes,
         )
+
+
+def _crop(container: InputContainer, stream: VideoStream) -> Crop | None:
+    """Of a file of this machine in a container that can say it."""
+    file, context = Path(container.name), stream.codec_context
+    if not container.format.name.startswith(("mov", "matroska")) or not file.is_file():
+        return None
+    videos = container.streams.video
+    number = [video.index for video in videos].index(stream.index)
+    return crop_of(file, number, len(videos), context.width, context.height)
 
 
 def is_photo(container: InputContainer) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hoiclip.errors import SourceError
 from hoiclip_engine.video.color import RgbConverter, square_size_px
+from hoiclip_engine.video.cropping import Crop
 from hoiclip_engine.video.orient import Orientation, orientation_of
 from hoiclip_engine.video.pyav import fraction
 
@@ -18,14 +19,16 @@ from hoiclip_engine.video.pyav import fraction
 class PictureMaker:
     """Pictures of one stream. Use it from one thread."""
 
-    def __init__(self, stream: VideoStream, max_pixels: int, *, is_image: bool) -> None:
+    def __init__(self, stream: VideoStream, max_pixels: int, *, is_image: bool, crop: Crop | None = None) -> None:
         """
         Args:
             stream: of the frames.
             max_pixels: per image.
             is_image: whether the container is an image file.
+            crop: what the container does not show of frames of the size that it declares.
         """
         self._stream = stream
+        self._crop, self._coded_px = crop, (stream.codec_context.width, stream.codec_context.height)
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
         self._converter = RgbConverter(stream.codec_context.codec.canonical_name, is_image=is_image)
@@ -51,7 +54,10 @@ class PictureMaker:
         """
         aspect = self._aspect()
         check_size(*square_size_px(frame.width, frame.height, aspect), self._max_pixels)
-        return self.orientation(frame).apply(self._converter.convert(frame, aspect))
+        rgb = self._converter.convert(frame, aspect)
+        if self._crop is not None and (frame.width, frame.height) == self._coded_px:
+            rgb = np.ascontiguousarray(self._crop.apply(rgb, frame.width, frame.height))
+        return self.orientation(frame).apply(rgb)
 
     def _aspect(self) -> Fraction | None:
         if self._follow_codec:
