@@ -150,15 +150,14 @@ _OTHER_FORMS: tuple[tuple[str, str], ...] = (
 
 def _other_form(data: object) -> str | None:
     """Another form that is known, where data is evidently of it."""
-    rows = data[:1] if isinstance(data, list) else [data]
+    rows: list[Any] = data[:1] if isinstance(data, list) else [data]
     if isinstance(data, dict):
         nested = data.get("annotations")
         rows += nested[:1] if isinstance(nested, list) else []
-    for row in rows:
-        for field, name in _OTHER_FORMS if isinstance(row, dict) and "hoi_annotation" not in row else ():
-            if field in row:
-                return name
-    return None
+    names = {name for row in rows if isinstance(row, dict) for name in row}
+    if "hoi_annotation" in names:
+        return None
+    return next((form for field, form in _OTHER_FORMS if field in names), None)
 
 
 class _Parser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 from pathlib import Path
 
@@ -172,3 +173,23 @@ def test_no_address_shows_a_password(part: str, options: str) -> None:
         said = repr(address)
         assert address.location == url
     assert SECRET not in said
+
+
+def test_a_folder_says_what_it_leaves_out(media: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("readme", "b.md", "c.json"):
+        (media / name).write_text("x")
+    os.mkfifo(media / "pipe.mp4")
+    assert names(media) == ["a.JPG", "b.mp4", "c.mkv", "clip#1.mp4", "take[2].mp4"]
+    (record,) = caplog.records
+    for part in ("2 .md", "1 .json", "1 folders", "1 hidden", "1 without a suffix", "1 that are no files"):
+        assert part in record.getMessage()
+
+
+def test_every_suffix_of_an_image_or_video_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wanted = sorted(
+        f"a{suffix}" for suffix in (".jfif", ".JPE", ".apng", ".avif", ".heic", ".webp", ".pbm", ".j2k", ".m2t")
+    )
+    for name in wanted:
+        (tmp_path / name).write_bytes(b"x")
+    assert names(tmp_path) == wanted
+    assert not caplog.records

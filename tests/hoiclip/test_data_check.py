@@ -188,6 +188,38 @@ def test_the_labels_are_told_by_the_file(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["data", "check", str(path), "--vocabulary", "vcoco"]) == 3  # V-COCO has no 117 verbs
 
 
+def test_labels_that_may_be_of_two_sets_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The HOI-A challenge's files: text numbers, a line an image, no HOI."""
+    row = {
+        "file_name": "trainval_000000.png",
+        "annotations": [{"bbox": [0, 0, 9, 9], "category_id": "1"}, {"bbox": [1, 1, 5, 5], "category_id": "11"}],
+        "hoi_annotation": [{"subject_id": 0, "object_id": 1, "category_id": "10"}],
+    }
+    path = tmp_path / "train.odgt"
+    path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "file_name": "trainval_000001.png"}) + "\n")
+    assert main(["data", "check", str(path)]) == 2
+    assert "HOI-A challenge" in capsys.readouterr().err
+    assert main(["data", "check", str(path), "--vocabulary", "vcoco", "--json"]) in (0, 3)
+    assert json.loads(capsys.readouterr().out)["images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"images": [], "annotations": [], "categories": []}, "COCO's instances"),
+        ({"classes": [], "annotations": [{"file_name": "a.jpg", "boxes_h": []}]}, "coco-pairs"),
+        ({"filenames": [], "correspondence": []}, "hico-json"),
+        ([{"action_name": "hold", "role_object_id": []}], "V-COCO's actions"),
+        ([{"file_name": "a.jpg", "gtboxes": [], "hoi": []}], "ODGT with gtboxes"),
+    ],
+)
+def test_a_file_of_another_form_is_named(
+    data: object, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(save_json(tmp_path / "a.json", data)), "--json"]) == 3
+    assert said in capsys.readouterr().out
+
+
 def test_convert_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = {
         "classes": ["hold obj"],

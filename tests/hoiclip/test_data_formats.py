@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,21 @@ def test_a_mat_file_that_does_not_fit_is_one_error(tmp_path: Path) -> None:
         read_hico_mat(tmp_path / "missing.mat", HICO, "train")
 
 
+def _inflating(path: Path, size: int) -> Path:
+    """A MATLAB 5 file of one compressed part."""
+    part = zlib.compress(bytes(size), 9)
+    path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\0\1IM" + struct.pack("<2I", 15, len(part)) + part)
+    return path
+
+
+def test_a_mat_file_that_is_much_more_than_it_seems_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hoiclip.data.hico._LARGEST_INFLATED", 4 << 20)
+    path = _inflating(tmp_path / "bomb.mat", 5 << 20)
+    assert path.stat().st_size < 1 << 14
+    with pytest.raises(DataError, match="more than 4 MiB when it is decompressed"):
+        read_hico_mat(path, HICO, "train")
+
+
 def hico_json() -> dict[str, Any]:
     return {
         "filenames": ["a.jpg", "b.jpg"],
@@ -156,6 +173,40 @@ def instances() -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("rows", ["images", "annotations", "categories"])
+def test_an_id_that_is_there_twice_is_named(rows: str, tmp_path: Path) -> None:
+    data = instances()
+    data[rows].append(data[rows][0])
+    with pytest.raises(DataError, match=rf"id {data[rows][0]['id']} is there twice"):
+        read_instances(save_json(tmp_path / "coco.json", data), VCOCO)
+
+
+def test_two_images_of_one_number_are_named(tmp_path: Path) -> None:
+    data = instances()
+    data["images"].append({"id": 8, "file_name": "other_000000000007.jpg", "width": 100, "height": 80})
+    coco, path = save_json(tmp_path / "coco.json", data), save_json(tmp_path / "pairs.json", pairs())
+    with pytest.raises(DataError, match=r"other_000000000007\.jpg have one number"):
+        read_pairs(path, VCOCO, coco)
+
+
+def test_an_hoi_of_hico_json_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    data = hico_json()
+    data["correspondence"].append(data["correspondence"][0])
+    with pytest.raises(DataError, match="HOI of correspondence 0 is there twice"):
+        read_hico_json(save_json(tmp_path / "hico.json", data), FRUIT)
+
+
+@pytest.mark.parametrize("kind", [float, str, lambda value: f"{value}.0"])
+def test_numbers_may_be_written_as_text_or_with_decimals(kind: Callable[[int], object], tmp_path: Path) -> None:
+    """And "0" is no crowd."""
+    data = instances()
+    for row in (*data["images"], *data["annotations"], *data["categories"]):
+        row.update({name: kind(value) for name, value in row.items() if isinstance(value, int)})
+    assert read_instances(save_json(tmp_path / "b.json", data), VCOCO) == read_instances(
+        save_json(tmp_path / "a.json", instances()), VCOCO
+    )
+
+
 def vsrl() -> list[dict[str, Any]]:
     def action(name: str, roles: list[str], label: int, fillers: list[int]) -> dict[str, Any]:
         agents = {"image_id": [7], "ann_id": [70], "label": [label]}
@@ -185,7 +236,8 @@ def test_every_role_of_vsrl_becomes_a_verb(tmp_path: Path) -> None:
         (0, "action_name", "juggle", "not in the vocabulary"),
         (0, "role_object_id", [70], "role_object_id must have 2 times 1"),
         (0, "role_object_id", [70, 99], r"annotation 99 is not among the instances of 000000000007\.jpg"),
-        (0, "ann_id", [73], "annotation 73"),
+        (0, "ann_id", [73], r"annotation 73 of 000000000007\.jpg is a crowd"),
+        (0, "role_object_id", [70, 73], r"annotation 73 of 000000000007\.jpg is a crowd"),
         (1, "image_id", [8], "image 8: image_id is not in"),
         (1, "label", [1, 1], "equally long"),
         (2, "image_id", ["x"], "image_id must be a whole number"),

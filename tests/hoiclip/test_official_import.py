@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hoiclip.checkpoint.official import import_checkpoint
+from hoiclip.checkpoint.official import import_checkpoint, read_checkpoint
 from hoiclip.errors import ModelError
 from hoiclip.text import encode as text_encode
 from hoiclip_engine.cli import main
@@ -58,10 +59,10 @@ def test_every_official_layout_is_known_to_the_last_key(layout: str, dropped: in
     assert {value.dtype for value in imported.state.values()} == {torch.float32}
 
 
-def test_half_precision_tensors_are_cast(write: Write) -> None:
-    state = light_state("vcoco")
+def test_half_precision_tensors_of_a_wrapped_module_are_cast(write: Write) -> None:
+    state = {f"module.{key}": value for key, value in light_state("vcoco").items()}
     for key in state:
-        if key.startswith("clip_model.visual."):
+        if key.startswith("module.clip_model.visual."):
             state[key] = state[key].half()
     imported = import_checkpoint(write(state))
     assert imported.state["clip.projection"].dtype == torch.float32
@@ -98,6 +99,44 @@ def test_values_that_are_not_finite_are_refused(write: Write) -> None:
     state["query_embed_h.weight"] = torch.full((64, 256), float("nan"))
     with pytest.raises(ModelError, match=r"not finite.*query_embed_h"):
         import_checkpoint(write(state))
+
+
+@pytest.mark.parametrize("wrap", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}"])
+def test_names_of_a_wrapped_module_are_those_of_the_module(wrap: str, write: Write) -> None:
+    plain = read_checkpoint(write({"a.weight": torch.zeros(2), "b.0.bias": torch.ones(1)}))
+    wrapped = read_checkpoint(write({wrap.format("a.weight"): torch.zeros(2), "b._orig_mod.0.bias": torch.ones(1)}))
+    assert list(wrapped.state) == list(plain.state) == ["a.weight", "b.0.bias"]
+
+
+def test_a_name_that_is_there_with_and_without_a_prefix_is_refused(write: Write) -> None:
+    with pytest.raises(ModelError, match=r"'a\.weight' twice"):
+        read_checkpoint(write({"a.weight": torch.zeros(2), "module.a.weight": torch.zeros(2)}))
+
+
+def test_an_archive_that_is_more_than_its_file_is_refused(write: Write) -> None:
+    path = write({"weight": torch.zeros(1 << 20)})
+    with zipfile.ZipFile(path) as whole:
+        parts = [(part.filename, whole.read(part)) for part in whole.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in parts:
+            packed.writestr(name, content)
+    with pytest.raises(ModelError, match=r"has \d+ bytes but declares \d+"):
+        read_checkpoint(path)
+
+
+def test_tensors_that_no_state_dict_has_are_refused(write: Write) -> None:
+    with pytest.raises(ModelError, match="expected dense numbers in 'weight'"):
+        read_checkpoint(write({"weight": torch.zeros(4, 4).to_sparse()}))
+    with pytest.raises(ModelError, match="expected dense numbers in 'weight'"):
+        read_checkpoint(write({"weight": torch.zeros(4, device="meta")}))
+    with pytest.raises(ModelError, match="declares 1099511627776 numbers"):
+        read_checkpoint(write({"weight": torch.zeros(1).expand(1 << 20, 1 << 20)}))
+
+
+def test_a_program_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "program.pt"))
+    with pytest.raises(ModelError, match="a TorchScript program"):
+        read_checkpoint(tmp_path / "program.pt")
 
 
 class _Bomb:
