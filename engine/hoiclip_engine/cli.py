@@ -113,6 +113,7 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 
 def _run(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands.distinct_files import model_inputs, source_inputs
     from hoiclip_engine.commands.run import RunConfig, run
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
@@ -136,7 +137,9 @@ def _run(a: argparse.Namespace) -> int:
     outputs = _outputs(a)
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
     addresses = expand_sources(a.source)
-    with Engine.load(find_model(a.model), config) as engine:
+    model = find_model(a.model)
+    outputs.require_distinct(addresses, [*source_inputs(a.source, addresses), *model_inputs(model)], a.source)
+    with Engine.load(model, config) as engine:
         return run(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=a.batch))
 
 
@@ -145,7 +148,9 @@ def _archive(a: argparse.Namespace) -> int:
         from hoiclip_engine.commands.archive import ArchiveConfig, archive
     except ImportError as error:
         raise BackendMissing(f"hoiclip archive needs {error.name}; pip install 'hoiclip[archive]'") from error
+    from hoiclip_engine.commands.distinct_files import existing, model_inputs, require_distinct, source_inputs
     from hoiclip_engine.engine import EngineConfig
+    from hoiclip_engine.models import find_model
     from hoiclip_engine.video.expand import expand_sources
 
     try:
@@ -162,7 +167,14 @@ def _archive(a: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     engine = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
-    return archive(a.model, engine, expand_sources(a.source), config)
+    addresses = expand_sources(a.source)
+    require_distinct(
+        [*source_inputs(a.source, addresses), *model_inputs(find_model(a.model))],
+        existing(a.out, "manifest.json", ".lock", "jsonl/*", "parquet/*", "work/**/*"),
+        [a.out],
+        a.source,
+    )
+    return archive(a.model, engine, addresses, config)
 
 
 def _track(a: argparse.Namespace) -> TrackConfig:
@@ -270,6 +282,7 @@ def _bench(a: argparse.Namespace) -> int:
     from hoiclip_engine.bench.regression import FailOn
     from hoiclip_engine.bench.slowed import SlowedEngine
     from hoiclip_engine.commands.bench import BenchRequest, bench
+    from hoiclip_engine.commands.distinct_files import model_inputs, require_distinct, source_inputs
     from hoiclip_engine.engine import EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.video.expand import expand_sources
@@ -301,8 +314,13 @@ def _bench(a: argparse.Namespace) -> int:
         data=a.data,
         images=a.images,
     )
+    model = load_model_file(find_model(a.model))
+    require_distinct(
+        [*source_inputs(a.source, addresses), *model_inputs(model.path), a.compare, a.data, a.images],
+        [*{a.json, a.markdown, "-"}, a.plot],
+    )
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side)
-    with SlowedEngine(load_model_file(find_model(a.model)), config, a.inject_slowdown) as engine:
+    with SlowedEngine(model, config, a.inject_slowdown) as engine:
         return bench(engine, addresses, request)
 
 

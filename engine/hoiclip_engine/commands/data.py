@@ -14,7 +14,8 @@ from hoiclip.data.untrusted import read_json
 from hoiclip.errors import DataError, UsageError
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.commands.console import messages, progress, results, table
-from hoiclip_engine.commands.vocab import find_vocabulary
+from hoiclip_engine.commands.distinct_files import require_distinct
+from hoiclip_engine.commands.vocab import find_vocabulary, vocabulary_file
 
 OWN_VOCABULARY = "vocabulary.json"
 """A data set of other labels brings them along under this name."""
@@ -57,10 +58,10 @@ def convert(
     skip_empty: bool,
 ) -> int:
     """Another format to HOI-A JSON."""
-    if target.resolve() in {path.resolve() for path in (source, instances) if path is not None}:
-        raise UsageError(f"the result would overwrite its own source {target}; choose another name")
     default = "hico" if form.startswith("hico") else "vcoco"
-    names = find_vocabulary(default if vocabulary == "auto" else vocabulary)
+    chosen = default if vocabulary == "auto" else vocabulary
+    require_distinct([source, instances, vocabulary_file(chosen)], [target])
+    names = find_vocabulary(chosen)
     annotations = _read(source, form, instances, split, names)
     if skip_empty:
         annotations = [one for one in annotations if len(one.interactions)]

@@ -8,12 +8,15 @@ from pathlib import Path
 from hoiclip.data.drawn import draw_clip
 from hoiclip.errors import SinkError
 from hoiclip_engine.commands.console import messages, working
+from hoiclip_engine.commands.distinct_files import model_inputs, require_distinct
 from hoiclip_engine.commands.outputs import Outputs
 from hoiclip_engine.commands.run import RunConfig, run
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.folder import make_folder
+from hoiclip_engine.models import find_model
 from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.sinks.encode import VideoEncoder
+from hoiclip_engine.sinks.video_sink import part_of
 from hoiclip_engine.video.address import parse_address
 from hoiclip_engine.video.source_config import SourceConfig
 
@@ -24,11 +27,12 @@ TICKS_PER_S = 12_800
 
 def demo(folder: Path, backend: str) -> int:
     """Writes clip.mp4 (as drawn), demo.mp4 (annotated) and demo.jsonl into a folder."""
+    clip, video, lines = (folder / name for name in ("clip.mp4", "demo.mp4", "demo.jsonl"))
+    require_distinct(model_inputs(find_model(BUNDLED)), [clip, video, part_of(video), lines])
     make_folder(folder)
-    clip = folder / "clip.mp4"
     with working("Drawing a clip"):
         draw(clip)
-    outputs = Outputs(video=folder / "demo.mp4", jsonl=str(folder / "demo.jsonl"))
+    outputs = Outputs(video=video, jsonl=lines)
     with Engine.load(BUNDLED, EngineConfig(backend=backend)) as engine:
         code = run(engine, [parse_address(str(clip))], outputs, RunConfig(stream=StreamConfig(), source=SourceConfig()))
     messages.print(f"Look at {outputs.video}; every pair of every frame is in {outputs.jsonl}.")

@@ -10,6 +10,7 @@ from hoiclip.checkpoint.model_file import ModelFile, file_sha256, load_model_fil
 from hoiclip.errors import ModelError, UsageError
 from hoiclip.torch_extra import require_torch
 from hoiclip_engine.commands.console import messages, results, table, working
+from hoiclip_engine.commands.distinct_files import require_distinct
 from hoiclip_engine.models import SUFFIX, find_model, known_models, model_folders
 
 
@@ -63,8 +64,7 @@ def import_official(checkpoint: Path, target: Path, labels: str | None) -> int:
 
     if target.suffix != SUFFIX:
         raise UsageError(f"a model file ends in {SUFFIX}, got {target}")
-    if target.resolve() == checkpoint.resolve():
-        raise UsageError("checkpoint and model file must be different files")
+    require_distinct([checkpoint], [target])
     with working(f"Reading {checkpoint} and making its text rows"):
         imported = import_checkpoint(checkpoint, labels)
         provenance = {
