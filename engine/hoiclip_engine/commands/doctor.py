@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 
 from hoiclip import __version__
-from hoiclip.cache import cache_folder
+from hoiclip.cache import cache_base
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.errors import BackendMissing, ModelError
 from hoiclip_engine.backends import BACKENDS, BackendName, backend_module, choose
@@ -66,7 +66,7 @@ def _machine() -> dict[str, str]:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "cpu": ", ".join(filter(None, (cpu_name(), f"{os.cpu_count()} cores", " ".join(cpu_flags())))),
         "cuda": _cuda(),
-        "cache": str(cache_folder("graphs").parent),
+        "cache": str(cache_base()),
     }
 
 
