@@ -26,6 +26,7 @@ from hoiclip.cache import cache_base, cache_folder
 from hoiclip.checkpoint.model_file import file_sha256
 
 _SAID, _SECRET, _PART = "entry.json", "secret", ".part-"
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _log = logging.getLogger("hoiclip")
 _ABANDONED_S = 24 * 3600.0
 """After which an entry that is still being made is taken for one whose maker was killed."""
@@ -208,7 +209,7 @@ def _read(path: Path) -> bytes:
     Raises:
         ValueError, OSError: it is something else, or cannot be read.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | _PLAIN)
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError(f"{path} is no regular file")

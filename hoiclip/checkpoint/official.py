@@ -127,6 +127,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state = data.get("model", data) if isinstance(data, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ModelError(f"{path} holds no state dict; expected a dict of tensors, or one under the key 'model'")
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.is_meta:
+            raise ModelError(
+                f"{path} holds {key!r:.80} as a sparse, quantized, complex or empty tensor; save plain ones"
+            )
     wrapped = data if "model" in data else {}
     arguments = wrapped.get("args")
     epoch = wrapped.get("epoch")
@@ -143,7 +148,8 @@ def guess_labels(state: dict[str, Tensor], path: Path) -> str:
     Raises:
         ModelError: it is neither.
     """
-    rows = state["obj_visual_projection.weight"].shape[0] if "obj_visual_projection.weight" in state else None
+    shape = tuple(state["obj_visual_projection.weight"].shape) if "obj_visual_projection.weight" in state else ()
+    rows = shape[0] if shape else None
     for name in ("hico", "vcoco"):
         if rows == load_vocabulary(name).num_object_classes + 1:
             return name

@@ -13,7 +13,7 @@ from hoiclip.data.hoia import Problem, write_hoia
 from hoiclip.data.untrusted import read_json
 from hoiclip.errors import DataError, UsageError
 from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.commands.console import messages, progress, results, table
+from hoiclip_engine.commands.console import messages, progress, results, say, table
 from hoiclip_engine.commands.distinct_files import require_distinct
 from hoiclip_engine.commands.vocab import find_vocabulary, vocabulary_file
 
@@ -42,7 +42,7 @@ def check_file(
         progress=_with_bar,
     )
     if as_json:
-        print(json.dumps(_as_dict(report), ensure_ascii=True))
+        say(json.dumps(_as_dict(report)))
     else:
         _print(path, report)
     return DataError.exit_code if report.count("error") else 0

@@ -23,7 +23,7 @@ from hoiclip.evaluation.splits import RARE, read_splits
 from hoiclip.evaluation.video import VideoReport
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import BackendName
-from hoiclip_engine.commands.console import messages, progress, results, table, working
+from hoiclip_engine.commands.console import messages, progress, results, say, table, working
 from hoiclip_engine.commands.distinct_files import STDIO, existing, model_inputs, require_distinct
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
@@ -258,7 +258,7 @@ def _show(request: EvalRequest, found: Evaluation, facts: dict[str, Any]) -> Non
     for note in filter(None, (facts["notice"], *found.notes)):
         messages.print(f"Note: {note}", style="yellow")
     if request.json == "-":
-        print(json.dumps({**found.to_json(), **facts}, allow_nan=False))
+        say(json.dumps({**found.to_json(), **facts}, allow_nan=False))
         return
     for split, summary in found.summaries.items():
         rows = [(name, percent(value)) for name, value in summary.items()]

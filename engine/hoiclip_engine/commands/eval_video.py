@@ -13,7 +13,7 @@ from hoiclip.errors import UsageError
 from hoiclip.evaluation.report import percent
 from hoiclip.evaluation.results import number
 from hoiclip.evaluation.video import VideoReport, measure_identities, mot_moments
-from hoiclip_engine.commands.console import messages, progress, results, table
+from hoiclip_engine.commands.console import messages, progress, results, say, table
 from hoiclip_engine.commands.distinct_files import STDIO, model_inputs, require_distinct
 from hoiclip_engine.commands.eval import write_text
 from hoiclip_engine.engine import Engine, EngineConfig
@@ -116,7 +116,7 @@ def _tell(
 ) -> None:
     text = json.dumps(values, indent=1, allow_nan=False)
     if request.json == "-":
-        print(text)
+        say(text)
         return
     if request.json:
         write_text(Path(request.json), text)

@@ -126,7 +126,8 @@ def _require_distinct(
     else:
         written = existing(out, sidecar.NAME, "*.onnx", "*.onnx.*", "*.xml", "*.bin")
         written += [out / path.name for path in read if with_model]
-    require_distinct([*read, reduction and reduction.calibration.source], written, [out])
+    calibration = None if reduction is None else reduction.calibration.source
+    require_distinct([*read, calibration], written, [out])
 
 
 def _require_fit(model: ModelFile, form: GraphForm, reduction: Reduction) -> None:

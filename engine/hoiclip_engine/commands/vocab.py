@@ -7,7 +7,7 @@ from pathlib import Path
 from hoiclip.errors import SinkError, UsageError
 from hoiclip.torch_extra import require_torch
 from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
-from hoiclip_engine.commands.console import messages, results, table, working
+from hoiclip_engine.commands.console import messages, results, say, table, working
 from hoiclip_engine.commands.distinct_files import require_distinct
 
 
@@ -38,7 +38,7 @@ def show(name: str, as_json: bool) -> int:
     """All HOIs with their prompts."""
     vocabulary = find_vocabulary(name)
     if as_json:
-        print(vocabulary.to_json())
+        say(vocabulary.to_json())
         return 0
     rows = [
         (index, vocabulary.verb_name(verb), vocabulary.object_name(obj) or "-", prompt)
