@@ -95,7 +95,11 @@ def test_a_model_file_cannot_write_to_the_terminal(tmp_path: Path, model: Path, 
 def test_warnings_are_one_clean_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from hoiclip_engine.commands import models
 
-    monkeypatch.setattr(models, "list_models", lambda: logging.getLogger("hoiclip").warning("%s\nend", EVIL) or 0)
+    def list_models() -> int:
+        logging.getLogger("hoiclip").warning("%s\nend", EVIL)
+        return 0
+
+    monkeypatch.setattr(models, "list_models", list_models)
     said = cli("models", "list")
     assert not RAW & set(said.err)
     assert said.err.count("\n") == 1

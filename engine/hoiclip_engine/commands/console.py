@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -36,7 +35,7 @@ class _Terminal(Console):
         raise
 
 
-class _StandardError(io.TextIOBase):
+class _StandardError:
     """Whatever standard error is now. A run goes on where nobody can read its messages any more."""
 
     def write(self, text: str) -> int:
@@ -55,11 +54,11 @@ class _StandardError(io.TextIOBase):
         return sys.stderr.fileno()
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # the base class has an attribute that cannot be written
+    def encoding(self) -> str:
         return getattr(sys.stderr, "encoding", None) or "utf-8"
 
 
-messages = _Terminal(file=_StandardError(), stderr=True)
+messages = _Terminal(file=cast(TextIO, _StandardError()), stderr=True)
 results = _Terminal()
 
 

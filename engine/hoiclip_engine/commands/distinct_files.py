@@ -42,7 +42,7 @@ def require_distinct(
     """
     read = [name for name in inputs if name is not None]
     trees = [name for name in read if os.path.isdir(name)]
-    by_identity = {identity: name for name in read if (identity := _identity(name, 0)) is not None}
+    by_identity: dict[object, Name] = {identity: name for name in read if (identity := _identity(name, 0)) is not None}
     written: dict[object, Name] = {}
     for output in (name for name in outputs if name is not None):
         identity = _identity(output, 1)

@@ -42,7 +42,7 @@ def _require_distinct(recipe: Recipe, recipe_file: Path, folder: Path) -> None:
     weights = (start.clip, start.detr, start.detector)
     made = "clip.safetensors" if recipe.task == "clip" else "model.safetensors"
     written = [folder / name for name in (made, "recipe.json", LOG, CHECKPOINT, "curves.png")]
-    read = [recipe_file, *(name for name in (*named, *weights) if name)]
+    read: list[Path | str] = [recipe_file, *(name for name in (*named, *weights) if name)]
     require_distinct(read, [*written, *existing(folder, "sheet_*.png")], [folder])
 
 

@@ -237,13 +237,13 @@ class _TlsConnection(http.client.HTTPSConnection, _Connection):
 
 
 class _HttpHandler(urllib.request.HTTPHandler):
-    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_connecting(_Connection, request), request)
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_connecting(_Connection, req), req)
 
 
 class _HttpsHandler(urllib.request.HTTPSHandler):
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_connecting(_TlsConnection, request), request)
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_connecting(_TlsConnection, req), req)
 
 
 def _connecting(kind: type[_Connection], request: urllib.request.Request) -> Any:
