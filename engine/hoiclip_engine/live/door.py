@@ -114,6 +114,8 @@ def stay(transport: asyncio.BaseTransport | None) -> None:
 def most_connections() -> int:
     """At most half of the files that this process may still open: the run itself opens some, too."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
     try:
         opened = len(os.listdir("/proc/self/fd"))
     except OSError:  # no Linux
