@@ -6,10 +6,20 @@ import os
 from pathlib import Path
 
 
-def cache_folder(kind: str) -> Path:
-    """A folder only this user can read, below $HOICLIP_CACHE, else $XDG_CACHE_HOME/hoiclip, else ~/.cache/hoiclip."""
+def cache_base() -> Path:
+    """$HOICLIP_CACHE, else $XDG_CACHE_HOME/hoiclip, else ~/.cache/hoiclip; nothing is made."""
     chosen = os.environ.get("HOICLIP_CACHE")
-    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hoiclip"
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hoiclip"
+
+
+def cache_folder(kind: str) -> Path:
+    """A folder below cache_base() that only this user can read, made where it is missing.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    base = cache_base()
+    base.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = base / kind
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(exist_ok=True, mode=0o700)
     return folder

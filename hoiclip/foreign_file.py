@@ -95,8 +95,11 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
     return decode_text(read_bytes(path, largest))
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, finite: bool = False) -> Any:
     """JSON of anybody: a name twice in an object, or more nesting or parts than memory can be spent on, is refused.
+
+    Args:
+        finite: refuse NaN and infinities, which are no JSON though Python writes them.
 
     Raises:
         ValueError: no JSON, or such JSON.
@@ -104,7 +107,7 @@ def parse_json(text: str) -> Any:
     if text.count("[") + text.count("{") > MOST_CONTAINERS:  # also those in texts, which are few
         raise ValueError(f"more than {MOST_CONTAINERS} lists and objects")
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse if finite else None)
     except RecursionError:
         raise ValueError("lists or objects nested too deeply") from None
     except MemoryError:
@@ -123,6 +126,10 @@ def read_json(path: Path, largest: int = LARGEST_TEXT) -> Any:
         ValueError: see parse_json.
     """
     return parse_json(read_text(path, largest))
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

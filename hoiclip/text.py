@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -19,10 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hoiclip.cache import cache_folder
+from hoiclip.cache import cache_base, cache_folder
 from hoiclip.errors import ModelError, UsageError
 from hoiclip.torch_extra import require_torch
 
+_log = logging.getLogger("hoiclip")
 _TOWER_PREFIXES = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
 _HEAD_WIDTH = 64
 """Every published CLIP text tower has heads of this width."""
@@ -120,18 +123,19 @@ def _build_tower(weights: Mapping[str, Tensor]) -> torch.nn.Module:
 
 def text_rows(prompts: Sequence[str], weights: Mapping[str, Tensor]) -> NDArray[np.float32]:
     """Unit rows (n, E), from the cache if these prompts went through these weights before."""
-    path = cache_folder("text") / f"{_digest(prompts, weights)}.npy"
-    if path.exists():
-        try:
-            rows: NDArray[np.float32] = np.load(path, allow_pickle=False)
-            if rows.shape[0] == len(prompts):
-                return rows
-        except (OSError, ValueError, EOFError):
-            pass  # a damaged cache entry is made again
-    rows = torch.nn.functional.normalize(encode(prompts, weights), dim=-1).numpy()
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        np.save(file, rows, allow_pickle=False)
-    os.replace(file.name, path)
+    name = f"{_digest(prompts, weights)}.npy"
+    with suppress(OSError, ValueError, EOFError):  # what is missing or damaged is made again
+        kept: NDArray[np.float32] = np.load(cache_base() / "text" / name, allow_pickle=False)
+        if kept.shape[:1] == (len(prompts),) and np.isfinite(kept).all():
+            return kept
+    rows: NDArray[np.float32] = torch.nn.functional.normalize(encode(prompts, weights), dim=-1).numpy()
+    try:
+        folder = cache_folder("text")
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
+            np.save(file, rows, allow_pickle=False)
+        os.replace(file.name, folder / name)
+    except OSError as error:
+        _log.warning("text rows are not kept: %s", error)
     return rows
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
+import io
+import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -11,16 +16,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hoiclip.errors import BackendMissing, HoiclipError, UsageError
+from hoiclip.errors import BackendMissing, HoiclipError, SinkError, UsageError
 from hoiclip.torch_extra import require_torch
 from hoiclip_engine.cli_grammar import build_parser
+from hoiclip_engine.commands.console import LogLines
+from hoiclip_engine.commands.signals import Signalled, raising_on_signals
+from hoiclip_engine.printable import one_line, printable
 from hoiclip_kernels.dispatch import KernelError
 
 if TYPE_CHECKING:
     from hoiclip_engine.commands.outputs import Outputs
     from hoiclip_engine.track.pair_tracker import TrackConfig
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+_STREAM_FAILS = (errno.EBADF, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,31 +37,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 ok, 2 usage, 3 source, 4 model or engine, 5 backend missing, 6 gate failed, 7 partial result,
-        130 and 143 after SIGINT and SIGTERM.
+        128 and the number of the signal that ended it: 129 after SIGHUP, 130 SIGINT, 143 SIGTERM.
     """
     arguments = build_parser().parse_args(argv)
+    log, lines = logging.getLogger("hoiclip"), LogLines(logging.WARNING)
+    log.addHandler(lines)
     try:
-        code = _dispatch(arguments)
-        sys.stdout.flush()  # here a reader that has gone away can still be told as an exit code
-        return code
+        with raising_on_signals():
+            code = _dispatch(arguments)
+            sys.stdout.flush()  # here a reader that has gone away can still be told as an exit code
+            return code
     except HoiclipError as error:
         return _fail(arguments, error, str(error), error.exit_code)
     except KernelError as error:
         return _fail(arguments, error, str(error), UsageError.exit_code)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
-        return 7
-    except MemoryError as error:
-        return _fail(arguments, error, "out of memory; try a smaller --short-side", 1)
+    except KeyboardInterrupt as error:
+        return 128 + error.number if isinstance(error, Signalled) else INTERRUPTED
+    except BrokenPipeError:  # silent, as of any program whose reader has read enough
+        _drop_stdout()
+        return SinkError.exit_code
+    except OSError as error:
+        return _fail(arguments, error, _unforeseen(error), SinkError.exit_code)
     except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch has a RuntimeError for it
+            return _fail(arguments, error, "out of memory; try a smaller --short-side, --size or --batch", 1)
         said = f"internal error, {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(arguments, error, said, 1)
+    finally:
+        log.removeHandler(lines)
 
 
 def command() -> None:
     """The program; never returns."""
+    _open_standard_streams()
     code = main()
     if code == INTERRUPTED and any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
         # After a second interrupt: it hangs in a pipe that nobody reads, and the interpreter would wait for it.
@@ -60,15 +77,50 @@ def command() -> None:
     sys.exit(code)
 
 
+def _open_standard_streams() -> None:
+    """Closed ones would be the next files that are opened, and take what is printed; names that fit no encoding do."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # read-only for output: who wants to print hears that it is closed
+            os.open(os.devnull, os.O_WRONLY if number == 2 else os.O_RDONLY)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_stdout() -> None:
+    """The interpreter flushes once more at exit, and would complain again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unforeseen(error: OSError) -> str:
+    """What the system refused, where no command has a better word for it."""
+    reason = error.strerror or str(error)
+    if error.filename is None and error.errno in _STREAM_FAILS:
+        _drop_stdout()
+        return f"cannot write to standard output: {reason}; open it, make room, or name a file"
+    what = "a file" if error.filename is None else str(error.filename)
+    return f"cannot read or write {what}: {reason}; check the name, who may use it, and the room on the disk"
+
+
 def _fail(arguments: argparse.Namespace, error: BaseException, message: str, code: int) -> int:
     from hoiclip_engine.video.redact import redact
 
-    if arguments.debug:
-        traceback.print_exception(error)
-    line = " ".join(message.split())
+    line = one_line(message)
     for source in getattr(arguments, "source", None) or ():
         line = line.replace(source, redact(source))
-    print(f"hoiclip: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):
+        if arguments.debug:
+            print(printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        print(f"hoiclip: {line}", file=sys.stderr, flush=True)
     return code
 
 
@@ -113,6 +165,7 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 
 def _run(a: argparse.Namespace) -> int:
+    from hoiclip_engine.commands.distinct_files import model_inputs, source_inputs
     from hoiclip_engine.commands.run import RunConfig, run
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
@@ -136,7 +189,9 @@ def _run(a: argparse.Namespace) -> int:
     outputs = _outputs(a)
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
     addresses = expand_sources(a.source)
-    with Engine.load(find_model(a.model), config) as engine:
+    model = find_model(a.model)
+    outputs.require_distinct(addresses, [*source_inputs(a.source, addresses), *model_inputs(model)], a.source)
+    with Engine.load(model, config) as engine:
         return run(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=a.batch))
 
 
@@ -145,7 +200,9 @@ def _archive(a: argparse.Namespace) -> int:
         from hoiclip_engine.commands.archive import ArchiveConfig, archive
     except ImportError as error:
         raise BackendMissing(f"hoiclip archive needs {error.name}; pip install 'hoiclip[archive]'") from error
+    from hoiclip_engine.commands.distinct_files import existing, model_inputs, require_distinct, source_inputs
     from hoiclip_engine.engine import EngineConfig
+    from hoiclip_engine.models import find_model
     from hoiclip_engine.video.expand import expand_sources
 
     try:
@@ -162,7 +219,14 @@ def _archive(a: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     engine = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side, track=track)
-    return archive(a.model, engine, expand_sources(a.source), config)
+    addresses = expand_sources(a.source)
+    require_distinct(
+        [*source_inputs(a.source, addresses), *model_inputs(find_model(a.model))],
+        existing(a.out, "manifest.json", ".lock", "jsonl/*", "parquet/*", "work/**/*"),
+        [a.out],
+        a.source,
+    )
+    return archive(a.model, engine, addresses, config)
 
 
 def _track(a: argparse.Namespace) -> TrackConfig:
@@ -270,6 +334,7 @@ def _bench(a: argparse.Namespace) -> int:
     from hoiclip_engine.bench.regression import FailOn
     from hoiclip_engine.bench.slowed import SlowedEngine
     from hoiclip_engine.commands.bench import BenchRequest, bench
+    from hoiclip_engine.commands.distinct_files import model_inputs, require_distinct, source_inputs
     from hoiclip_engine.engine import EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.video.expand import expand_sources
@@ -301,8 +366,13 @@ def _bench(a: argparse.Namespace) -> int:
         data=a.data,
         images=a.images,
     )
+    model = load_model_file(find_model(a.model))
+    require_distinct(
+        [*source_inputs(a.source, addresses), *model_inputs(model.path), a.compare, a.data, a.images],
+        [*{a.json, a.markdown, "-"}, a.plot],
+    )
     config = EngineConfig(backend=a.backend, precision=a.precision, short_side_px=a.short_side)
-    with SlowedEngine(load_model_file(find_model(a.model)), config, a.inject_slowdown) as engine:
+    with SlowedEngine(model, config, a.inject_slowdown) as engine:
         return bench(engine, addresses, request)
 
 

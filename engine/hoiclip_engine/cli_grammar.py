@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import NoReturn
 
 from hoiclip import __version__
+from hoiclip_engine.printable import one_line
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
 DATA_FORMATS = ("hico-mat", "hico-json", "vcoco", "coco-pairs")
+MOST, MOST_REAL = 999_999_999, 1e9
+MOST_AT_ONCE = 1024
+"""Processes, streams, images of a batch."""
+LARGEST_SIDE_PX = 16_384
+_LONGEST_MESSAGE = 400
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
@@ -19,17 +26,21 @@ class Parser(argparse.ArgumentParser):
         """One line instead of argparse's usage block; a URL in the wrong place keeps its password to itself."""
         from hoiclip_engine.video.redact import redact
 
-        line = " ".join(message.split())
-        line = re.sub(r"[A-Za-z][\w+.\-]+:/.*", lambda url: redact(url[0]), line)
+        line = re.sub(r"[A-Za-z][\w+.\-]+:/.*", lambda url: redact(url[0]), one_line(message))
+        if len(line) > _LONGEST_MESSAGE:
+            line = f"{line[:_LONGEST_MESSAGE]}..."
         self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
 
 
 def _size_px(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT."""
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels, such as 256x192, got {text!r}")
-    return int(found[1]), int(found[2])
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)
+    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 0 < max(width, height) <= LARGEST_SIDE_PX:
+        raise argparse.ArgumentTypeError(
+            f"expected WIDTHxHEIGHT in pixels up to {LARGEST_SIDE_PX}, such as 256x192, got {text!r:.40}"
+        )
+    return width, height
 
 
 def _size_or_dynamic(text: str) -> tuple[int, int] | None:
@@ -39,36 +50,60 @@ def _size_or_dynamic(text: str) -> tuple[int, int] | None:
 
 def _batch(text: str) -> int | None:
     """A number of pictures, or None for any."""
-    return None if text == "dynamic" else _count(text)
+    return None if text == "dynamic" else _few(text)
 
 
 def _seed(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
-    return int(text)
+    return _int(text, 0)
 
 
 def _count(text: str) -> int:
     """At least one."""
-    if not re.fullmatch(r"[1-9]\d{0,8}", text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return _int(text, 1)
+
+
+def _few(text: str) -> int:
+    """Things that are there at the same time."""
+    return _int(text, 1, MOST_AT_ONCE)
+
+
+def _workers(text: str) -> int:
+    """Processes besides this one."""
+    return _int(text, 0, MOST_AT_ONCE)
+
+
+def _int(text: str, least: int = -MOST, most: int = MOST) -> int:
+    """A whole number; what makes no sense to a command, it refuses itself."""
+    if not re.fullmatch(r"[+-]?\d{1,9}", text, re.ASCII) or not least <= int(text) <= most:
+        start = "expected a whole number"
+        span = f" from {least} on" if most == MOST and least >= 0 else f" from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{start}{span}, got {text!r:.40}")
     return int(text)
+
+
+def _real(text: str) -> float:
+    """A number that can be computed with: no NaN, nothing infinite, no more seconds than a century has."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= MOST_REAL:
+        raise argparse.ArgumentTypeError(f"expected a number up to {MOST_REAL:g}, got {text!r:.40}")
+    return value
 
 
 def _every(text: str) -> int | str:
     """--detect-every."""
-    if text == "auto":
-        return text
     try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r}") from None
+        return text if text == "auto" else _int(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r:.40}") from None
 
 
 def _percent(text: str) -> float:
     """A share of one."""
-    if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?%?", text):
-        raise argparse.ArgumentTypeError(f"expected percent such as 10%, got {text!r}")
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?%?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected percent such as 10%, got {text!r:.40}")
     return float(text.rstrip("%")) / 100
 
 
@@ -126,19 +161,19 @@ def _add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--batch",
         default=1,
-        type=_count,
+        type=_few,
         metavar="N",
         help="look at N sources together, where the backend can",
     )
-    p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
+    p.add_argument("--min-score", type=_real, metavar="X", help="show pairs from this score on")
     p.add_argument("--camera-motion", action="store_true", help="follow a camera that shakes or turns quickly")
-    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
-    p.add_argument("--start", type=float, default=0.0, metavar="S", help="seconds after the first frame")
-    p.add_argument("--duration", type=float, metavar="S", help="seconds from the start on")
-    p.add_argument("--max-frames", type=int, metavar="N")
+    p.add_argument("--short-side", type=_int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--start", type=_real, default=0.0, metavar="S", help="seconds after the first frame")
+    p.add_argument("--duration", type=_real, metavar="S", help="seconds from the start on")
+    p.add_argument("--max-frames", type=_int, metavar="N")
     p.add_argument("--transport", default="tcp", choices=("tcp", "udp"), help="of RTSP (default: tcp)")
     p.add_argument(
-        "--timeout", type=float, default=5.0, metavar="S", help="seconds without data until a stream counts as lost"
+        "--timeout", type=_real, default=5.0, metavar="S", help="seconds without data until a stream counts as lost"
     )
     p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
 
@@ -149,12 +184,12 @@ def _add_archive(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS)
-    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--short-side", type=_int, metavar="PX", help="size to look at; default: what the model learned")
     p.add_argument("--detect-every", default=1, type=_count, metavar="N", help="look at every Nth frame")
-    p.add_argument("--min-score", type=float, metavar="X", help="show pairs from this score on")
-    p.add_argument("--workers", type=_count, metavar="N", help="processes; default: one per GPU or four processors")
+    p.add_argument("--min-score", type=_real, metavar="X", help="show pairs from this score on")
+    p.add_argument("--workers", type=_few, metavar="N", help="processes; default: one per GPU or four processors")
     p.add_argument(
-        "--segment-seconds", type=float, default=60.0, metavar="S", help="length of the parts of a file (default: 60)"
+        "--segment-seconds", type=_real, default=60.0, metavar="S", help="length of the parts of a file (default: 60)"
     )
     p.add_argument("--hwaccel", default="none", choices=("auto", "cuda", "none"), help="what decodes (default: none)")
     p.add_argument("--retry-failed", action="store_true", help="try files again that failed before")
@@ -187,7 +222,7 @@ def _add_export(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--attention", default="plain", choices=("plain", "plugin"), help="plugin: one node for our TensorRT plugin"
     )
-    p.add_argument("--opset", type=int, default=20, choices=(19, 20))
+    p.add_argument("--opset", type=_int, default=20, choices=(19, 20))
     p.add_argument("--split", action="store_true", help="three graphs: detector, CLIP, interaction")
     p.add_argument("--with-model", action="store_true", help="the model file too: run --model DIR then needs no torch")
     p.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"))
@@ -217,7 +252,7 @@ def _add_build(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: the fastest here")
     _add_calibration(p)
-    p.add_argument("--short-side", type=int, metavar="PX", help="size to check at; default: what the model learned")
+    p.add_argument("--short-side", type=_int, metavar="PX", help="size to check at; default: what the model learned")
     p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations to measure mAP on, in HOI-A JSON")
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of their pictures")
     p.add_argument("--gate-pictures", type=_count, metavar="N", help="of the benchmark; default: all")
@@ -234,19 +269,19 @@ def _add_bench(p: argparse.ArgumentParser) -> None:
         choices=("closed", "open", "offline"),
         help="one query after the other; frames at a pace; a file as fast as it goes",
     )
-    p.add_argument("--streams", type=_count, metavar="N", help="at once (default: one for each SRC)")
-    p.add_argument("--fps", type=float, metavar="F", help="frames a second of each stream (open; default: the film's)")
-    p.add_argument("--times-rate", type=float, metavar="X", help="instead: X times the rate of the closed load (open)")
-    p.add_argument("--duration", type=float, default=20.0, metavar="S", help="seconds to measure (default: 20)")
+    p.add_argument("--streams", type=_few, metavar="N", help="at once (default: one for each SRC)")
+    p.add_argument("--fps", type=_real, metavar="F", help="frames a second of each stream (open; default: the film's)")
+    p.add_argument("--times-rate", type=_real, metavar="X", help="instead: X times the rate of the closed load (open)")
+    p.add_argument("--duration", type=_real, default=20.0, metavar="S", help="seconds to measure (default: 20)")
     p.add_argument("--blocks", type=_count, metavar="N", help="parts of them (default: 10 a second if closed, else 20)")
-    p.add_argument("--cold-starts", type=int, default=1, metavar="N", help="fresh processes to time (default: 1)")
+    p.add_argument("--cold-starts", type=_int, default=1, metavar="N", help="fresh processes to time (default: 1)")
     p.add_argument("--accuracy", type=_count, default=0, metavar="N", help="measure mAP on N annotated pictures")
     p.add_argument("--data", type=Path, metavar="FILE.json", help="their annotations, in HOI-A JSON (default: drawn)")
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of their pictures")
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
     p.add_argument("--precision", default="auto", choices=PRECISIONS)
-    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--short-side", type=_int, metavar="PX", help="size to look at; default: what the model learned")
     p.add_argument("--json", metavar="PATH|-", help="reports as JSON lines, schema hoiclip-bench/1, samples included")
     p.add_argument("--markdown", metavar="PATH|-", help="reports as tables (default: standard output)")
     p.add_argument("--plot", type=Path, metavar="PATH.png", help="latency over time, and its distribution")
@@ -269,7 +304,7 @@ def _add_train(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the run; an interrupted one goes on"
     )
-    p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make samples (default: 1)")
+    p.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes that make samples (default: 1)")
     p.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE", help="change the recipe")
 
 
@@ -300,15 +335,15 @@ def _add_eval(p: argparse.ArgumentParser, common: Parser) -> None:
     p.add_argument("--films", type=Path, metavar="DIR", help="films with their truth beside them, a.mp4 and a.jsonl")
     p.add_argument("--metric", default="auto", choices=("auto", "hico", "hico-ko", "vcoco", "vcoco-official"))
     p.add_argument("--official", action="store_true", help="count as the official code does, quirks included")
-    p.add_argument("--enhance", type=int, metavar="K", help="training-free enhancement with the K nearest HOIs")
+    p.add_argument("--enhance", type=_int, metavar="K", help="training-free enhancement with the K nearest HOIs")
     p.add_argument("--split", nargs="+", default=[], metavar="NAME|FILE.json", help="e.g. rare_first (default: rare)")
     p.add_argument("--prior", type=Path, metavar="FILE.npy", help="V-COCO: factors on verbs given the object")
     p.add_argument("--report", type=Path, metavar="DIR", help="HTML page with the worst mistakes, JSON, curves")
     p.add_argument("--json", metavar="PATH|-", help="all numbers as JSON")
     p.add_argument("--export", type=Path, metavar="DIR", help="detections in the official format")
     p.add_argument("--backend", default="auto", choices=BACKENDS)
-    p.add_argument("--short-side", type=int, metavar="PX", help="size to look at; default: what the model learned")
-    p.add_argument("--max-images", type=int, metavar="N")
+    p.add_argument("--short-side", type=_int, metavar="PX", help="size to look at; default: what the model learned")
+    p.add_argument("--max-images", type=_int, metavar="N")
 
 
 def _add_models(p: argparse.ArgumentParser, common: Parser) -> None:
@@ -372,9 +407,9 @@ def _add_draw(p: argparse.ArgumentParser) -> None:
     p.add_argument("--size", type=_size_px, default=(256, 192), metavar="WxH", help="pixels (default: 256x192)")
     p.add_argument("--set", default="train", choices=("train", "validation", "test"), help="test: what is evaluated on")
     p.add_argument("--split", default="default", metavar="NAME", help="default, rf_uc, nf_uc, uo, uv: pairs left out")
-    p.add_argument("--fraction", type=int, metavar="P", help="first 5, 15, 25, 50 or 100 percent of the training set")
+    p.add_argument("--fraction", type=_int, metavar="P", help="first 5, 15, 25, 50 or 100 percent of the training set")
     p.add_argument("--frequencies", choices=("long_tail", "equal"), help="default: that of the set")
     p.add_argument("--format", default="jpg", choices=("jpg", "png"))
-    p.add_argument("--fps", type=float, metavar="F", help="frames a second of a film (default: 25; test set: 12.5)")
-    p.add_argument("--duration", type=float, default=10.0, metavar="S", help="length of a film")
+    p.add_argument("--fps", type=_real, metavar="F", help="frames a second of a film (default: 25; test set: 12.5)")
+    p.add_argument("--duration", type=_real, default=10.0, metavar="S", help="length of a film")
     p.add_argument("--uneven", action="store_true", help="frames of a film at irregular times")

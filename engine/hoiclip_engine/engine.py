@@ -39,6 +39,7 @@ from hoiclip_engine.video.timestamps import nominal_step_s
 
 MOST_LANES = 4
 """Looks at a time; each has its own buffers of the whole model."""
+MAX_SHORT_SIDE_PX = 8192
 WARM_UP = 2
 MIN_VERB_SCORE = 0.1
 """Everybody is near something, and most of that is nobody's business: half of the pairs go, and no mAP with them."""
@@ -59,8 +60,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
             raise UsageError(f"unknown precision {self.precision!r}; there are auto, {', '.join(PRECISIONS)}")
-        if self.short_side_px is not None and self.short_side_px < 32:
-            raise UsageError(f"the short side must be at least 32 px, got {self.short_side_px}")
+        if self.short_side_px is not None and not 32 <= self.short_side_px <= MAX_SHORT_SIDE_PX:
+            raise UsageError(f"the short side must be from 32 to {MAX_SHORT_SIDE_PX} px, got {self.short_side_px}")
 
 
 class Engine:

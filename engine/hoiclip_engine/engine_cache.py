@@ -1,6 +1,7 @@
-"""Compiled engines on disk. An engine is native code: only what this machine made, and nobody changed, is ever loaded.
+"""Compiled engines and exported graphs on disk: only what this machine made, and nobody changed, is ever loaded.
 
-Where anything is wrong with an entry, the engine is made again, and one line says why.
+An engine is native code, and a graph decides every result. Where anything is wrong with an entry, it is made again, and
+one line says why.
 """
 
 from __future__ import annotations
@@ -8,9 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hoiclip.checkpoint.model_file import file_sha256
 from hoiclip_engine.signed_folder import SignedFolder, canonical
@@ -65,6 +70,57 @@ def engine(key: EngineKey, make: Callable[[], bytes]) -> bytes:
     except OSError as error:
         _log.warning("the %s engine is not kept: %s", key.library, error)
     return made
+
+
+def exported(name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+    """The folder of an exported graph: from the cache if there is a sound one, else made and kept.
+
+    Args:
+        make: writes the graph's files into a folder.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    try:
+        folder = SignedFolder("graphs")
+        room = folder.room()
+    except OSError as error:
+        _log.warning("exported graphs are not kept: %s", error)
+        make(_of_this_process(name))
+        return _of_this_process(name)
+    try:
+        if entry := _sound(folder, name, key):
+            return entry
+        make(room)
+        folder.write(name, key, {file.name: file for file in room.iterdir()}, {})
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    return folder.place(name)
+
+
+def _sound(folder: SignedFolder, name: str, key: Mapping[str, Any]) -> Path | None:
+    try:
+        entry = folder.read(name, key)
+        if entry is None:
+            return None
+        for file in entry.hashes:
+            entry.file(file)
+        return entry.folder
+    except (OSError, ValueError) as error:
+        _log.warning("the graph is exported again: %s", error)
+        return None
+
+
+@cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """Goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="hoiclip-")
+
+
+def _of_this_process(name: str) -> Path:
+    folder = Path(_temporary().name) / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def forget(key: EngineKey) -> None:

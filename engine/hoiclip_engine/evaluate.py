@@ -237,6 +237,7 @@ def module_detector(module: HOICLIP, vocabulary: Vocabulary, config: Postprocess
             out = module(*(torch.from_numpy(array).to(device) for array in arrays))
         module.train(was_training)
         raw = RawOutput(**{name: value.float().cpu().numpy() for name, value in out._asdict().items()})
+        raw.require_finite()
         return postprocess(raw, model_input.original_hw[0])
 
     return detect

@@ -9,20 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
-import shutil
 import sys
-import tempfile
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.errors import ModelError
 from hoiclip.model.config import ModelConfig
 from hoiclip.torch_extra import require_torch
 from hoiclip_engine import graph_form
+from hoiclip_engine.engine_cache import exported
 from hoiclip_engine.graph_folder import graph_beside
 from hoiclip_engine.graph_form import GRAPH_VERSION, INPUTS, METHODS, SMALLEST_CELLS, GraphForm
 from hoiclip_engine.node_names import name_nodes
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 ABSORB_FROM = 300
 """Cells of the detector's memory from which OpenVINO is faster absorbing it (benchmarks/results/kernels.jsonl)."""
 OUTPUTS = graph_form.OUTPUTS["whole"]
+_GRAPH = "model.onnx"
 _LARGEST_IN_ONE_FILE = 1 << 30
 """Bytes of weights; a protobuf ends at two gigabytes."""
 _ANY_SIZE = 1 << 40
@@ -57,22 +56,18 @@ def exported_graph(model: ModelFile, canvas_hw: tuple[int, int], batch: int = 1)
     if form.batch == 1 and (beside := graph_beside(model, form.memory)) is not None:
         return beside
     several = "" if batch == 1 else "-batch"
-    folder = cache_folder("graphs") / f"{model.sha256()[:32]}-{form.memory}{several}-v{GRAPH_VERSION}-opset{form.opset}"
-    graph = folder / "model.onnx"
-    if graph.is_file():
-        return graph
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-    try:
+    name = f"{model.sha256()[:32]}-{form.memory}{several}-v{GRAPH_VERSION}-opset{form.opset}"
+    key = {"model": model.sha256(), "graph version": GRAPH_VERSION, "form": asdict(form)}
+
+    def make(folder: Path) -> None:
         module = build(model) if form.batch == 1 else build(model, otherwise=", or run without --batch")
-        write_graph(module, form, part / graph.name)
-        try:
-            os.replace(part, folder)  # two processes may export at once: the first one wins, both files are good
-        except OSError as error:
-            if not graph.is_file():
-                raise ModelError(f"cannot keep the exported graph in {folder}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return graph
+        write_graph(module, form, folder / _GRAPH)
+
+    try:
+        return exported(name, key, make) / _GRAPH
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise ModelError(f"cannot write the exported graph: {said}; is the disk full?") from error
 
 
 def memory_form(config: ModelConfig, canvas_hw: tuple[int, int] | None) -> Literal["projected", "absorbed"]:

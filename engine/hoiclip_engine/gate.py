@@ -50,6 +50,11 @@ class Comparison:
     agreement: float
     """Mean share of common triplets among the best hundred."""
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all outputs are numbers."""
+        return all(np.isfinite(error) for error in self.max_abs_error.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanPrecisions:
@@ -76,7 +81,7 @@ class Verdict:
 def verdict(precision: Precision, compared: Comparison, maps: MeanPrecisions | None = None) -> Verdict:
     """Measurements against the precision's limits; mAP counts where it is known, else agreement."""
     limits, reason = LIMITS[precision], ""
-    if not all(np.isfinite(error) for error in compared.max_abs_error.values()):
+    if not compared.is_finite:
         reason = f"{precision} gives outputs that are no numbers"
     elif maps is not None:
         lost = maps.reference - maps.engine

@@ -129,7 +129,7 @@ class Looker:
         prepared = time.perf_counter()
         with self._free_lanes:
             begun = time.perf_counter()
-            raw = self._backend(model_input)
+            raw = self._backend(model_input).require_finite()
             inferred = time.perf_counter()
         count = len(pictures)
         looks: list[Look] = []

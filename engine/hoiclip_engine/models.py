@@ -6,7 +6,7 @@ import contextlib
 from importlib import resources
 from pathlib import Path
 
-from hoiclip.cache import cache_folder
+from hoiclip.cache import cache_base
 from hoiclip.errors import ModelError
 from hoiclip_engine.graph_folder import model_in
 
@@ -15,7 +15,7 @@ SUFFIX = ".safetensors"
 
 def model_folders() -> tuple[Path, ...]:
     """Where names are looked up, in this order."""
-    return Path(str(resources.files("hoiclip"))) / "models", cache_folder("models")
+    return Path(str(resources.files("hoiclip"))) / "models", cache_base() / "models"
 
 
 def known_models() -> dict[str, Path]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hoiclip.errors import ModelError
+
 F32 = NDArray[np.float32]
+_FIELDS = ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh", "clip_cls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,20 @@ class RawOutput:
 
     def __len__(self) -> int:
         return int(self.hoi_logits.shape[0])
+
+    def require_finite(self) -> RawOutput:
+        """Itself.
+
+        Raises:
+            ModelError: a number is NaN or infinite: what follows from it would look like an empty result.
+        """
+        for name in _FIELDS:
+            if not np.isfinite(getattr(self, name)).all():
+                raise ModelError(
+                    f"expected numbers, the model gives {name} that are NaN or infinite; "
+                    "check it: hoiclip models verify MODEL, or take --precision fp32"
+                )
+        return self
 
     def image(self, index: int) -> RawOutput:
         """Image `index` alone, as a batch of one; views, nothing is copied."""

@@ -1,7 +1,7 @@
 """Folders of entries that only this machine's user can have written. What is loaded as code, or believed, lies here.
 
 An entry is a folder with files and a JSON: the key it was made for, the hashes of the files, what else is known of
-them, and a signature by a secret that only this user can read.
+them, and a signature by a secret that only this user can read. Links inside are not followed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -17,13 +18,16 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hoiclip.cache import cache_folder
+from hoiclip.cache import cache_base, cache_folder
 from hoiclip.checkpoint.model_file import file_sha256
 
 _SAID, _SECRET, _PART = "entry.json", "secret", ".part-"
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_log = logging.getLogger("hoiclip")
 _ABANDONED_S = 24 * 3600.0
 """After which an entry that is still being made is taken for one whose maker was killed."""
 
@@ -42,16 +46,17 @@ class Entry:
         Raises:
             ValueError, OSError: the file is not what was written.
         """
-        content = (self.folder / name).read_bytes()
+        content = _read(self.folder / name)
         if hashlib.sha256(content).hexdigest() != self.hashes[name]:
             raise self._changed(name)
         return content
 
     def file(self, name: str) -> Path:
         """A file that is data, not code, for whoever reads it by its path. Raises like `content`."""
-        if file_sha256(self.folder / name) != self.hashes[name]:
+        path = self.folder / name
+        if not stat.S_ISREG(path.lstat().st_mode) or file_sha256(path) != self.hashes[name]:
             raise self._changed(name)
-        return self.folder / name
+        return path
 
     def _changed(self, name: str) -> ValueError:
         return ValueError(f"{self.folder / name} is not what was written, it may be truncated")
@@ -61,9 +66,12 @@ class SignedFolder:
     """Entries of one kind, by name."""
 
     def __init__(self, kind: str) -> None:
-        """Raises OSError: the folder cannot be made, or somebody else could write to it."""
+        """Raises OSError: the folder cannot be made, or somebody else could write to it or put another in its place."""
+        _require_own_base(cache_base())
         self._folder = cache_folder(kind)
-        status = self._folder.stat()
+        status = self._folder.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(f"expected a folder at {self._folder}, found a link; delete it")
         if hasattr(os, "getuid") and status.st_uid != os.getuid():
             raise PermissionError(f"expected {self._folder} to be yours, its owner is user {status.st_uid}")
         if os.name == "posix" and stat.S_IMODE(status.st_mode) != 0o700:
@@ -77,14 +85,16 @@ class SignedFolder:
             ValueError, OSError: the entry is damaged, changed, or not of this key; the message says what.
         """
         entry = self._folder / name
-        if not entry.exists():
+        if not os.path.lexists(entry):
             return None
+        if not stat.S_ISDIR(entry.lstat().st_mode):
+            raise ValueError(f"{entry} is no folder but a link or a file")
         try:
-            said = json.loads((entry / _SAID).read_text(encoding="utf-8"))
+            said = json.loads(_read(entry / _SAID))
             signature = said.pop("hmac")
             found = Entry(entry, said["files"], said["about"])
-        except (KeyError, TypeError, AttributeError, ValueError):
-            raise ValueError(f"{entry / _SAID} is damaged") from None
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError, FileNotFoundError):
+            raise ValueError(f"{entry / _SAID} is missing or damaged") from None
         if not hmac.compare_digest(str(signature), self._sign(said)):
             raise ValueError(f"{entry / _SAID} was not signed by this machine, or changed since")
         if other := _differences(said["key"], plain(key)):
@@ -120,6 +130,10 @@ class SignedFolder:
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
+    def place(self, name: str) -> Path:
+        """Where an entry is, if there is one."""
+        return self._folder / name
+
     def room(self) -> Path:
         """A new folder to make an entry's files in, for the caller to remove; what killed makers left goes now."""
         for left in self._folder.glob(f"{_PART}*"):
@@ -128,14 +142,18 @@ class SignedFolder:
         return Path(tempfile.mkdtemp(dir=self._folder, prefix=_PART))
 
     def remove(self, name: str) -> None:
-        shutil.rmtree(self._folder / name, ignore_errors=True)
+        entry = self._folder / name
+        if entry.is_symlink() or entry.is_file():
+            entry.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(entry, ignore_errors=True)
 
     def _publish(self, part: Path, entry: Path) -> None:
         """A folder cannot be put in the place of another one; a reader finds the old entry, none, or the new one."""
         try:
             os.replace(part, entry)
         except OSError:
-            if not entry.is_dir():
+            if not os.path.lexists(entry):
                 raise
             self.remove(entry.name)
             try:
@@ -179,7 +197,40 @@ def _secret(folder: Path) -> bytes:
             pass
         finally:
             os.unlink(part)
-    secret = path.read_bytes()
+    secret = _read(path)
     if len(secret) != 32:
         raise OSError(f"expected 32 bytes in {path}, found {len(secret)}; delete that file")
     return secret
+
+
+def _read(path: Path) -> bytes:
+    """A regular file's bytes; a link is not followed, a pipe is not waited for.
+
+    Raises:
+        ValueError, OSError: it is something else, or cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | _PLAIN)
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError(f"{path} is no regular file")
+        return file.read()
+
+
+def _require_own_base(base: Path) -> None:
+    """Raises PermissionError: anybody could put folders of theirs in the place of ours. A group is only warned of."""
+    try:
+        mode = base.stat().st_mode
+    except FileNotFoundError:
+        return  # it will be made, for this user alone
+    if mode & stat.S_ISVTX:
+        return  # as in /tmp, others cannot rename what is ours
+    if mode & stat.S_IWOTH:
+        raise PermissionError(f"expected a cache that only you can write, everybody can write {base}; chmod go-w it")
+    if mode & stat.S_IWGRP:
+        _warn_of_group(base)
+
+
+@cache
+def _warn_of_group(base: Path) -> None:
+    """Once in a process."""
+    _log.warning("the cache %s can be written by its group; if that is not you alone: chmod g-w it", base)

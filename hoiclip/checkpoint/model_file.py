@@ -59,14 +59,17 @@ class ModelFile:
         with _open(self.path, "numpy") as file:
             if name not in file.keys():  # noqa: SIM118 - not a dict
                 raise ModelError(f"{self.path} has no tensor {name}; make it again: hoiclip models import")
-            return np.asarray(file.get_tensor(name), dtype=np.float32)
+            rows = np.asarray(file.get_tensor(name), dtype=np.float32)
+        if not np.isfinite(rows).all():
+            raise _not_finite(self.path, name)
+        return rows
 
     def build(self) -> HOICLIP:
         """The torch module, fp32, in evaluation mode.
 
         Raises:
             BackendMissing: torch is not installed.
-            ModelError: tensors are missing, unknown or have other shapes than the config says.
+            ModelError: tensors are missing, unknown, not finite, or have other shapes than the config says.
         """
         require_torch(f"computing with {self.name} in torch")
         import torch
@@ -87,8 +90,15 @@ class ModelFile:
                 str(self.path),
             )
             state = {key: file.get_tensor(key).float() for key in keys}
+        for key, value in state.items():
+            if not bool(torch.isfinite(value).all()):
+                raise _not_finite(self.path, key)
         model.load_state_dict(state, assign=True)
         return model.requires_grad_(False).eval()
+
+
+def _not_finite(path: Path, tensor: str) -> ModelError:
+    return ModelError(f"{path} holds values that are not finite, first in {tensor}; import or train it again")
 
 
 def file_sha256(path: Path) -> str:
@@ -153,7 +163,9 @@ def load_model_file(path: Path) -> ModelFile:
             "official checkpoints become one by: hoiclip models import"
         )
     try:
-        config, vocabulary, provenance = (parse_json(metadata[key]) for key in ("config", "vocabulary", "provenance"))
+        config, vocabulary, provenance = (
+            parse_json(metadata[key], finite=True) for key in ("config", "vocabulary", "provenance")
+        )
         if not isinstance(config, dict):
             raise ValueError(f"config is a {type(config).__name__}")
         model_config = ModelConfig.from_dict(config)

@@ -174,7 +174,7 @@ def _check_archive(path: Path) -> None:
 def _check_tensors(state: dict[Any, Tensor], path: Path) -> None:
     """Raises ModelError: not dense tensors in main memory, or many more numbers than the file holds."""
     for key, value in state.items():
-        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
             raise ModelError(f"{path}: expected dense numbers in {ascii(key)[:80]}, found another kind of tensor")
     numbers = sum(value.numel() for value in state.values())
     if numbers > max(_MOST_NUMBERS, path.stat().st_size):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine.engine_cache import EngineKey, engine
+from hoiclip_engine.engine_cache import EngineKey, engine, exported
 from hoiclip_engine.signed_folder import SignedFolder
 
 KEY = EngineKey(
@@ -109,6 +109,26 @@ def a_list(folder: Path) -> None:
     (folder / "entry.json").write_text("[]")
 
 
+def a_link_to_the_same_bytes(folder: Path) -> None:
+    (folder / "engine.bin").rename(folder.parent / "elsewhere")
+    (folder / "engine.bin").symlink_to(folder.parent / "elsewhere")
+
+
+def a_linked_entry(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("elsewhere")
+
+
+def a_linked_json(folder: Path) -> None:
+    (folder / "entry.json").rename(folder.parent / "elsewhere")
+    (folder / "entry.json").symlink_to(folder.parent / "elsewhere")
+
+
+def a_pipe(folder: Path) -> None:
+    (folder / "engine.bin").unlink()
+    os.mkfifo(folder / "engine.bin")
+
+
 def no_engine(folder: Path) -> None:
     (folder / "engine.bin").unlink()
 
@@ -119,8 +139,12 @@ def no_engine(folder: Path) -> None:
         (truncate, "may be truncated"),
         (swap_engine_and_hash, "was not signed by this machine"),
         (another_key, "was not signed by this machine"),
-        (no_json, "is damaged"),
-        (a_list, "is damaged"),
+        (no_json, "is missing or damaged"),
+        (a_list, "is missing or damaged"),
+        (a_link_to_the_same_bytes, "symbolic link"),
+        (a_linked_entry, "is no folder but a link"),
+        (a_linked_json, "symbolic link"),
+        (a_pipe, "is no regular file"),
         (no_engine, "No such file"),
     ],
 )
@@ -186,6 +210,132 @@ def test_a_cache_that_cannot_be_made_costs_nothing_either(
     monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "file"))
     assert engine(KEY, Maker()) == CONTENT
     assert "engines are not kept" in caplog.text
+
+
+def test_a_linked_cache_is_not_followed(
+    cache: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine(KEY, Maker())
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "engines"
+    cache.rename(elsewhere)
+    cache.symlink_to(elsewhere)
+    assert engine(KEY, Maker(b"made here")) == b"made here"
+    assert "engines are not kept" in caplog.text
+    assert "found a link" in caplog.text
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o702])
+def test_a_base_that_everybody_can_write_is_refused(cache: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    engine(KEY, Maker())
+    cache.parent.chmod(mode)
+    assert engine(KEY, Maker(b"made here")) == b"made here"
+    assert "everybody can write" in caplog.text
+    cache.parent.chmod(0o1777)
+    assert engine(KEY, must_not) == CONTENT, "nobody can rename what lies in a folder such as /tmp"
+
+
+def test_a_base_that_its_group_can_write_is_told_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine(KEY, Maker())
+    cache.parent.chmod(0o770)
+    assert engine(KEY, must_not) == CONTENT
+    assert engine(KEY, must_not) == CONTENT
+    assert [record.getMessage().count("by its group") for record in caplog.records] == [1]
+
+
+def test_a_base_is_made_for_this_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "deep" / "base"))
+    before = os.umask(0)
+    try:
+        engine(KEY, Maker())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "deep" / "base").stat().st_mode) == 0o700
+    assert not caplog.records
+
+
+class GraphMaker:
+    """Writes a graph with its weights outside, and counts how often."""
+
+    def __init__(self, content: bytes = CONTENT) -> None:
+        self.content, self.times = content, 0
+
+    def __call__(self, folder: Path) -> None:
+        self.times += 1
+        (folder / "model.onnx").write_bytes(self.content)
+        (folder / "model.onnx.data").write_bytes(self.content * 2)
+
+
+NAME, GRAPH_KEY = "model-v1", {"model": "ab" * 32, "form": {"batch": 1}}
+
+
+def test_a_graph_is_exported_once(cache: Path) -> None:
+    first, second = GraphMaker(), GraphMaker()
+    folder = exported(NAME, GRAPH_KEY, first)
+    assert exported(NAME, GRAPH_KEY, second) == folder == cache.with_name("graphs") / NAME
+    assert (first.times, second.times) == (1, 0)
+    assert (folder / "model.onnx.data").read_bytes() == CONTENT * 2
+    assert not list(folder.parent.glob(".part-*"))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def zeroed(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[100:164] = bytes(64)
+    path.write_bytes(raw)
+
+
+def grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"\0")
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def linked(path: Path) -> None:
+    path.rename(path.parents[2] / "elsewhere")
+    path.symlink_to(path.parents[2] / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data", "entry.json"])
+@pytest.mark.parametrize("damage", [cut, zeroed, grown, gone, linked])
+def test_a_graph_that_is_not_as_it_was_written_is_exported_again(
+    cache: Path, caplog: pytest.LogCaptureFixture, name: str, damage: Callable[[Path], None]
+) -> None:
+    folder, again = exported(NAME, GRAPH_KEY, GraphMaker()), GraphMaker()
+    damage(folder / name)
+    assert exported(NAME, GRAPH_KEY, again) == folder
+    assert again.times == 1
+    assert [record.getMessage().count("\n") for record in caplog.records] == [0]
+    assert "the graph is exported again" in caplog.text
+    assert (folder / "model.onnx").read_bytes() == CONTENT
+    assert not (folder / name).is_symlink()
+
+
+def test_a_graph_of_an_older_version_that_nobody_signed_is_exported_again(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = cache.with_name("graphs") / NAME
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"from anywhere")
+    assert (exported(NAME, GRAPH_KEY, GraphMaker()) / "model.onnx").read_bytes() == CONTENT
+    assert "entry.json is missing" in caplog.text
+
+
+def test_a_graph_is_made_for_this_process_where_no_cache_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "file"))
+    folder = exported(NAME, GRAPH_KEY, GraphMaker())
+    assert (folder / "model.onnx").read_bytes() == CONTENT
+    assert "exported graphs are not kept" in caplog.text
 
 
 def test_a_build_that_fails_leaves_nothing(cache: Path) -> None:

@@ -22,7 +22,8 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty engine cache beside the graphs of other tests."""
     from hoiclip_engine import signed_folder
 
-    monkeypatch.setattr(signed_folder, "cache_folder", lambda kind: tmp_path)
+    shared = signed_folder.cache_folder
+    monkeypatch.setattr(signed_folder, "cache_folder", lambda kind: tmp_path if kind == "engines" else shared(kind))
     return tmp_path
 
 

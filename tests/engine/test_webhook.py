@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import threading
@@ -201,3 +202,46 @@ def test_several_sources_share_one_web_hook() -> None:
 def test_an_address_that_is_none_is_a_usage_error_without_it(url: str) -> None:
     with pytest.raises(UsageError, match="https://host/path"):
         Webhook(url)
+
+
+@contextmanager
+def dripping(answer: bytes) -> Iterator[tuple[str, list[float]]]:
+    """A server that begins its answer like this and goes on byte by byte; how long it was listened to."""
+    listened_s: list[float] = []
+
+    def serve(connection: socket.socket) -> None:
+        begun_s = time.monotonic()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(answer)
+            while time.monotonic() - begun_s < 20:
+                time.sleep(0.1)
+                connection.sendall(b"x")
+        listened_s.append(time.monotonic() - begun_s)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", listened_s
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nX-Long: "])
+def test_an_answer_that_comes_byte_by_byte_has_no_longer_than_any_other(answer: bytes) -> None:
+    config = WebhookConfig(collect_s=0.01, timeout_s=0.5, tries=1, drain_s=8.0)
+    with dripping(answer) as (url, listened_s):
+        webhook = Webhook(url, config=config)
+        sink = webhook.sink()
+        sink.start(header())
+        sink.write(at(0, event(0.0)))
+        begun_s = time.monotonic()
+        with pytest.raises(SinkError, match=r"longer than 0\.5 s"):
+            sink.finish(summary())
+        assert time.monotonic() - begun_s < 6
+        while not listened_s and time.monotonic() - begun_s < 15:
+            time.sleep(0.05)
+        assert listened_s
+        assert listened_s[0] < 10

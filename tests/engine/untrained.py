@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,22 @@ def _export(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "write_graph", lambda _module, _form, path: shutil.copyfile(made, path))
         command.export(model, folder, GraphForm(), split=False, with_model=True)
+
+
+def edited_model(path: Path, edit: Callable[[dict[str, str]], object], tensor_bytes: bytes = b"") -> Path:
+    """A copy of the untrained model with other metadata.
+
+    Args:
+        edit: changes the metadata in place.
+        tensor_bytes: if given, what every tensor is filled with, over and over.
+    """
+    raw = untrained_model().read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    head, tensors = json.loads(raw[8:start]), raw[start:]
+    edit(head["__metadata__"])
+    if tensor_bytes:
+        tensors = tensor_bytes * (len(tensors) // len(tensor_bytes))
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + tensors)
+    return path

@@ -29,7 +29,7 @@ from hoiclip_engine.bench.regression import Change, FailOn, compare_runs
 from hoiclip_engine.bench.report import Surroundings, as_line, report, write_text
 from hoiclip_engine.bench.sample import Block, percentiles
 from hoiclip_engine.bench.told import Told, untold
-from hoiclip_engine.commands.console import messages, progress, working
+from hoiclip_engine.commands.console import messages, progress, say, working
 from hoiclip_engine.commands.draw import draw_film
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.measured_set import MeasuredSet, benchmark_of
@@ -209,7 +209,7 @@ def _write(reports: Sequence[Mapping[str, Any]], request: BenchRequest) -> None:
         write_text(Path(str(request.markdown)), page)
     if request.plot is not None:
         plot(reports, request.plot)
-    print(lines if request.json == STDOUT else page, end="")
+    say((lines if request.json == STDOUT else page).removesuffix("\n"))
 
 
 def _changes(bases: Sequence[Mapping[str, Any]], made: Mapping[str, Any], request: BenchRequest) -> list[Change]:

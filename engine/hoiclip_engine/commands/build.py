@@ -174,7 +174,7 @@ def _checked(job: _Job, made: Build) -> Verdict:
         compared = compare(reference, engine, job.checked, job.model.vocabulary)
         reference.close()
         engine.close()
-    if job.benchmark is None:
+    if job.benchmark is None or not compared.is_finite:
         return verdict(job.precision, compared)
     eager = _map(job, job.benchmark, replace(job.config, backend="torch"), FP32)
     found = _map(job, job.benchmark, job.config, made)

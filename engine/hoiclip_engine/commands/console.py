@@ -1,33 +1,92 @@
-"""The terminal: tables and progress on standard error, results on standard output."""
+"""The terminal: tables and progress on standard error, results on standard output; foreign text reaches neither raw."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-# No markup: names of files and what a model file says of itself are printed as they are.
-messages = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-results = Console(highlight=False, soft_wrap=True, markup=False)
+from hoiclip_engine.printable import one_line, printable
+
+
+class _Terminal(Console):
+    """Prints texts as one line each; whatever is drawn is made printable. Markup in names is no markup."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(one_line(thing) if isinstance(thing, str) else thing for thing in objects), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+class _StandardError:
+    """Whatever standard error is now. A run goes on where nobody can read its messages any more."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+
+messages = _Terminal(file=cast(TextIO, _StandardError()), stderr=True)
+results = _Terminal()
+
+
+def say(text: str) -> None:
+    """Lines on standard output, such as JSON."""
+    print(printable(text))
+
+
+class LogLines(logging.Handler):
+    """Warnings of the program, each as one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        messages.print(self.format(record), style="yellow")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Plain table."""
-    made = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    made = Table(title=one_line(title), title_justify="left", show_edge=False, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*map(str, row))
+        made.add_row(*(one_line(str(cell)) for cell in row))
     return made
 
 
 def working(what: str) -> Status:
     """A spinner while something takes its time."""
-    return messages.status(Text(what))
+    return messages.status(Text(one_line(what)))
 
 
 SPEED_OVER_S = 600.0
@@ -37,10 +96,10 @@ SPEED_OVER_S = 600.0
 def progress() -> Progress:
     """A bar with frame rate and remaining time; shown only where a person can see it."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
         console=messages,
         speed_estimate_period=SPEED_OVER_S,

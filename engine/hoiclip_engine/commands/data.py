@@ -13,8 +13,9 @@ from hoiclip.data.hoia import Problem, write_hoia
 from hoiclip.data.untrusted import read_json
 from hoiclip.errors import DataError, UsageError
 from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.commands.console import messages, progress, results, table
-from hoiclip_engine.commands.vocab import find_vocabulary
+from hoiclip_engine.commands.console import messages, progress, results, say, table
+from hoiclip_engine.commands.distinct_files import require_distinct
+from hoiclip_engine.commands.vocab import find_vocabulary, vocabulary_file
 
 OWN_VOCABULARY = "vocabulary.json"
 """A data set of other labels brings them along under this name."""
@@ -42,7 +43,7 @@ def check_file(
         progress=_with_bar,
     )
     if as_json:
-        print(json.dumps(_as_dict(report), ensure_ascii=True))
+        say(json.dumps(_as_dict(report)))
     else:
         _print(path, report)
     return DataError.exit_code if report.count("error") else 0
@@ -58,10 +59,10 @@ def convert(
     skip_empty: bool,
 ) -> int:
     """Another format to HOI-A JSON."""
-    if target.resolve() in {path.resolve() for path in (source, instances) if path is not None}:
-        raise UsageError(f"the result would overwrite its own source {target}; choose another name")
     default = "hico" if form.startswith("hico") else "vcoco"
-    names = find_vocabulary(default if vocabulary == "auto" else vocabulary)
+    chosen = default if vocabulary == "auto" else vocabulary
+    require_distinct([source, instances, vocabulary_file(chosen)], [target])
+    names = find_vocabulary(chosen)
     annotations = _read(source, form, instances, split, names)
     if skip_empty:
         annotations = [one for one in annotations if len(one.interactions)]

@@ -10,17 +10,20 @@ from hoiclip.data.drawn.clip import clip_script
 from hoiclip.evaluation.video import FilmFrame, read_results, segments
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.commands.console import messages, results, table, working
+from hoiclip_engine.commands.distinct_files import model_inputs, require_distinct
 from hoiclip_engine.commands.draw import draw_film
 from hoiclip_engine.commands.outputs import Outputs
 from hoiclip_engine.commands.run import RunConfig, run
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.folder import make_folder
+from hoiclip_engine.models import find_model
 from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.sinks.sentences import deed
+from hoiclip_engine.sinks.video_sink import part_of
 from hoiclip_engine.video.address import parse_address
 from hoiclip_engine.video.source_config import SourceConfig
 
-BUNDLED = "drawn"
+BUNDLED, CLIP = "drawn", "clip"
 WIDTH_PX, HEIGHT_PX, FPS, DURATION_S, SEED = 640, 480, 25.0, 10.0, 9
 DETECT_EVERY = 2
 """Half the waiting, and pairs move as smoothly: boxes between two detections are interpolated."""
@@ -33,8 +36,10 @@ def demo(folder: Path, backend: str) -> int:
 
     On standard output, a table of the interactions that demo.mp4 shows.
     """
-    make_folder(folder)
     video, lines = folder / "demo.mp4", folder / "demo.jsonl"
+    drawn = (folder / f"{CLIP}{suffix}" for suffix in (".mp4", ".jsonl"))
+    require_distinct(model_inputs(find_model(BUNDLED)), [*drawn, video, part_of(video), lines])
+    make_folder(folder)
     with working("Drawing a clip"):
         clip = draw_demo_clip(folder)
     outputs = Outputs(video=video, jsonl=lines)
@@ -64,7 +69,7 @@ def draw_demo_clip(folder: Path) -> Path:
     Raises:
         SinkError: they cannot be written.
     """
-    clip = folder / "clip.mp4"
+    clip = folder / f"{CLIP}.mp4"
     draw_film(clip, clip_script(WIDTH_PX, HEIGHT_PX, FPS, DURATION_S, SEED))
     return clip
 

@@ -10,12 +10,12 @@ import platform
 from pathlib import Path
 
 from hoiclip import __version__
-from hoiclip.cache import cache_folder
+from hoiclip.cache import cache_base
 from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.errors import BackendMissing, ModelError
 from hoiclip_engine.backends import BACKENDS, BackendName, backend_module, choose
 from hoiclip_engine.builds import build_command, chosen_build
-from hoiclip_engine.commands.console import results, table
+from hoiclip_engine.commands.console import results, say, table
 from hoiclip_engine.cpu import cpu_flags, cpu_name
 from hoiclip_engine.models import known_models
 from hoiclip_kernels.dispatch import implementations, named
@@ -54,7 +54,7 @@ def doctor(as_json: bool) -> int:
     """Prints the report; always succeeds, because nothing it reports is its own failure."""
     facts = {**_machine(), **_packages(), **_choices()}
     if as_json:
-        print(json.dumps(facts))
+        say(json.dumps(facts))
     else:
         results.print(table("", ("what", "found"), facts.items()))
     return 0
@@ -66,7 +66,7 @@ def _machine() -> dict[str, str]:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "cpu": ", ".join(filter(None, (cpu_name(), f"{os.cpu_count()} cores", " ".join(cpu_flags())))),
         "cuda": _cuda(),
-        "cache": str(cache_folder("graphs").parent),
+        "cache": str(cache_base()),
     }
 
 

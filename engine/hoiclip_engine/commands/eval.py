@@ -23,11 +23,15 @@ from hoiclip.evaluation.splits import RARE, read_splits
 from hoiclip.evaluation.video import VideoReport
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import BackendName
-from hoiclip_engine.commands.console import messages, progress, results, table, working
+from hoiclip_engine.commands.console import messages, progress, results, say, table, working
+from hoiclip_engine.commands.distinct_files import STDIO, existing, model_inputs, require_distinct
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
 from hoiclip_engine.evaluate_films import evaluate_films, films_in
 
+PAGE, NUMBERS, CURVES = "index.html", "evaluation.json", "precision_recall.svg"
+"""Files of a report."""
+VCOCO_DETECTIONS = "vcoco_detections.json"
 MOST_CLASSES = 20
 """More classes than this are left to JSON and report; standard output shows the numbers that matter."""
 
@@ -83,6 +87,7 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
     Raises:
         HoiclipError: model, annotations, pictures or outputs are not as expected.
     """
+    _require_distinct(model, request)
     vocabulary = model.vocabulary
     config = _config(request, vocabulary)
     facts: dict[str, Any] = {
@@ -108,6 +113,16 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
     _write(request, measured, vocabulary, facts)
     _show(request, measured.found, facts)
     return 0
+
+
+def _require_distinct(model: ModelFile, request: EvalRequest) -> None:
+    inputs = [request.data, request.images, request.films, request.prior, *model_inputs(model.path)]
+    written: list[str | Path | None] = [*{request.json, STDIO}]
+    if request.report is not None:
+        written += [request.report / name for name in (PAGE, NUMBERS, CURVES)]
+    written += existing(request.export, VCOCO_DETECTIONS, "detections_*.mat")
+    splits = [name for name in request.splits if name.endswith(".json")]
+    require_distinct([*inputs, *splits], written, [request.report, request.export])
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +223,13 @@ def _write(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, fa
     if request.report:
         with working("Drawing the report"):
             page = _page(request, measured, vocabulary, facts)
-            write_text(request.report / "index.html", page)
-            write_text(request.report / "evaluation.json", text)
-            write_text(request.report / "precision_recall.svg", precision_recall_svg(found))
+            write_text(request.report / PAGE, page)
+            write_text(request.report / NUMBERS, text)
+            write_text(request.report / CURVES, precision_recall_svg(found))
     if request.export:
         with working("Exporting detections"):
             if found.metric.startswith("vcoco"):
-                path = request.export / "vcoco_detections.json"
+                path = request.export / VCOCO_DETECTIONS
                 export_vcoco(path, measured.predictions, measured.annotations, vocabulary)
             else:
                 export_hico(request.export, measured.predictions, measured.annotations, vocabulary)
@@ -245,7 +260,7 @@ def _show(request: EvalRequest, found: Evaluation, facts: dict[str, Any]) -> Non
     for note in filter(None, (facts["notice"], *found.notes)):
         messages.print(f"Note: {note}", style="yellow")
     if request.json == "-":
-        print(json.dumps({**found.to_json(), **facts}, allow_nan=False))
+        say(json.dumps({**found.to_json(), **facts}, allow_nan=False))
         return
     for split, summary in found.summaries.items():
         rows = [(name, percent(value)) for name, value in summary.items()]

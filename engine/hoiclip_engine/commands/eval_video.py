@@ -13,7 +13,8 @@ from hoiclip.errors import UsageError
 from hoiclip.evaluation.report import percent
 from hoiclip.evaluation.results import number
 from hoiclip.evaluation.video import VideoReport, measure_identities, mot_moments
-from hoiclip_engine.commands.console import messages, progress, results, table
+from hoiclip_engine.commands.console import messages, progress, results, say, table
+from hoiclip_engine.commands.distinct_files import STDIO, model_inputs, require_distinct
 from hoiclip_engine.commands.eval import write_text
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate_films import evaluate_films, evaluate_results, films_in, truths_in
@@ -76,11 +77,14 @@ def evaluate_video(request: VideoRequest) -> int:
     Raises:
         HoiclipError: model, films, truth, results or the output are not as expected.
     """
+    model_file = find_model(request.model)
+    inputs = [request.films, request.mot, request.results, *model_inputs(model_file)]
+    require_distinct(inputs, {request.json, STDIO})
     if request.mot is not None and request.results is not None:
         identities = measure_identities([mot_moments(request.mot, request.results)]).summary
         _tell(request, {"MOT": identities}, {"schema": MOT_SCHEMA, **identities}, f"{request.results}")
         return 0
-    model = load_model_file(find_model(request.model))
+    model = load_model_file(model_file)
     report, facts = _report(model, request)
     facts = {"model": model.name, "model_sha256": model.sha256(), **facts}
     if report.missing_frames:
@@ -112,7 +116,7 @@ def _tell(
 ) -> None:
     text = json.dumps(values, indent=1, allow_nan=False)
     if request.json == "-":
-        print(text)
+        say(text)
         return
     if request.json:
         write_text(Path(request.json), text)

@@ -15,6 +15,7 @@ from hoiclip_engine import sidecar
 from hoiclip_engine.builds import FP32
 from hoiclip_engine.calibration import CalibrationConfig, calibration_set, require_source
 from hoiclip_engine.commands.console import messages, progress, working
+from hoiclip_engine.commands.distinct_files import existing, require_distinct
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.export import build, example_inputs, memory_form, write_graph
 from hoiclip_engine.folder import make_folder, put
@@ -24,7 +25,7 @@ from hoiclip_engine.precision.reduce import Target, made_by, reduced, require_re
 from hoiclip_engine.preprocess import preprocess
 from hoiclip_engine.track.fitted_verbs import file_beside
 from hoiclip_engine.triton_repo import repository
-from hoiclip_engine.triton_repo.form import RepositoryForm
+from hoiclip_engine.triton_repo.form import ModelNames, RepositoryForm
 
 if TYPE_CHECKING:
     from hoiclip.model import HOICLIP
@@ -63,6 +64,7 @@ def export(
         ModelError: the exporter fails, or a graph does not compute what the model does.
         SinkError: the folder cannot be written.
     """
+    _require_distinct(model, out, reduction, triton is not None, with_model)
     form.require_fit(model.config)
     if reduction is not None:
         _require_fit(model, form, reduction)
@@ -112,6 +114,20 @@ def export(
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return 0
+
+
+def _require_distinct(
+    model: ModelFile, out: Path, reduction: Reduction | None, in_repository: bool, with_model: bool
+) -> None:
+    read = (model.path, file_beside(model.path))
+    if in_repository:  # whole folders are replaced
+        names = ModelNames.of(model.name).all
+        written = [path for name in names for path in existing(out / name, "**/*")]
+    else:
+        written = existing(out, sidecar.NAME, "*.onnx", "*.onnx.*", "*.xml", "*.bin")
+        written += [out / path.name for path in read if with_model]
+    calibration = None if reduction is None else reduction.calibration.source
+    require_distinct([*read, calibration], written, [out])
 
 
 def _require_fit(model: ModelFile, form: GraphForm, reduction: Reduction) -> None:

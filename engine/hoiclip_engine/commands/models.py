@@ -9,7 +9,8 @@ from pathlib import Path
 from hoiclip.checkpoint.model_file import ModelFile, file_sha256, load_model_file, save_model_file
 from hoiclip.errors import ModelError, UsageError
 from hoiclip.torch_extra import require_torch
-from hoiclip_engine.commands.console import messages, results, table, working
+from hoiclip_engine.commands.console import messages, results, say, table, working
+from hoiclip_engine.commands.distinct_files import require_distinct
 from hoiclip_engine.models import SUFFIX, find_model, known_models, model_folders
 
 
@@ -46,7 +47,7 @@ def info(name: str, as_json: bool) -> int:
         "config": model.config.to_dict(),
     }
     if as_json:
-        print(json.dumps(facts))
+        say(json.dumps(facts))
         return 0
     rows = []
     for key, value in facts.items():
@@ -63,8 +64,7 @@ def import_official(checkpoint: Path, target: Path, labels: str | None) -> int:
 
     if target.suffix != SUFFIX:
         raise UsageError(f"a model file ends in {SUFFIX}, got {target}")
-    if target.resolve() == checkpoint.resolve():
-        raise UsageError("checkpoint and model file must be different files")
+    require_distinct([checkpoint], [target])
     with working(f"Reading {checkpoint} and making its text rows"):
         imported = import_checkpoint(checkpoint, labels)
         provenance = {
@@ -99,9 +99,6 @@ def _verify(model: ModelFile) -> None:
     module = model.build()
     import torch
 
-    bad = [key for key, value in module.state_dict().items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise ModelError(f"{model.path} holds values that are not finite, first in {bad[0]}; import or train it again")
     clip = model.config.clip_image_px
     with torch.inference_mode():
         out = module(torch.zeros(1, 3, 64, 96), torch.zeros(1, 64, 96, dtype=torch.bool), torch.zeros(1, 3, clip, clip))

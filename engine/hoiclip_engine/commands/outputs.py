@@ -6,13 +6,14 @@ HICO-DET detections, the web hook and the live page are shared. What cannot work
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hoiclip.errors import BackendMissing, UsageError
 from hoiclip_engine.commands.console import messages
+from hoiclip_engine.commands.distinct_files import Name, existing, require_distinct
 from hoiclip_engine.commands.source_names import file_names
 from hoiclip_engine.folder import make_folder
 from hoiclip_engine.live.address import LiveAddress
@@ -24,7 +25,8 @@ from hoiclip_engine.sinks.hico_sink import HicoDetections
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
 from hoiclip_engine.sinks.mot_sink import MotSink
 from hoiclip_engine.sinks.stream_sink import StreamSink, is_stream
-from hoiclip_engine.sinks.video_sink import VideoSink
+from hoiclip_engine.sinks.video_sink import SUFFIXES as VIDEO_SUFFIXES
+from hoiclip_engine.sinks.video_sink import VideoSink, part_of
 from hoiclip_engine.sinks.vtt_sink import VttSink
 from hoiclip_engine.sinks.webhook import Webhook
 from hoiclip_engine.video.address import Address
@@ -71,8 +73,8 @@ class Outputs:
             BackendMissing: a package for an output is not installed.
             SinkError: a folder cannot be made.
         """
+        self.require_distinct(addresses)
         targets = self._targets(addresses)
-        _check_distinct(targets, addresses)
         if len(addresses) > 1:
             for folder in self._named().values():
                 make_folder(Path(folder))
@@ -94,6 +96,27 @@ class Outputs:
         return [
             own or [EventLines(address.name if several else "")] for own, address in zip(sinks, addresses, strict=True)
         ]
+
+    def require_distinct(
+        self, addresses: Sequence[Address], inputs: Iterable[Name] = (), texts: Sequence[str] = ()
+    ) -> None:
+        """Checks that no result goes over a source, another input or another result; opens nothing.
+
+        Args:
+            inputs: what is read besides the sources.
+            texts: sources as written by the user.
+
+        Raises:
+            UsageError: one would; or several sources would share something that only one can have.
+        """
+        files = [target for own in self._targets(addresses) for target in own.values() if not is_stream(str(target))]
+        files += [part_of(Path(name)) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+        files += existing(self.hico, "detections_*.mat")
+        if not files and self.hico is None:
+            files.append(STDOUT)  # event lines
+        shared = list(self._named().values()) if len(addresses) > 1 else []
+        sources = [address.location for address in addresses if address.kind in ("file", "stdin")]
+        require_distinct([*sources, *inputs], files, [*shared, self.hico], texts)
 
     def close(self) -> None:
         """Ends what is shared, also where a source never began.
@@ -159,15 +182,3 @@ def _check_folder(target: str | Path, count: int) -> None:
     path = Path(target)
     if path.suffix and not path.is_dir():
         raise UsageError(f"expected a folder for the results of {count} sources, found {path}; leave the ending out")
-
-
-def _check_distinct(targets: Sequence[dict[str, str | Path]], addresses: Sequence[Address]) -> None:
-    files = [
-        STDOUT if str(target) == STDOUT else str(Path(target).resolve())
-        for own in targets
-        for target in own.values()
-        if not is_stream(str(target))
-    ]
-    sources = {str(Path(address.location).resolve()) for address in addresses if address.kind == "file"}
-    if len(set(files)) < len(files) or sources & set(files):
-        raise UsageError("source and outputs must be different files; choose other names for the outputs")

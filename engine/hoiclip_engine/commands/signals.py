@@ -1,4 +1,7 @@
-"""Two-stage interrupts: the first signal asks for an end, the second one is an end."""
+"""Signals that end a process from outside: outputs are finished, and the exit code is 128 and the signal's number.
+
+Two-stage: the first signal asks for an end, a second SIGINT, SIGTERM or SIGQUIT is an end.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,68 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+_NAMES = ["HUP", "INT", "QUIT", "TERM", "ALRM", "USR1", "USR2", "XCPU", "VTALRM", "PROF", "POLL", "PWR"]
+ENDING = tuple(getattr(signal, f"SIG{name}") for name in _NAMES if hasattr(signal, f"SIG{name}"))
+"""Whatever ends a process that does nothing about it, and can be caught, but for crashes."""
+_INSISTING = (signal.SIGTERM, getattr(signal, "SIGQUIT", signal.SIGTERM))
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal came where nothing else was to be done about it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """The first signal raises Signalled in the main thread, so that what was begun is cleaned up or finished."""
+
+    def end(number: int) -> None:
+        raise Signalled(number)
+
+    with _handling(end):
+        yield
+
 
 @contextmanager
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM calls `stop`, in the main thread; the second ends the process.
+    """The first signal calls `stop`, in the main thread.
 
     Yields:
         The list of signals that came.
     """
     came: list[int] = []
+
+    def end(number: int) -> None:
+        came.append(number)
+        stop()
+
+    with _handling(end):
+        yield came
+
+
+@contextmanager
+def _handling(end: Callable[[int], None]) -> Iterator[None]:
     before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+        # A closing terminal hangs up twice, by its kernel and by its shell: only who insists ends the process now.
+        for known in before:
+            signal.signal(known, signal.SIG_DFL if known in _INSISTING else signal.SIG_IGN)
         # Not what was there before: a shell starts what runs in its background deaf to SIGINT.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        stop()
+        end(number)
 
     set_handler: Callable[..., Any] = signal.signal
     with suppress(ValueError):  # not the main thread: whoever called us handles signals
-        for known in (signal.SIGINT, signal.SIGTERM):
-            before[known] = set_handler(known, handle)
+        for known in ENDING:
+            # What nohup or a supervisor has made us deaf to stays so; SIGINT is a person at a terminal.
+            if known == signal.SIGINT or signal.getsignal(known) not in (signal.SIG_IGN, None):
+                before[known] = set_handler(known, handle)
     try:
-        yield came
+        yield
     finally:
         for known, handler in before.items():
             set_handler(known, handler)

@@ -7,7 +7,17 @@ from pathlib import Path
 from hoiclip.errors import SinkError, UsageError
 from hoiclip.torch_extra import require_torch
 from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
-from hoiclip_engine.commands.console import messages, results, table, working
+from hoiclip_engine.commands.console import messages, results, say, table, working
+from hoiclip_engine.commands.distinct_files import require_distinct
+
+
+def vocabulary_file(name: str) -> Path | None:
+    """The file that find_vocabulary reads; None: a bundled vocabulary, or none at all."""
+    if name in VOCABULARIES or name.endswith(".json"):
+        return None if name in VOCABULARIES else Path(name)
+    from hoiclip_engine.models import find_model
+
+    return find_model(name)
 
 
 def find_vocabulary(name: str) -> Vocabulary:
@@ -28,7 +38,7 @@ def show(name: str, as_json: bool) -> int:
     """All HOIs with their prompts."""
     vocabulary = find_vocabulary(name)
     if as_json:
-        print(vocabulary.to_json())
+        say(vocabulary.to_json())
         return 0
     rows = [
         (index, vocabulary.verb_name(verb), vocabulary.object_name(obj) or "-", prompt)
@@ -54,11 +64,10 @@ def build(name: str, target: Path, clip: str, weights: str) -> int:
 
     from hoiclip.text import load_tower, text_rows
 
+    require_distinct([vocabulary_file(name), weights], [target])
     vocabulary = find_vocabulary(name)
     if target.suffix != ".safetensors":
         raise UsageError(f"text rows are written as .safetensors, got {target}")
-    if target.resolve() in (Path(weights).resolve(), Path(name).resolve()):
-        raise UsageError(f"text rows would overwrite their own source {target}; choose another name")
     with working(f"Encoding {len(vocabulary.hoi_prompts)} prompts"):
         tower = load_tower(clip, weights)
         rows = {name: text_rows(texts, tower) for name, texts in vocabulary.prompts_by_rows.items()}

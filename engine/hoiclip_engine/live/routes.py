@@ -19,6 +19,7 @@ from aiohttp import WSMsgType, web
 
 from hoiclip_engine.live.bell import Bell
 from hoiclip_engine.live.channel import Channel
+from hoiclip_engine.live.door import stay
 from hoiclip_engine.live.guard import HEADERS, Guard
 from hoiclip_engine.live.metrics import CONTENT_TYPE, Metrics
 from hoiclip_engine.live.shown import Shown
@@ -55,6 +56,7 @@ class Routes:
 
     def application(self, guard: Guard) -> web.Application:
         application = web.Application(middlewares=[guard.middleware], client_max_size=MAX_MESSAGE_BYTES)
+        application.on_response_prepare.append(_only_one_request)
         for path in self._files:
             application.router.add_get(path, self._file)
         application.router.add_get("/stream.mjpg", self._stream)
@@ -82,7 +84,7 @@ class Routes:
             shown = Shown.from_query(request.query, channel.header.vocabulary)
         except ValueError as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
-        with self._viewer("pictures"):
+        with self._viewer("pictures", request):
             kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
             response = web.StreamResponse(headers={**HEADERS, "Content-Type": kind})
             response.force_close()
@@ -101,7 +103,7 @@ class Routes:
 
     async def _events(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(heartbeat=20, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
-        with self._viewer("events"):
+        with self._viewer("events", request):
             await socket.prepare(request)
             telling = asyncio.ensure_future(self._tell(socket))
             try:
@@ -161,9 +163,10 @@ class Routes:
         return channel
 
     @contextmanager
-    def _viewer(self, kind: str) -> Iterator[None]:
+    def _viewer(self, kind: str, request: web.Request) -> Iterator[None]:
         if self._viewers[kind] >= MAX_VIEWERS:
             raise web.HTTPServiceUnavailable(text=f"{MAX_VIEWERS} viewers watch already; try again later\n")
+        stay(request.transport)
         self._viewers[kind] += 1
         self._metrics.viewers.labels(kind).set(self._viewers[kind])
         try:
@@ -172,6 +175,11 @@ class Routes:
         finally:
             self._viewers[kind] -= 1
             self._metrics.viewers.labels(kind).set(self._viewers[kind])
+
+
+async def _only_one_request(_request: web.Request, response: web.StreamResponse) -> None:
+    """Of a connection, whose time is limited (door.py)."""
+    response.force_close()
 
 
 def _state(channel: Channel) -> str:

@@ -18,6 +18,7 @@ from hoiclip.errors import SinkError
 from hoiclip_engine.live.address import LiveAddress
 from hoiclip_engine.live.bell import Bell
 from hoiclip_engine.live.channel import Channel
+from hoiclip_engine.live.door import Door, LoopErrors
 from hoiclip_engine.live.guard import Guard
 from hoiclip_engine.live.metrics import Metrics
 from hoiclip_engine.live.routes import MESSAGES_PER_S, Routes
@@ -73,7 +74,10 @@ class LiveServer:
             self.close()
 
     def _listen(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        try:
+            self._loop = asyncio.new_event_loop()
+        except OSError as error:
+            raise SinkError(f"cannot open the live page: {error.strerror}; raise ulimit -n") from None
         self._bell = Bell(self._loop)
         self._drawer = ThreadPoolExecutor(1, thread_name_prefix="hoiclip-live-draw")
         ready: Future[int] = Future()
@@ -92,17 +96,20 @@ class LiveServer:
     def _serve(self, loop: asyncio.AbstractEventLoop, ready: Future[int]) -> None:
         application = Routes(self.channels, self.metrics, self._bell).application(Guard(self._address))
         runner = web.AppRunner(application, access_log=None, logger=_silent, shutdown_timeout=GOODBYE_S)
+        loop.set_exception_handler(LoopErrors())
         try:
             loop.run_until_complete(runner.setup())
-            site = web.TCPSite(runner, self._address.host, self._address.port)
-            loop.run_until_complete(site.start())
+            assert runner.server is not None
+            listening = loop.create_server(Door(runner.server), self._address.host, self._address.port)
+            server = loop.run_until_complete(listening)
         except OSError as error:
             loop.run_until_complete(runner.cleanup())
             loop.close()
             ready.set_exception(error)
             return
-        ready.set_result(int(runner.addresses[0][1]))
+        ready.set_result(int(server.sockets[0].getsockname()[1]))
         loop.run_forever()
+        server.close()
         if self._bell.listeners:
             loop.run_until_complete(asyncio.sleep(LAST_MESSAGE_S))
         loop.run_until_complete(runner.cleanup())

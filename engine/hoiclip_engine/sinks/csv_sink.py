@@ -1,7 +1,7 @@
 """CSV for spreadsheets and data frames: a row per pair, frame and verb that is going on.
 
 A pair that does nothing has one row without a verb. Text as in RFC 4180 with "\\n" at the ends of lines, numbers with a
-point, nothing where there is no object or no number.
+point, nothing where there is no object or no number. Names that a spreadsheet would compute begin with an apostrophe.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hoiclip_engine.pairs import TrackedPairs
+from hoiclip_engine.printable import spreadsheet_text
 from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.sinks.text_file import TextFile
 
@@ -47,13 +48,15 @@ class CsvSink(Sink):
     def _rows(self, pairs: TrackedPairs, index: int) -> Iterator[tuple[object, ...]]:
         has_object = int(pairs.object[index]) >= 0
         names = (int(pairs.pair[index]), int(pairs.human[index]), int(pairs.object[index]) if has_object else "")
-        label = self._vocabulary.objects[int(pairs.label[index])] if int(pairs.label[index]) >= 0 else ""
+        label = spreadsheet_text(self._vocabulary.objects[int(pairs.label[index])]) if pairs.label[index] >= 0 else ""
         human = [_number(float(value), 1) for value in pairs.human_boxes_xyxy[index]]
         thing = [_number(float(value), 1) if has_object else "" for value in pairs.object_boxes_xyxy[index]]
         active = np.flatnonzero(pairs.verb_active[index])
         scores = pairs.verb_scores[index]
         best_first = active[np.argsort(-scores[active], kind="stable")]
-        verbs = [(self._vocabulary.verbs[verb], _number(float(scores[verb]), 4)) for verb in best_first]
+        verbs = [
+            (spreadsheet_text(self._vocabulary.verbs[verb]), _number(float(scores[verb]), 4)) for verb in best_first
+        ]
         for verb in verbs or [("", "")]:
             yield (*names, label, _number(float(pairs.score[index]), 4), *verb, *human, *thing)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hoiclip.errors import SinkError
+from hoiclip_engine.printable import printable
 
 
 class TextFile:
@@ -37,7 +38,7 @@ class TextFile:
         if self._file is None:
             return
         try:
-            self._file.write(text)
+            self._file.write(printable(text) if self._file is sys.stdout else text)
             self._file.flush()
         except (OSError, ValueError) as error:
             raise self._failure(error) from None
@@ -56,15 +57,15 @@ class TextFile:
         with contextlib.suppress(OSError, ValueError):
             if file is not None and file is not sys.stdout:
                 file.close()
+        _drop_stdout(file)
         if isinstance(error, BrokenPipeError):
-            _drop_stdout(file)
             return SinkError(f"cannot write results to {self._name}: its reader has gone away; let it read to the end")
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         return SinkError(f"cannot write {self._name}: {reason}; choose a place that exists, is writable and has room")
 
 
 def _drop_stdout(file: TextIO | None) -> None:
-    """Python flushes stdout once more when it ends, and would complain about the broken pipe again."""
+    """Python flushes stdout once more when it ends, and would complain about what it cannot write again."""
     if file is not None and file is sys.stdout:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())

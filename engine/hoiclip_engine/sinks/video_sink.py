@@ -39,7 +39,7 @@ class VideoSink(Sink):
         self._path = Path(path)
         if self._path.suffix.lower() not in SUFFIXES:
             raise UsageError(f"expected a video name ending in {', '.join(SUFFIXES)}, found {path}; rename it")
-        self._part = self._path.with_name(f"{self._path.stem}.part{self._path.suffix.lower()}")
+        self._part = part_of(self._path)
         self._overlay = overlay
         self._frames = 0
         self._live = False
@@ -129,6 +129,11 @@ class VideoSink(Sink):
             return SinkError(f"cannot write {self._path}: {os.strerror(error.errno)}; choose another place{kept}")
         what = f"{type(error).__name__} from the encoder or container"
         return SinkError(f"cannot write {self._path}: {what}; try a name that ends in .mkv{kept}")
+
+
+def part_of(path: Path) -> Path:
+    """The name of a video until it is whole."""
+    return path.with_name(f"{path.stem}.part{path.suffix.lower()}")
 
 
 def _same_file(path: Path, source: str) -> bool:

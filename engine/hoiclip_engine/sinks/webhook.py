@@ -13,11 +13,14 @@ import http.client
 import json
 import os
 import random
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -133,7 +136,7 @@ class Webhook:
     def _deliver(self) -> None:
         # Not those of urllib: following a redirect would carry the token to another host.
         opener = urllib.request.OpenerDirector()
-        for handler in (urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()):
+        for handler in (urllib.request.ProxyHandler(), _HttpHandler(), _HttpsHandler()):
             opener.add_handler(handler)
         while batch := self._next_batch():
             pause_s = self._config.first_pause_s
@@ -168,13 +171,18 @@ class Webhook:
         """Whether another try may help."""
         body = {"schema": "hoiclip-events/1", "batch": self._batches, "events": batch}
         data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-        request = urllib.request.Request(self._address, data, self._headers, method="POST")
+        request, seconds = _TimedRequest(self._address, data, self._headers, method="POST"), self._config.timeout_s
         try:
-            with opener.open(request, timeout=self._config.timeout_s) as response:
-                status = int(response.status)
+            with request.limited_to(seconds), opener.open(request, timeout=seconds) as response:
+                status: int | None = int(response.status)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)  # its text may hold the address
             self._last_failure = getattr(reason, "strerror", None) or type(reason).__name__
+            status = None
+        if request.is_late:  # then the answer may have been cut off in the middle, too
+            self._last_failure = f"it takes longer than {seconds:g} s"
+            status = None
+        if status is None:
             return True
         if 200 <= status < 300:
             with self._changed:
@@ -182,6 +190,72 @@ class Webhook:
             return False
         self._last_failure = f"it answers {status}"
         return status >= 500 or status in _AGAIN
+
+
+class _TimedRequest(urllib.request.Request):
+    """A request with one time limit for all of it: connecting, sending, and an answer that may come byte by byte."""
+
+    is_late = False
+    _socket: socket.socket | None = None
+
+    @contextmanager
+    def limited_to(self, seconds: float) -> Iterator[None]:
+        """Within, the connection is cut when time is over; is_late says so."""
+        timer = threading.Timer(seconds, self._end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if self._socket is not None:
+                self._socket.close()
+
+    def connected(self, connection: socket.socket) -> None:
+        """Told of the connection before TLS, which makes another object of the same socket."""
+        self._socket = connection.dup()
+        if self.is_late:
+            self._end()
+
+    def _end(self) -> None:
+        self.is_late = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(http.client.HTTPConnection):
+    request_of: _TimedRequest
+
+    def connect(self) -> None:
+        super().connect()
+        self.request_of.connected(self.sock)
+
+
+class _TlsConnection(http.client.HTTPSConnection, _Connection):
+    """Its TLS handshake comes after _Connection.connect, by the order of the bases."""
+
+
+class _HttpHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_connecting(_Connection, req), req)
+
+
+class _HttpsHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_connecting(_TlsConnection, req), req)
+
+
+def _connecting(kind: type[_Connection], request: urllib.request.Request) -> Any:
+    """What urllib calls for a connection."""
+    assert isinstance(request, _TimedRequest)
+
+    def connection(host: str, **options: Any) -> _Connection:
+        made = kind(host, **options)
+        made.request_of = request
+        return made
+
+    return connection
 
 
 class _WebhookSink(Sink):

@@ -67,6 +67,8 @@ def parse_address(text: str, folder: Path | None = None) -> Address:
     """
     if not text.strip():
         raise UsageError("expected a source, found an empty one; name a file, a stream or a camera")
+    if "\0" in text:
+        raise UsageError(f"expected the name of a source, found one with a zero byte, {redact(text)}; correct it")
     if path_is_there(text, folder):
         return _path(text, folder)
     location, options = _split_options(text)

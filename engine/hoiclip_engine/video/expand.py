@@ -59,6 +59,8 @@ def expand_sources(texts: Sequence[str]) -> list[Address]:
 
 def _expand(text: str, folder: Path | None) -> Iterator[Address]:
     """folder is that of the list which names the text, None for the command line."""
+    if "\0" in text:
+        parse_address(text, folder)  # which says so
     path = (folder or Path()) / text
     if path_is_there(text, folder):
         if path.is_dir():

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 Transport = Literal["tcp", "udp"]
 Hwaccel = Literal["auto", "cuda", "none"]
 MAX_TIMEOUT_S = 3600.0
+MAX_START_S = 1e9
+"""No container counts on beyond it: in ticks of a nanosecond, 64 bits are full after nine times as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,8 @@ class SourceConfig:
     """What decodes: auto is CUDA where it works, silently software elsewhere; cuda fails without."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start_s < float("inf"):
-            raise ValueError(f"start_s must be zero or more, got {self.start_s}")
+        if not 0 <= self.start_s <= MAX_START_S:
+            raise ValueError(f"start_s must be in [0, {MAX_START_S:g}], got {self.start_s}")
         if self.duration_s is not None and not self.duration_s > 0:
             raise ValueError(f"duration_s must be positive, got {self.duration_s}")
         if self.max_frames is not None and self.max_frames < 1:

@@ -32,6 +32,7 @@ _HAND_ON_SHARE, _PASS_BY_SHARE, _ANY_ACTION_SHARE = 0.2, 0.25, 0.6
 _DONE = (*ACTS, *((NO_INTERACTION, name) for name in ("bicycle", "chair", "dog", "skateboard", "suitcase", "horse")))
 """Actions of which any is as likely, so that no verb of images is missing from videos."""
 _SHORTEST_CHAPTER_S = 6.0
+MAX_FPS, MAX_DURATION_S = 1000, 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class VideoConfig:
     def __post_init__(self) -> None:
         if not (self.fps > 0 and self.duration_s > 0 and self.chapter_s > 0):
             raise ValueError(f"a video needs fps, duration_s and chapter_s > 0, got {self}")
+        if self.fps > MAX_FPS or not self.duration_s <= MAX_DURATION_S:
+            raise ValueError(f"a video has at most {MAX_FPS} fps and {MAX_DURATION_S} s, got {self}")
         if self.width_px < 16 or self.height_px < 16:
             raise ValueError(f"a video needs at least 16x16 pixels, got {self.width_px}x{self.height_px}")
 
