@@ -83,7 +83,7 @@ class VideoReport:
 
     @property
     def frame_map(self) -> float:
-        return next(iter(self.frames.summary.values()))
+        return self.frames.mean_ap
 
     @property
     def summary(self) -> dict[str, dict[str, float]]:
