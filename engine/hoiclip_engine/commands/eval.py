@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.hoia import read_hoia
-from hoiclip.errors import SinkError, UsageError
-from hoiclip.evaluation import Evaluation, PredictedPairs, Split, bundled_splits, choose_metric, evaluate_vcoco
+from hoiclip.errors import UsageError
+from hoiclip.evaluation import Evaluation, PredictedPairs, Split, bundled_splits, choose_metric
 from hoiclip.evaluation.export import export_hico, export_vcoco
-from hoiclip.evaluation.mistakes import worst_mistakes
-from hoiclip.evaluation.report import html_report, percent, precision_recall_svg
+from hoiclip.evaluation.page import percent
 from hoiclip.evaluation.splits import RARE, read_splits
-from hoiclip.evaluation.video import VideoReport
+from hoiclip.evaluation.video import measure_films
+from hoiclip.evaluation.video.measure import frame_annotations, frame_predictions
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import BackendName
 from hoiclip_engine.commands.console import messages, progress, results, table, working
+from hoiclip_engine.commands.eval_report import ImageReport, write_image_report
+from hoiclip_engine.commands.report_folder import check_report_folder, write_file
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
-from hoiclip_engine.evaluate_films import evaluate_films, films_in
+from hoiclip_engine.evaluate_films import MatchedVideo, films_in, run_videos
 
 MOST_CLASSES = 20
 """More classes than this are left to JSON and report; standard output shows the numbers that matter."""
@@ -85,6 +87,8 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
     """
     vocabulary = model.vocabulary
     config = _config(request, vocabulary)
+    if request.report:
+        check_report_folder(request.report, _inputs(model, request))
     facts: dict[str, Any] = {
         "model": model.name,
         "model_sha256": model.sha256(),
@@ -96,11 +100,14 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
         measured = _pictures(model, engine_config, request, config, request.data, request.images)
         facts |= measured.facts
     if request.films is not None:
-        films, backend = _films(model, engine_config, request.films, config.splits)
+        videos, backend = _films(model, engine_config, request.films)
+        aligned = [one.aligned for one in videos]
+        films = measure_films(aligned, vocabulary, config.splits)
         facts |= {**films.counts, "backend": backend}
         if measured is None:
             frames = replace(films.frames, summaries={"films": films.at_a_glance, **films.frames.summaries})
-            measured = _Measured(frames, [], [], None, {})
+            predictions, annotations = frame_predictions(aligned, vocabulary), frame_annotations(aligned, vocabulary)
+            measured = _Measured(frames, predictions, annotations, None, {})
         else:
             summaries = {**measured.found.summaries, "films": films.at_a_glance}
             measured = replace(measured, found=replace(measured.found, summaries=summaries))
@@ -133,6 +140,8 @@ def _pictures(
     if not annotations:
         raise UsageError(f"{data} has no annotated picture to evaluate on")
     pictures = FolderPictures(images, annotations)
+    if request.report:
+        check_report_folder(request.report, (images / one.file_name for one in annotations))
     with Engine(model, replace(engine_config, postprocess=config.postprocess)) as engine, progress() as bar:
         task = bar.add_task("pictures", total=len(annotations), rate="")
         found, predictions = evaluate_pictures(
@@ -147,14 +156,19 @@ def _pictures(
     return _Measured(found, predictions, annotations, pictures, facts)
 
 
-def _films(
-    model: ModelFile, engine_config: EngineConfig, folder: Path, splits: Sequence[Split]
-) -> tuple[VideoReport, BackendName]:
-    """The report, and what ran."""
+def _films(model: ModelFile, engine_config: EngineConfig, folder: Path) -> tuple[list[MatchedVideo], BackendName]:
+    """What was found, and what ran."""
     films = films_in(folder)
     with Engine(model, engine_config) as engine, progress() as bar:
         task = bar.add_task("films", total=len(films), rate="")
-        return evaluate_films(engine, films, splits, lambda: bar.advance(task)), engine.backend_name
+        return run_videos(engine, films, lambda: bar.advance(task)), engine.backend_name
+
+
+def _inputs(model: ModelFile, request: EvalRequest) -> list[Path]:
+    """Files that are read, pictures apart."""
+    named = [request.data, request.prior, *(Path(name) for name in request.splits if name.endswith(".json"))]
+    films = [] if request.films is None or not request.films.is_dir() else sorted(request.films.iterdir())
+    return [model.path, *(path for path in named if path is not None), *films]
 
 
 def _config(request: EvalRequest, vocabulary: Vocabulary) -> EvaluateConfig:
@@ -200,15 +214,14 @@ def _prior(path: Path | None) -> NDArray[np.floating[Any]] | None:
 
 def _write(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, facts: dict[str, Any]) -> None:
     found = measured.found
-    text = json.dumps({**found.to_json(), **facts}, indent=1, allow_nan=False)
     if request.json and request.json != "-":
-        write_text(Path(request.json), text)
+        write_file(Path(request.json), json.dumps({**found.to_json(), **facts}, indent=1, allow_nan=False))
     if request.report:
         with working("Drawing the report"):
-            page = _page(request, measured, vocabulary, facts)
-            write_text(request.report / "index.html", page)
-            write_text(request.report / "evaluation.json", text)
-            write_text(request.report / "precision_recall.svg", precision_recall_svg(found))
+            names = [str(path.name) for path in (request.data, request.films) if path is not None]
+            title = f"{facts['model']} on {' and '.join(names)}: {_title(found)}"
+            about = ImageReport(title, found, measured.predictions, measured.annotations, measured.pictures, facts)
+            write_image_report(request.report, about, vocabulary)
     if request.export:
         with working("Exporting detections"):
             if found.metric.startswith("vcoco"):
@@ -216,23 +229,6 @@ def _write(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, fa
                 export_vcoco(path, measured.predictions, measured.annotations, vocabulary)
             else:
                 export_hico(request.export, measured.predictions, measured.annotations, vocabulary)
-
-
-def _page(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, facts: dict[str, Any]) -> str:
-    found, predictions, pictures = measured.found, measured.predictions, measured.pictures
-    # People are matched by vcoco-official, not pairs; its mistakes are shown as the pair metric sees them.
-    by_pairs = found
-    if found.matches is None:
-        by_pairs = evaluate_vcoco(predictions, measured.annotations, vocabulary, official=request.official)
-    names = [str(path.name) for path in (request.data, request.films) if path is not None]
-    return html_report(
-        f"{facts['model']} on {' and '.join(names)}: {_title(found)}",
-        found,
-        [(name, str(value)) for name, value in facts.items() if value not in (None, "")],
-        [] if pictures is None else worst_mistakes(by_pairs, predictions),
-        (lambda index: np.zeros((1, 1, 3), np.uint8)) if pictures is None else pictures.rgb,
-        [one.file_name for one in measured.annotations],
-    )
 
 
 def _title(found: Evaluation) -> str:
@@ -263,15 +259,3 @@ def _on(split: str, found: Evaluation, facts: dict[str, Any]) -> str:
         return f"films, {facts['film_frames']} frames"
     looked_at = f"{facts['pictures']} pictures" if "pictures" in facts else f"{facts['film_frames']} frames of films"
     return f"{_title(found)}, {looked_at}, {split}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """
-    Raises:
-        SinkError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror}; choose a folder that is writable") from error

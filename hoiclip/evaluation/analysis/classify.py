@@ -9,7 +9,7 @@ the metric (hoiclip.evaluation.matching); nothing here matches again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -88,17 +88,18 @@ class FalsePositives:
         return len(self.kind)
 
 
-Columns = TypeVar("Columns", Fates, FalsePositives)
+Columns = TypeVar("Columns", bound=Fates | FalsePositives)
 
 
 def concatenated(kind: type[Columns], parts: Sequence[Columns]) -> Columns:
     """The columns of all images one after the other."""
     types: dict[str, type[np.generic]] = {"score": np.float64, "is_top": np.bool_}
-    columns = {}
-    for field in fields(kind):
-        none = np.zeros(0, types.get(field.name, np.int64))
-        columns[field.name] = np.concatenate([none, *(getattr(part, field.name) for part in parts)])
-    return kind(**columns)
+    names: tuple[str, ...] = tuple(kind.__dataclass_fields__)
+    columns = [
+        np.concatenate([np.zeros(0, types.get(name, np.int64)), *(getattr(part, name) for part in parts)])
+        for name in names
+    ]
+    return kind(**dict(zip(names, columns, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
