@@ -285,7 +285,7 @@ def _eval(a: argparse.Namespace) -> int:
 def _eval_video(a: argparse.Namespace) -> int:
     from hoiclip_engine.commands.eval_video import VideoRequest, evaluate_video
 
-    names = ("films", "mot", "results", "model", "backend", "precision", "detect_every", "json")
+    names = ("films", "mot", "results", "model", "backend", "precision", "detect_every", "json", "report")
     return evaluate_video(VideoRequest(**{name: getattr(a, name) for name in names}))
 
 

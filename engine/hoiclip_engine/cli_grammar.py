@@ -329,6 +329,9 @@ def _add_eval(p: argparse.ArgumentParser, common: Parser) -> None:
     video.add_argument("--precision", default="auto", choices=PRECISIONS)
     video.add_argument("--detect-every", default=1, type=_every, metavar="auto|N", help="look at every Nth frame")
     video.add_argument("--json", metavar="PATH|-", help="all numbers as JSON")
+    video.add_argument(
+        "--report", type=Path, metavar="DIR", help="HTML page: why pairs are missed, event timelines, worst frames"
+    )
     p.add_argument("--model", default="drawn", metavar="NAME|FILE", help="model name or file (default: drawn)")
     p.add_argument("--data", type=Path, metavar="FILE.json", help="annotations in HOI-A JSON")
     p.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures")
@@ -338,7 +341,7 @@ def _add_eval(p: argparse.ArgumentParser, common: Parser) -> None:
     p.add_argument("--enhance", type=_int, metavar="K", help="training-free enhancement with the K nearest HOIs")
     p.add_argument("--split", nargs="+", default=[], metavar="NAME|FILE.json", help="e.g. rare_first (default: rare)")
     p.add_argument("--prior", type=Path, metavar="FILE.npy", help="V-COCO: factors on verbs given the object")
-    p.add_argument("--report", type=Path, metavar="DIR", help="HTML page with the worst mistakes, JSON, curves")
+    p.add_argument("--report", type=Path, metavar="DIR", help="HTML page: why pairs are missed, worst images, JSON")
     p.add_argument("--json", metavar="PATH|-", help="all numbers as JSON")
     p.add_argument("--export", type=Path, metavar="DIR", help="detections in the official format")
     p.add_argument("--backend", default="auto", choices=BACKENDS)

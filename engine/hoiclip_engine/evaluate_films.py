@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hoiclip.errors import DataError
 from hoiclip.evaluation import Split
@@ -20,13 +23,16 @@ from hoiclip.evaluation.video import (
     aligned,
     measure_films,
     read_results,
+    read_size,
     read_truth,
 )
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.engine import Engine
+from hoiclip_engine.frame import Frame
 from hoiclip_engine.pairs import TrackedPairs
 from hoiclip_engine.pipeline import StreamConfig
 from hoiclip_engine.video.expand import VIDEOS
+from hoiclip_engine.video.source import open_video
 
 TRUTH_SUFFIX = ".jsonl"
 _log = logging.getLogger("hoiclip")
@@ -63,6 +69,44 @@ def truths_in(folder: Path) -> list[Path]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class MatchedVideo:
+    """A video's ground truth with what was found, and the files that both came from."""
+
+    aligned: Aligned
+    truth: Path
+    video: Path | None
+    """None where only the ground truth is there."""
+    results: Path | None = None
+    """None where the model was run."""
+
+    @property
+    def size_wh(self) -> tuple[int, int] | None:
+        """Of its frames, in pixels, as far as ground truth or results say."""
+        return read_size(self.truth) or (read_size(self.results) if self.results else None)
+
+    def inputs(self) -> list[Path]:
+        """Every file that was read."""
+        return [path for path in (self.truth, self.video, self.results) if path is not None]
+
+    def rgb(self, rows: Collection[int]) -> dict[int, NDArray[np.uint8]]:
+        """Frames by their row in the ground truth; those that cannot be decoded are left out.
+
+        Raises:
+            SourceError: nothing can be read from the video.
+        """
+        if self.video is None or not rows:
+            return {}
+        found: dict[int, NDArray[np.uint8]] = {}
+        with closing(open_video(str(self.video))) as source:
+            for frame in source:
+                if isinstance(frame, Frame) and frame.index in rows:
+                    found[frame.index] = frame.rgb
+                if len(found) == len(rows):
+                    break
+        return found
+
+
 def evaluate_films(
     engine: Engine,
     films: Sequence[Path],
@@ -70,29 +114,44 @@ def evaluate_films(
     on_film: Callable[[], None] = lambda: None,
     config: StreamConfig | None = None,
 ) -> VideoReport:
-    """Runs every film as `hoiclip run` does.
+    """Runs every film as `hoiclip run` does, and measures.
 
     Raises:
         DataError: a truth cannot be read, or has other frames than its film.
     """
-    watched = []
-    for film in films:
-        watched.append(_watched(engine, film, config))
-        on_film()
-    return measure_films(watched, engine.vocabulary, splits)
+    videos = run_videos(engine, films, on_film, config)
+    return measure_films([one.aligned for one in videos], engine.vocabulary, splits)
 
 
-def evaluate_results(vocabulary: Vocabulary, truths: Sequence[Path], results: Path) -> VideoReport:
-    """What finished runs wrote: one file, or a folder with a file for each film under the name of its truth.
+def run_videos(
+    engine: Engine,
+    videos: Sequence[Path],
+    on_video: Callable[[], None] = lambda: None,
+    config: StreamConfig | None = None,
+) -> list[MatchedVideo]:
+    """Runs every video as `hoiclip run` does.
+
+    Raises:
+        DataError: a ground truth cannot be read, or has other frames than its video.
+    """
+    matched = []
+    for path in videos:
+        matched.append(MatchedVideo(_watched(engine, path, config), path.with_suffix(TRUTH_SUFFIX), path))
+        on_video()
+    return matched
+
+
+def finished_videos(vocabulary: Vocabulary, truths: Sequence[Path], results: Path) -> list[MatchedVideo]:
+    """What finished runs wrote: one file, or a folder with a file for each video under the name of its ground truth.
 
     A frame that a run does not tell of counts as one in which it found nothing.
 
     Raises:
-        DataError: a file is missing or not of the schema, or is of another film.
+        DataError: a file is missing or not of the schema, or is of another video.
     """
     if results.is_file() and len(truths) > 1:
         raise DataError(f"expected results of {len(truths)} films, found one file; name their folder, or one truth")
-    read = []
+    matched = []
     for path in truths:
         of_film = results if results.is_file() else results / path.name
         if not of_film.is_file():
@@ -100,8 +159,10 @@ def evaluate_results(vocabulary: Vocabulary, truths: Sequence[Path], results: Pa
         if of_film.resolve() == path.resolve():
             raise DataError(f"{path} is the truth itself; name what a run wrote: hoiclip run FILM --jsonl RESULTS")
         truth = read_truth(path, vocabulary)
-        read.append(aligned(str(of_film), truth, read_results(of_film, vocabulary), len(vocabulary.verbs)))
-    return measure_films(read, vocabulary)
+        found = aligned(str(of_film), truth, read_results(of_film, vocabulary), len(vocabulary.verbs))
+        beside = [video for suffix in sorted(VIDEOS) if (video := path.with_suffix(suffix)).is_file()]
+        matched.append(MatchedVideo(found, path, beside[0] if beside else None, of_film))
+    return matched
 
 
 def film_frame(index: int, pts_s: float, pairs: TrackedPairs) -> FilmFrame:

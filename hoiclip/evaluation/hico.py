@@ -43,6 +43,19 @@ def evaluate_hico(
     Source: SPEC.md §7.
     """
     truths = [true_hois(annotation, vocabulary, keep_doubles=official) for annotation in annotations]
+    return hico_of(predictions, truths, vocabulary, splits=splits, known_object=known_object, official=official)
+
+
+def hico_of(
+    predictions: Sequence[PredictedPairs],
+    truths: Sequence[TruePairs],
+    vocabulary: Vocabulary,
+    *,
+    splits: Sequence[Split] = (),
+    known_object: bool = False,
+    official: bool = False,
+) -> Evaluation:
+    """The evaluation proper; ground truth as of `true_hois`."""
     all_true = np.concatenate([true.category for true in truths]) if truths else np.zeros(0, np.int64)
     unknown = int((all_true < 0).sum())
     num_gt = np.bincount(all_true[all_true >= 0], minlength=len(vocabulary.hois))

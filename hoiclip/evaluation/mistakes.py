@@ -1,30 +1,27 @@
-"""The worst mistakes of an evaluation: confident predictions that are wrong, and large pairs that were missed."""
+"""The worst errors of an analysis: confident false positives, large missed pairs, and the worst images."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hoiclip.evaluation.matching import MIN_OVERLAP, Matches, pair_overlaps
+from hoiclip.evaluation.analysis import FALSE_KINDS, FATES, ErrorAnalysis
+from hoiclip.evaluation.analysis.attributes import sizes_px
+from hoiclip.evaluation.analysis.kinds import FOUND
+from hoiclip.evaluation.drawing import Boxes
 from hoiclip.evaluation.predictions import PredictedPairs
-from hoiclip.evaluation.results import Evaluation
 from hoiclip.evaluation.truth import TruePairs
 from hoiclip.vocabulary import NO_OBJECT
 
 T = TypeVar("T")
-Kind = Literal["found twice", "loose boxes", "wrong interaction", "nothing there", "missed"]
-Boxes = tuple[NDArray[np.floating], NDArray[np.floating] | None]
-"""Human, and object where there is one."""
 
-LOOSE_OVERLAP = 0.1
-"""From this overlap on, a wrong prediction meant the right pair and missed its outline."""
 _PER_CLASS = 2
 _PER_IMAGE = 2
+_NAMED_ERRORS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +29,8 @@ class Mistake:
     """One wrong prediction, or one true pair that nobody found."""
 
     image: int
-    kind: Kind
+    kind: str
+    """Kind of the false positive, or fate of the ground truth."""
     name: str
     """Of what was predicted, or missed."""
     score: float | None
@@ -42,23 +40,49 @@ class Mistake:
     true_name: str
 
 
-def worst_mistakes(evaluation: Evaluation, predictions: Sequence[PredictedPairs], limit: int = 24) -> list[Mistake]:
-    """At most `limit`, a third of them missed pairs; at most two of a class and two of a picture in each part."""
-    matches = evaluation.matches
-    if matches is None:
-        return []
-    order = np.argsort(-matches.score, kind="stable")
-    wrong = [int(i) for i in order if not matches.hit[i]]
-    missed = sorted(_missed(matches, evaluation.truths), key=lambda at: -_area(evaluation.truths[at[0]], at[1]))
-    third = min(limit // 3, len(missed))
-    chosen = _varied(wrong, lambda i: (int(matches.category[i]), int(matches.image[i])), limit - third)
-    mistakes = [_wrong(evaluation, matches, predictions, i) for i in chosen]
-    chosen_missed = _varied(missed, lambda at: (int(evaluation.truths[at[0]].category[at[1]]), at[0]), third)
-    return mistakes + [_miss(evaluation, image, row) for image, row in chosen_missed]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstImage:
+    """One image with everything that is wrong in it."""
+
+    image: int
+    errors: tuple[str, ...]
+    """As in "wrong verb: hold cup", ground truth first."""
+    more: int
+    """Errors beyond these."""
+    predicted: tuple[Boxes, ...]
+    """Hits and top false positives."""
+    true: tuple[Boxes, ...]
+
+
+def worst_mistakes(analysis: ErrorAnalysis, predictions: Sequence[PredictedPairs], limit: int = 24) -> list[Mistake]:
+    """At most `limit`, a third of them missed pairs; at most two of a class and two of an image in each part."""
+    fates, false, truths = analysis.fates, analysis.false, analysis.evaluation.truths
+    wrong = np.argsort(-false.score, kind="stable").tolist()
+    lost = np.flatnonzero(fates.fate != FATES.index(FOUND)).tolist()
+    lost.sort(key=lambda i: -_size(truths[fates.image[i]], int(fates.row[i])))
+    third = min(limit // 3, len(lost))
+    chosen = _varied(wrong, lambda i: (int(false.category[i]), int(false.image[i])), limit - third)
+    chosen_lost = _varied(lost, lambda i: (int(fates.category[i]), int(fates.image[i])), third)
+    return [_wrong(analysis, predictions, i) for i in chosen] + [_lost(analysis, i) for i in chosen_lost]
+
+
+def worst_images(
+    analysis: ErrorAnalysis, predictions: Sequence[PredictedPairs], groups: Sequence[int], limit: int = 12
+) -> list[WorstImage]:
+    """Those with most errors: ground truth that is not found, and top false positives.
+
+    Args:
+        groups: one per image; of each group only the worst is taken (frames of one second look alike).
+    """
+    order = np.argsort(-analysis.errors_of_image, kind="stable").tolist()
+    with_errors = [image for image in order if analysis.errors_of_image[image]]
+    first_of = {groups[image]: image for image in reversed(with_errors)}
+    chosen = [image for image in with_errors if first_of[groups[image]] == image]
+    return [_worst_image(analysis, predictions[image], image) for image in chosen[:limit]]
 
 
 def _varied(candidates: Iterable[T], keys: Callable[[T], tuple[int, int]], limit: int) -> list[T]:
-    """The first ones, but few of one class and few of one picture."""
+    """The first ones, but few of one class and few of one image."""
     classes: Counter[int] = Counter()
     images: Counter[int] = Counter()
     chosen: list[T] = []
@@ -73,60 +97,59 @@ def _varied(candidates: Iterable[T], keys: Callable[[T], tuple[int, int]], limit
     return chosen
 
 
-def _missed(matches: Matches, truths: Sequence[TruePairs]) -> list[tuple[int, int]]:
-    """(picture, row) of true pairs that a model could have found and did not."""
-    found = set(zip(matches.image[matches.hit].tolist(), matches.truth[matches.hit].tolist(), strict=True))
-    return [
-        (image, row)
-        for image, true in enumerate(truths)
-        for row in np.flatnonzero(true.category >= 0).tolist()
-        if (image, row) not in found
-    ]
+def _size(true: TruePairs, row: int) -> float:
+    return float(sizes_px(true.human_boxes_xyxy[row]) + sizes_px(true.object_boxes_xyxy[row]))
 
 
-def _area(true: TruePairs, row: int) -> float:
-    boxes = np.stack([true.human_boxes_xyxy[row], true.object_boxes_xyxy[row]])
-    return float(np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)).sum())
-
-
-def _wrong(evaluation: Evaluation, matches: Matches, predictions: Sequence[PredictedPairs], i: int) -> Mistake:
-    image, row = int(matches.image[i]), int(matches.row[i])
-    one, true = predictions[image].rows(np.array([row])), evaluation.truths[image]
-    overlaps = pair_overlaps(one, true, labels_must_agree=evaluation.metric == "vcoco")[0]
-    same = np.where(true.category == one.category[0], overlaps, -1.0)
-    kind: Kind = "nothing there"
-    meant = -1
-    if matches.truth[i] >= 0:
-        kind, meant = "found twice", int(matches.truth[i])
-    elif len(same) and same.max() >= LOOSE_OVERLAP:
-        kind, meant = "loose boxes", int(same.argmax())
-    elif len(overlaps) and overlaps.max() >= MIN_OVERLAP:
-        kind, meant = "wrong interaction", int(overlaps.argmax())
+def _wrong(analysis: ErrorAnalysis, predictions: Sequence[PredictedPairs], i: int) -> Mistake:
+    false = analysis.false
+    image, meant = int(false.image[i]), int(false.meant[i])
+    true = analysis.evaluation.truths[image]
     return Mistake(
         image=image,
-        kind=kind,
-        name=evaluation.classes[int(one.category[0])].name,
-        score=float(matches.score[i]),
-        predicted=_boxes(one.human_boxes_xyxy[0], one.object_boxes_xyxy[0], int(one.label[0])),
-        true=None if meant < 0 else _true_boxes(true, meant),
-        true_name="" if meant < 0 else _name(evaluation, int(true.category[meant])),
+        kind=FALSE_KINDS[false.kind[i]],
+        name=_name(analysis, int(false.category[i])),
+        score=float(false.score[i]),
+        predicted=_boxes(predictions[image], int(false.row[i])),
+        true=None if meant < 0 else _boxes(true, meant),
+        true_name="" if meant < 0 else _name(analysis, int(true.category[meant])),
     )
 
 
-def _miss(evaluation: Evaluation, image: int, row: int) -> Mistake:
-    true = evaluation.truths[image]
-    name = _name(evaluation, int(true.category[row]))
-    boxes = _true_boxes(true, row)
-    return Mistake(image=image, kind="missed", name=name, score=None, predicted=None, true=boxes, true_name=name)
+def _lost(analysis: ErrorAnalysis, i: int) -> Mistake:
+    fates = analysis.fates
+    image, name = int(fates.image[i]), _name(analysis, int(fates.category[i]))
+    boxes = _boxes(analysis.evaluation.truths[image], int(fates.row[i]))
+    kind = FATES[fates.fate[i]]
+    return Mistake(image=image, kind=kind, name=name, score=None, predicted=None, true=boxes, true_name=name)
 
 
-def _name(evaluation: Evaluation, category: int) -> str:
-    return evaluation.classes[category].name if category >= 0 else "something the vocabulary has no word for"
+def _worst_image(analysis: ErrorAnalysis, predicted: PredictedPairs, image: int) -> WorstImage:
+    fates, false, matches = analysis.fates, analysis.false, analysis.evaluation.matches
+    assert matches is not None  # analyse() asks for a metric that matches pairs
+    own = np.flatnonzero(fates.image == image)
+    lost = own[fates.fate[own] != FATES.index(FOUND)]
+    wrong = np.flatnonzero((false.image == image) & false.is_top)
+    said = [f"{FATES[fates.fate[i]]}: {_name(analysis, int(fates.category[i]))}" for i in lost]
+    said += [
+        f"{FALSE_KINDS[false.kind[i]]}: {_name(analysis, int(false.category[i]))} {false.score[i]:.2f}" for i in wrong
+    ]
+    shown = [*matches.row[(matches.image == image) & matches.hit].tolist(), *false.row[wrong].tolist()]
+    true = analysis.evaluation.truths[image]
+    return WorstImage(
+        image=image,
+        errors=tuple(said[:_NAMED_ERRORS]),
+        more=max(0, len(said) - _NAMED_ERRORS),
+        predicted=tuple(_boxes(predicted, row) for row in shown),
+        true=tuple(_boxes(true, row) for row in fates.row[own].tolist()),
+    )
 
 
-def _true_boxes(true: TruePairs, row: int) -> Boxes:
-    return _boxes(true.human_boxes_xyxy[row], true.object_boxes_xyxy[row], int(true.label[row]))
+def _name(analysis: ErrorAnalysis, category: int) -> str:
+    if category < 0:
+        return "something the vocabulary has no word for"
+    return analysis.evaluation.classes[category].name
 
 
-def _boxes(human: NDArray[np.floating], thing: NDArray[np.floating], label: int) -> Boxes:
-    return human, None if label == NO_OBJECT else thing
+def _boxes(rows: TruePairs | PredictedPairs, row: int) -> Boxes:
+    return rows.human_boxes_xyxy[row], None if rows.label[row] == NO_OBJECT else rows.object_boxes_xyxy[row]

@@ -62,6 +62,11 @@ class Evaluation:
     def summary(self) -> Mapping[str, float]:
         return next(iter(self.summaries.values()))
 
+    @property
+    def mean_ap(self) -> float:
+        """Over the classes that have ground truth, whatever the splits: "mAP" of HICO-DET, "mAP_all" of V-COCO."""
+        return mean([one.ap for one in self.classes if one.num_gt])
+
     def to_json(self) -> dict[str, Any]:
         """Strict JSON values: NaN becomes null."""
         return {

@@ -30,6 +30,10 @@ class TruePairs:
     def __len__(self) -> int:
         return int(self.category.shape[0])
 
+    def rows(self, index: I64 | NDArray[np.bool_]) -> TruePairs:
+        """Some of the rows."""
+        return TruePairs(**{name: getattr(self, name)[index] for name in self.__slots__})
+
 
 def true_hois(annotation: ImageAnnotation, vocabulary: Vocabulary, *, keep_doubles: bool) -> TruePairs:
     """Categories are HOI classes; no object is the vocabulary's class of that name, where it has one."""
@@ -53,10 +57,7 @@ def true_verbs(annotation: ImageAnnotation, *, keep_doubles: bool) -> TruePairs:
     Args:
         keep_doubles: whether an interaction that is annotated twice, word for word, counts twice.
     """
-    interactions = annotation.interactions.reshape(-1, 3)
-    if not keep_doubles:
-        _, first = np.unique(interactions, axis=0, return_index=True)
-        interactions = interactions[np.sort(first)]
+    interactions = annotation.interactions.reshape(-1, 3) if keep_doubles else distinct_interactions(annotation)
     human, thing, verb = interactions.T
     boxes = annotation.boxes_xyxy.reshape(-1, 4)
     return TruePairs(
@@ -65,3 +66,10 @@ def true_verbs(annotation: ImageAnnotation, *, keep_doubles: bool) -> TruePairs:
         label=np.where(thing < 0, NO_OBJECT, annotation.labels[thing] if len(annotation.labels) else NO_OBJECT),
         category=verb,
     )
+
+
+def distinct_interactions(annotation: ImageAnnotation) -> I64:
+    """(G, 3) in their order, of those that are annotated twice, word for word, the first."""
+    interactions = annotation.interactions.reshape(-1, 3)
+    _, first = np.unique(interactions, axis=0, return_index=True)
+    return interactions[np.sort(first)]

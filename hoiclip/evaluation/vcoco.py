@@ -17,7 +17,7 @@ from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.evaluation.matching import match_all
 from hoiclip.evaluation.predictions import PredictedPairs
 from hoiclip.evaluation.results import Evaluation, class_results, mean
-from hoiclip.evaluation.truth import true_verbs
+from hoiclip.evaluation.truth import TruePairs, true_verbs
 from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
 
 
@@ -36,6 +36,17 @@ def evaluate_vcoco(
     Source: SPEC.md §7.
     """
     truths = [true_verbs(annotation, keep_doubles=official) for annotation in annotations]
+    return vcoco_of(predictions, truths, vocabulary, official=official)
+
+
+def vcoco_of(
+    predictions: Sequence[PredictedPairs],
+    truths: Sequence[TruePairs],
+    vocabulary: Vocabulary,
+    *,
+    official: bool = False,
+) -> Evaluation:
+    """The evaluation proper; ground truth as of `true_verbs`."""
     all_true = np.concatenate([true.category for true in truths]) if truths else np.zeros(0, np.int64)
     num_gt = np.bincount(all_true, minlength=len(vocabulary.verbs))
     matches = match_all(predictions, truths, labels_must_agree=True)

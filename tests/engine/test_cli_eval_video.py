@@ -105,3 +105,57 @@ def test_numbers_are_shown_with_their_units() -> None:
     assert shown("onset median s", 0.2) == "200 ms"
     assert shown("flicker", 12.34) == "12.3 per pair-minute"
     assert shown("event mAP", float("nan")) == "-"
+
+
+def test_a_report_says_why_pairs_are_missed(films: Path, cli: Cli, tmp_path: Path) -> None:
+    """Results are the truth of every third frame: what is left out is missed, human and object both."""
+    truth, out = next(films.glob("*.jsonl")), tmp_path / "report"
+    lines = [line for line in truth.read_text().splitlines() if json.loads(line).get("index", 0) % 3 == 0]
+    results = tmp_path / "<b>"
+    results.mkdir()
+    (results / truth.name).write_text("\n".join(lines))
+    said = cli("eval", "video", films, "--results", results, "--report", out, "--json", "-")
+    assert said.code == 0, said.err
+    analysis = json.loads((out / "analysis.json").read_text())
+    assert analysis["schema"] == "hoiclip-error-analysis/1"
+    assert analysis["mAP"] == json.loads(said.out)["frames"]["frame mAP"]
+    counts = analysis["ground_truth"]["counts"]
+    assert counts["found"] + counts["missed both"] == analysis["ground_truth"]["total"]
+    assert counts["missed both"] > 0
+    assert "size not known" not in str(analysis["tables"]), "the header tells the size of frames"
+    page = (out / "index.html").read_text()
+    assert f"/<b>/{truth.name}" not in page
+    assert f"/&lt;b&gt;/{truth.name}" in page
+    assert page.count("data:image/png") == len(list(out.glob("timeline_*.png"))) == 1
+    assert page.count("data:image/jpeg") == len(list(out.glob("worst_*.jpg"))) > 0
+
+
+def test_a_report_without_the_video_has_no_frames(films: Path, cli: Cli, tmp_path: Path) -> None:
+    truth = next(films.glob("*.jsonl"))
+    for folder in ("truth", "found"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / truth.name).write_text(truth.read_text())
+    words = ("eval", "video", tmp_path / "truth", "--results", tmp_path / "found", "--report", tmp_path / "out")
+    assert cli(*words).code == 0
+    assert list((tmp_path / "out").glob("timeline_*.png"))
+    assert not list((tmp_path / "out").glob("worst_*.jpg"))
+
+
+def test_a_report_is_never_written_over_what_is_read(films: Path, cli: Cli, tmp_path: Path) -> None:
+    """A truth of the name of an output, and one that is an output by a hard link."""
+    truth = next(films.glob("*.jsonl")).read_text()
+    for name, link in (("analysis.json", None), ("a.jsonl", "index.html")):
+        folder, found = tmp_path / name / "truth", tmp_path / name / "found"
+        folder.mkdir(parents=True)
+        found.mkdir()
+        for place in (folder, found):
+            (place / name).write_text(truth)
+        if link:
+            (folder / link).hardlink_to(folder / name)
+        words = ("eval", "video", folder / name, "--results", found / name, "--report", folder)
+        assert cli(*words).is_one_error(2), name
+        assert {path.read_text() for path in folder.iterdir()} == {truth}
+    (tmp_path / "file").write_text("")
+    assert cli("eval", "video", films, "--results", tmp_path, "--report", tmp_path / "file").is_one_error(2)
+    mot = ("--mot", "gt.txt", "--results", "test.txt", "--report", tmp_path / "out")
+    assert cli("eval", "video", *mot).is_one_error(2)

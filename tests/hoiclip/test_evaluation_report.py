@@ -14,6 +14,8 @@ from scipy.io import loadmat
 
 from hoiclip.errors import SinkError, UsageError
 from hoiclip.evaluation import evaluate_hico, export
+from hoiclip.evaluation.analysis import analyse
+from hoiclip.evaluation.analysis.sections import error_sections
 from hoiclip.evaluation.export import export_hico, export_vcoco
 from hoiclip.evaluation.mistakes import worst_mistakes
 from hoiclip.evaluation.plots import mean_curve
@@ -52,23 +54,22 @@ def test_every_kind_of_mistake_is_told_apart() -> None:
         predicted([]),
     ]
     images = [true] * len(found)
-    mistakes = worst_mistakes(evaluate_hico(found, images, TINY), found, limit=9)
-    assert [(one.kind, one.image) for one in mistakes if one.kind != "missed"] == [
-        ("found twice", 0),
-        ("loose boxes", 1),
-        ("wrong interaction", 2),
-        ("nothing there", 3),
+    mistakes = worst_mistakes(analyse(found, images, TINY), found, limit=9)
+    assert [(one.kind, one.image) for one in mistakes if one.score is not None] == [
+        ("duplicate", 0),
+        ("loose object", 1),
+        ("wrong verb", 2),
+        ("background", 3),
     ]
-    assert {one.image for one in mistakes if one.kind == "missed"} <= {1, 2, 3, 4}
-    assert mistakes[-1].kind == "missed"
-    wrong = next(one for one in mistakes if one.kind == "wrong interaction")
+    assert [(one.kind, one.image) for one in mistakes if one.score is None] == [("loose object", 1), ("wrong verb", 2)]
+    wrong = next(one for one in mistakes if one.kind == "wrong verb")
     assert (wrong.name, wrong.true_name) == ("pet dog", "hold dog")
 
 
 def test_a_perfect_model_has_no_mistakes() -> None:
     true = annotation([A, B], [PERSON, DOG], [(0, 1, HOLD)])
     found = [predicted([(A, B, DOG, HOLD_DOG, 0.9)])]
-    assert worst_mistakes(evaluate_hico(found, [true], TINY), found) == []
+    assert worst_mistakes(analyse(found, [true], TINY), found) == []
 
 
 class Page(HTMLParser):
@@ -91,16 +92,18 @@ def test_the_page_holds_everything_and_fetches_nothing() -> None:
     rng = np.random.default_rng(0)
     images = random_annotations(rng, pictures=10, verbs=2, objects=3)
     found = noisy_predictions(rng, images, categories=3, objects=3)
-    result = evaluate_hico(found, images, TINY)
+    result = analyse(found, images, TINY)
     mistakes = worst_mistakes(result, found)
     assert mistakes
     hostile = ["<script>alert(1)</script>.jpg"] * len(images)
-    page = Page(html_report("t & <b>", result, [("model", "<i>m</i>")], mistakes, picture, hostile))
+    facts = [("model", "<i>m</i>")]
+    page = Page(html_report("t & <b>", result.evaluation, facts, mistakes, picture, hostile, error_sections(result)))
     pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == len(mistakes)
     assert all(source is not None and source.startswith("data:image/jpeg;base64,") for source in pictures)
     assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe")]
     assert "alert(1)" in page.text
+    assert "What mending each kind would bring" in page.text
     assert "pet dog" in page.text
 
 

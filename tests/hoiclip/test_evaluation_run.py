@@ -188,7 +188,30 @@ def test_the_command_writes_numbers_report_and_export(
     page = Path("report/index.html").read_text()
     assert page.count("data:image/jpeg") > 3
     assert json.loads(Path("report/evaluation.json").read_text()) == numbers
+    analysis = json.loads(Path("report/analysis.json").read_text())
+    assert (analysis["schema"], analysis["images"]) == ("hoiclip-error-analysis/1", len(annotations))
+    interactions = sum(len(np.unique(one.interactions, axis=0)) for one in annotations)
+    assert sum(analysis["ground_truth"]["counts"].values()) == analysis["ground_truth"]["total"] == interactions
+    assert "size not known" not in str(analysis["tables"])
+    assert "Worst images" in page
+    assert list(Path("report").glob("worst_*.jpg"))
     assert len(list(Path("mat").glob("*.mat"))) == 80
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "worst_01.jpg"], ids=["annotations", "image"])
+def test_a_report_is_never_written_over_what_is_read(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, pictures = drawn(1, seed=0)
+    image = name if name.endswith(".jpg") else "0.png"
+    Image.fromarray(pictures[0]).save(tmp_path / image)
+    data = tmp_path / ("annotations.json" if name.endswith(".jpg") else name)
+    write_hoia(data, [replace(annotations[0], file_name=image)], HICO)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    words = ("--model", untrained_model(), "--data", data, "--images", tmp_path, "--report", tmp_path)
+    assert run(*words) == 2
+    assert "written over" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_json_to_standard_output_is_nothing_but_json(

@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from hoiclip.checkpoint.model_file import ModelFile
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.hoia import read_hoia
-from hoiclip.errors import SinkError, UsageError
-from hoiclip.evaluation import Evaluation, PredictedPairs, Split, bundled_splits, choose_metric, evaluate_vcoco
+from hoiclip.errors import UsageError
+from hoiclip.evaluation import Evaluation, PredictedPairs, Split, bundled_splits, choose_metric
 from hoiclip.evaluation.export import export_hico, export_vcoco
-from hoiclip.evaluation.mistakes import worst_mistakes
-from hoiclip.evaluation.report import html_report, percent, precision_recall_svg
+from hoiclip.evaluation.page import percent
 from hoiclip.evaluation.splits import RARE, read_splits
-from hoiclip.evaluation.video import VideoReport
+from hoiclip.evaluation.video import measure_films
+from hoiclip.evaluation.video.measure import frame_annotations, frame_predictions
 from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.backends import BackendName
 from hoiclip_engine.commands.console import messages, progress, results, say, table, working
 from hoiclip_engine.commands.distinct_files import STDIO, existing, model_inputs, require_distinct
+from hoiclip_engine.commands.eval_report import ImageReport, write_image_report
+from hoiclip_engine.commands.report_folder import report_files, write_file
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures
-from hoiclip_engine.evaluate_films import evaluate_films, films_in
+from hoiclip_engine.evaluate_films import MatchedVideo, films_in, run_videos
 
-PAGE, NUMBERS, CURVES = "index.html", "evaluation.json", "precision_recall.svg"
-"""Files of a report."""
 VCOCO_DETECTIONS = "vcoco_detections.json"
 MOST_CLASSES = 20
 """More classes than this are left to JSON and report; standard output shows the numbers that matter."""
@@ -101,11 +101,14 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
         measured = _pictures(model, engine_config, request, config, request.data, request.images)
         facts |= measured.facts
     if request.films is not None:
-        films, backend = _films(model, engine_config, request.films, config.splits)
+        videos, backend = _films(model, engine_config, request.films)
+        aligned = [one.aligned for one in videos]
+        films = measure_films(aligned, vocabulary, config.splits)
         facts |= {**films.counts, "backend": backend}
         if measured is None:
             frames = replace(films.frames, summaries={"films": films.at_a_glance, **films.frames.summaries})
-            measured = _Measured(frames, [], [], None, {})
+            predictions, annotations = frame_predictions(aligned, vocabulary), frame_annotations(aligned, vocabulary)
+            measured = _Measured(frames, predictions, annotations, None, {})
         else:
             summaries = {**measured.found.summaries, "films": films.at_a_glance}
             measured = replace(measured, found=replace(measured.found, summaries=summaries))
@@ -117,9 +120,7 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
 
 def _require_distinct(model: ModelFile, request: EvalRequest) -> None:
     inputs = [request.data, request.images, request.films, request.prior, *model_inputs(model.path)]
-    written: list[str | Path | None] = [*{request.json, STDIO}]
-    if request.report is not None:
-        written += [request.report / name for name in (PAGE, NUMBERS, CURVES)]
+    written: list[str | Path | None] = [*{request.json, STDIO}, *report_files(request.report)]
     written += existing(request.export, VCOCO_DETECTIONS, "detections_*.mat")
     splits = [name for name in request.splits if name.endswith(".json")]
     require_distinct([*inputs, *splits], written, [request.report, request.export])
@@ -162,14 +163,12 @@ def _pictures(
     return _Measured(found, predictions, annotations, pictures, facts)
 
 
-def _films(
-    model: ModelFile, engine_config: EngineConfig, folder: Path, splits: Sequence[Split]
-) -> tuple[VideoReport, BackendName]:
-    """The report, and what ran."""
+def _films(model: ModelFile, engine_config: EngineConfig, folder: Path) -> tuple[list[MatchedVideo], BackendName]:
+    """What was found, and what ran."""
     films = films_in(folder)
     with Engine(model, engine_config) as engine, progress() as bar:
         task = bar.add_task("films", total=len(films), rate="")
-        return evaluate_films(engine, films, splits, lambda: bar.advance(task)), engine.backend_name
+        return run_videos(engine, films, lambda: bar.advance(task)), engine.backend_name
 
 
 def _config(request: EvalRequest, vocabulary: Vocabulary) -> EvaluateConfig:
@@ -217,15 +216,14 @@ def _prior(path: Path | None) -> NDArray[np.floating[Any]] | None:
 
 def _write(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, facts: dict[str, Any]) -> None:
     found = measured.found
-    text = json.dumps({**found.to_json(), **facts}, indent=1, allow_nan=False)
     if request.json and request.json != "-":
-        write_text(Path(request.json), text)
+        write_file(Path(request.json), json.dumps({**found.to_json(), **facts}, indent=1, allow_nan=False))
     if request.report:
         with working("Drawing the report"):
-            page = _page(request, measured, vocabulary, facts)
-            write_text(request.report / PAGE, page)
-            write_text(request.report / NUMBERS, text)
-            write_text(request.report / CURVES, precision_recall_svg(found))
+            names = [str(path.name) for path in (request.data, request.films) if path is not None]
+            title = f"{facts['model']} on {' and '.join(names)}: {_title(found)}"
+            about = ImageReport(title, found, measured.predictions, measured.annotations, measured.pictures, facts)
+            write_image_report(request.report, about, vocabulary)
     if request.export:
         with working("Exporting detections"):
             if found.metric.startswith("vcoco"):
@@ -233,23 +231,6 @@ def _write(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, fa
                 export_vcoco(path, measured.predictions, measured.annotations, vocabulary)
             else:
                 export_hico(request.export, measured.predictions, measured.annotations, vocabulary)
-
-
-def _page(request: EvalRequest, measured: _Measured, vocabulary: Vocabulary, facts: dict[str, Any]) -> str:
-    found, predictions, pictures = measured.found, measured.predictions, measured.pictures
-    # People are matched by vcoco-official, not pairs; its mistakes are shown as the pair metric sees them.
-    by_pairs = found
-    if found.matches is None:
-        by_pairs = evaluate_vcoco(predictions, measured.annotations, vocabulary, official=request.official)
-    names = [str(path.name) for path in (request.data, request.films) if path is not None]
-    return html_report(
-        f"{facts['model']} on {' and '.join(names)}: {_title(found)}",
-        found,
-        [(name, str(value)) for name, value in facts.items() if value not in (None, "")],
-        [] if pictures is None else worst_mistakes(by_pairs, predictions),
-        (lambda index: np.zeros((1, 1, 3), np.uint8)) if pictures is None else pictures.rgb,
-        [one.file_name for one in measured.annotations],
-    )
 
 
 def _title(found: Evaluation) -> str:
@@ -280,15 +261,3 @@ def _on(split: str, found: Evaluation, facts: dict[str, Any]) -> str:
         return f"films, {facts['film_frames']} frames"
     looked_at = f"{facts['pictures']} pictures" if "pictures" in facts else f"{facts['film_frames']} frames of films"
     return f"{_title(found)}, {looked_at}, {split}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """
-    Raises:
-        SinkError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror}; choose a folder that is writable") from error

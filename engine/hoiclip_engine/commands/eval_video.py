@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from hoiclip.checkpoint.model_file import ModelFile, load_model_file
 from hoiclip.errors import UsageError
-from hoiclip.evaluation.report import percent
+from hoiclip.evaluation.page import percent
 from hoiclip.evaluation.results import number
-from hoiclip.evaluation.video import VideoReport, measure_identities, mot_moments
-from hoiclip_engine.commands.console import messages, progress, results, say, table
+from hoiclip.evaluation.video import measure_films, measure_identities, mot_moments
+from hoiclip_engine.commands.console import messages, progress, results, say, table, working
 from hoiclip_engine.commands.distinct_files import STDIO, model_inputs, require_distinct
-from hoiclip_engine.commands.eval import write_text
+from hoiclip_engine.commands.eval_report import write_video_report
+from hoiclip_engine.commands.report_folder import report_files, write_file
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.evaluate_films import evaluate_films, evaluate_results, films_in, truths_in
+from hoiclip_engine.evaluate_films import MatchedVideo, films_in, finished_videos, run_videos, truths_in
 from hoiclip_engine.models import find_model
 from hoiclip_engine.pipeline import StreamConfig
 
@@ -40,12 +41,16 @@ class VideoRequest:
     precision: str = "auto"
     detect_every: int | Literal["auto"] = 1
     json: str | None = None
+    report: Path | None = None
+    """Folder for a page about what is missed and what is false."""
 
     def __post_init__(self) -> None:
         if (self.films is None) == (self.mot is None):
             raise UsageError("expected a folder of films, or --mot GT.txt; name one of them")
         if self.mot is not None and self.results is None:
             raise UsageError("--mot needs what a tracker found: --results TEST.txt")
+        if self.mot is not None and self.report is not None:
+            raise UsageError("--report is about interactions, which MOT text has none of; leave it out")
         if self.results is not None and (unused := self._for_runs()):
             raise UsageError(f"{', '.join(unused)} would change nothing on finished results; leave out")
         self.stream()
@@ -79,36 +84,46 @@ def evaluate_video(request: VideoRequest) -> int:
     """
     model_file = find_model(request.model)
     inputs = [request.films, request.mot, request.results, *model_inputs(model_file)]
-    require_distinct(inputs, {request.json, STDIO})
+    require_distinct(inputs, [*{request.json, STDIO}, *report_files(request.report)], [request.report])
     if request.mot is not None and request.results is not None:
         identities = measure_identities([mot_moments(request.mot, request.results)]).summary
         _tell(request, {"MOT": identities}, {"schema": MOT_SCHEMA, **identities}, f"{request.results}")
         return 0
     model = load_model_file(model_file)
-    report, facts = _report(model, request)
+    videos, facts = _videos(model, request)
+    report = measure_films([one.aligned for one in videos], model.vocabulary)
     facts = {"model": model.name, "model_sha256": model.sha256(), **facts}
     if report.missing_frames:
         messages.print(f"Note: {report.missing_frames} true frames have no result and count as empty", style="yellow")
     if report.foreign_frames:
         messages.print(f"Note: {report.foreign_frames} results are of no true frame and were left out", style="yellow")
     title = f"{report.films} films, {report.counts['film_frames']} frames"
+    if request.report is not None and request.films is not None:
+        with working("Drawing the report"):
+            numbers = {
+                subject: {name: shown(name, value) for name, value in values.items()}
+                for subject, values in report.summary.items()
+            }
+            about = {**facts, "films": report.films, "frames": report.counts["film_frames"]}
+            heading = f"{model.name} on {request.films.name}: {title}"
+            write_video_report(request.report, heading, about, numbers, videos, model.vocabulary)
     _tell(request, report.summary, {**report.to_json(), **facts}, title)
     return 0
 
 
-def _report(model: ModelFile, request: VideoRequest) -> tuple[VideoReport, dict[str, Any]]:
-    """The numbers, and what they are of."""
+def _videos(model: ModelFile, request: VideoRequest) -> tuple[list[MatchedVideo], dict[str, Any]]:
+    """What was found in each, and how."""
     assert request.films is not None  # VideoRequest asks for it
     if request.results is not None:
-        report = evaluate_results(model.vocabulary, truths_in(request.films), request.results)
-        return report, {"results": str(request.results)}
+        truths = truths_in(request.films)
+        return finished_videos(model.vocabulary, truths, request.results), {"results": str(request.results)}
     films = films_in(request.films)
     config = EngineConfig(backend=request.backend, precision=request.precision)
     with Engine(model, config) as engine, progress() as bar:
         task = bar.add_task("films", total=len(films), rate="")
-        report = evaluate_films(engine, films, (), lambda: bar.advance(task), request.stream())
+        videos = run_videos(engine, films, lambda: bar.advance(task), request.stream())
     ran = {"backend": engine.backend_name, "precision": engine.build.precision, "detect_every": request.detect_every}
-    return report, ran
+    return videos, ran
 
 
 def _tell(
@@ -119,7 +134,7 @@ def _tell(
         say(text)
         return
     if request.json:
-        write_text(Path(request.json), text)
+        write_file(Path(request.json), text)
     for subject, numbers in summary.items():
         rows = [(name, shown(name, value)) for name, value in numbers.items()]
         results.print(table(f"{subject}, {title}", ("number", "value"), rows))

@@ -3,8 +3,9 @@
 from hoiclip.evaluation.video.agreement import Agreement, agreement
 from hoiclip.evaluation.video.align import Aligned, aligned
 from hoiclip.evaluation.video.clear import Clear, clear
+from hoiclip.evaluation.video.error_analysis import VideoErrors, analyse_videos
 from hoiclip.evaluation.video.film import FilmFrame, still_frame
-from hoiclip.evaluation.video.film_lines import read_results, read_truth
+from hoiclip.evaluation.video.film_lines import read_results, read_size, read_truth
 from hoiclip.evaluation.video.hota import Hota, hota
 from hoiclip.evaluation.video.identity import Idf1, idf1
 from hoiclip.evaluation.video.measure import Identities, VideoReport, measure_films, measure_identities
@@ -22,9 +23,11 @@ __all__ = [
     "Idf1",
     "Moment",
     "Segment",
+    "VideoErrors",
     "VideoReport",
     "agreement",
     "aligned",
+    "analyse_videos",
     "clear",
     "hota",
     "idf1",
@@ -32,6 +35,7 @@ __all__ = [
     "measure_identities",
     "mot_moments",
     "read_results",
+    "read_size",
     "read_truth",
     "segments",
     "still_frame",

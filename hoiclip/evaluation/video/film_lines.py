@@ -61,6 +61,17 @@ def read_results(path: Path, vocabulary: Vocabulary) -> list[FilmFrame]:
     return frames
 
 
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of the frames in pixels, as a header line says; None where there is none that does."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            header = untrusted.fields(json.loads(next(lines, "")), "a line")
+        width_px, height_px = (untrusted.size_px(header[name], name) for name in ("width_px", "height_px"))
+    except (OSError, KeyError, ValueError, RecursionError):
+        return None
+    return width_px, height_px
+
+
 def _frames(path: Path, vocabulary: Vocabulary, *, may_end_early: bool = False) -> Iterator[tuple[FilmFrame, str]]:
     """Frames and where each is written."""
     try:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.evaluation.metrics import choose_metric, evaluate
+from hoiclip.evaluation.predictions import PredictedPairs
 from hoiclip.evaluation.results import Evaluation, mean, number
 from hoiclip.evaluation.splits import Split
 from hoiclip.evaluation.video.align import Aligned
@@ -83,7 +85,7 @@ class VideoReport:
 
     @property
     def frame_map(self) -> float:
-        return next(iter(self.frames.summary.values()))
+        return self.frames.mean_ap
 
     @property
     def summary(self) -> dict[str, dict[str, float]]:
@@ -131,6 +133,17 @@ class VideoReport:
         return {"schema": SCHEMA, "metric": self.frames.metric, **self.counts, **numbers}
 
 
+def frame_predictions(films: Sequence[Aligned], vocabulary: Vocabulary) -> list[PredictedPairs]:
+    """Every frame of every film as an image, in the form that fits the vocabulary's metric."""
+    by_verb = choose_metric("auto", vocabulary) == "vcoco"
+    return [predicted_triplets(one, vocabulary, by_verb=by_verb) for film in films for one in film.found]
+
+
+def frame_annotations(films: Sequence[Aligned], vocabulary: Vocabulary) -> list[ImageAnnotation]:
+    """The ground truth of every frame of every film."""
+    return [annotation(one, vocabulary.person) for film in films for one in film.truth]
+
+
 def measure_films(films: Sequence[Aligned], vocabulary: Vocabulary, splits: Iterable[Split] = ()) -> VideoReport:
     """Counts everything.
 
@@ -140,8 +153,8 @@ def measure_films(films: Sequence[Aligned], vocabulary: Vocabulary, splits: Iter
     metric = choose_metric("auto", vocabulary)
     frames = evaluate(
         metric,
-        [predicted_triplets(one, vocabulary, by_verb=metric == "vcoco") for film in films for one in film.found],
-        [annotation(one, vocabulary.person) for film in films for one in film.truth],
+        frame_predictions(films, vocabulary),
+        frame_annotations(films, vocabulary),
         vocabulary,
         splits=tuple(splits),
     )
