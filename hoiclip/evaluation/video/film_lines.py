@@ -17,12 +17,13 @@ import numpy as np
 from hoiclip.data import untrusted
 from hoiclip.errors import DataError
 from hoiclip.evaluation.video.film import FilmFrame, still_frame
-from hoiclip.foreign_file import parse_json, read_text
+from hoiclip.foreign_file import decode_text, open_regular, parse_json, read_text
 from hoiclip.vocabulary import NO_OBJECT, Vocabulary
 
 _SCHEMA = "expected JSON lines of schema hoiclip/1"
 _LARGEST = 1 << 32
 """Bytes of a file; a day of many pairs has one of them."""
+_LONGEST_HEADER = 1 << 24
 _LATEST_S = 1e9
 _LARGEST_ID = 1 << 62
 
@@ -64,8 +65,8 @@ def read_results(path: Path, vocabulary: Vocabulary) -> list[FilmFrame]:
 def read_size(path: Path) -> tuple[int, int] | None:
     """Width and height of the frames in pixels, as a header line says; None where there is none that does."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            header = untrusted.fields(json.loads(next(lines, "")), "a line")
+        with open_regular(path) as lines:
+            header = untrusted.fields(parse_json(decode_text(lines.readline(_LONGEST_HEADER))), "a line")
         width_px, height_px = (untrusted.size_px(header[name], name) for name in ("width_px", "height_px"))
     except (OSError, KeyError, ValueError, RecursionError):
         return None
