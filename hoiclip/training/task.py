@@ -43,6 +43,6 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
 def _computes_in_bf16() -> bool:
     """Whether a GPU, or this processor, has instructions for bf16; without, torch emulates it."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

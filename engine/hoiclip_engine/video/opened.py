@@ -115,7 +115,7 @@ class OpenedVideo:
         room = _AHEAD_BYTES // max(1, sum(plane.buffer_size for plane in first.planes))
         return PresentationClock(
             nominal_step_s(fraction(stream.average_rate), fraction(stream.guessed_rate)),
-            may_jump=bool(flags & Flags.ts_discont.value),
+            may_jump=bool(Flags(flags) & Flags.ts_discont),
             look_ahead=min(LOOK_AHEAD, max(_LEAST_AHEAD, room)),
         )
 

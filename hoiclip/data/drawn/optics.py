@@ -47,7 +47,8 @@ def _blurred(rgb: Image, rng: np.random.Generator) -> Image:
 
 def _noisy(rgb: Image, rng: np.random.Generator) -> Image:
     noise = rng.standard_normal(rgb.shape, dtype=np.float32) * np.float32(rng.uniform(1.0, 8.0))
-    return np.clip(np.rint(rgb + noise), 0, 255).astype(np.uint8)
+    noisy: Image = np.clip(np.rint(rgb + noise), 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _compressed(rgb: Image, rng: np.random.Generator) -> Image:

@@ -7,7 +7,7 @@ objects with all that is done with them, UV verbs with all they are done to. `ch
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -116,11 +116,11 @@ def choose(seed: int = CHOICE_SEED) -> dict[str, list[str]]:
 
 def _common_in_videos() -> frozenset[Triplet]:
     """The half of the actions that random videos show longest: images must not be stingy with them."""
-    seconds: Counter[Triplet] = Counter()
+    seconds: dict[Triplet, float] = defaultdict(float)
     for seed in range(_VIDEOS):
         for event in random_script(VideoConfig(), seed).events:
             seconds[event.verb, event.label] += event.end_s - event.start_s
-    return frozenset(triplet for triplet, _ in seconds.most_common(len(ACTS) // 2))
+    return frozenset(sorted(seconds, key=lambda triplet: -seconds[triplet])[: len(ACTS) // 2])
 
 
 def _combinations(all_acts: Iterable[Triplet], candidates: Sequence[Triplet], count: int) -> list[Triplet]:
