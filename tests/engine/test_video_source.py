@@ -486,7 +486,8 @@ def test_one_frame_without_a_duration_is_a_photo_whatever_its_container(tmp_path
     ("codec", "pix_fmt"), [("rawvideo", "bgra"), ("ffv1", "bgra"), ("png", "rgba"), ("qtrle", "argb")]
 )
 def test_a_fourth_byte_of_zero_is_padding_in_a_video(tmp_path: Path, codec: str, pix_fmt: str) -> None:
-    path = tmp_path / f"clip{dict(rawvideo='.avi', ffv1='.mkv').get(codec, '.mov')}"
+    suffix = {"rawvideo": ".avi", "ffv1": ".mkv"}.get(codec, ".mov")
+    path = tmp_path / f"clip{suffix}"
     padded = np.dstack([picture(5), np.zeros((48, 64), np.uint8)])
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
