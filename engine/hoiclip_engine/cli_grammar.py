@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         line = re.sub(r"[A-Za-z][\w+.\-]+:/.*", lambda url: redact(url[0]), one_line(message))
         if len(line) > _LONGEST_MESSAGE:
             line = f"{line[:_LONGEST_MESSAGE]}..."
-        self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
+        self.exit(2, f"hoiclip: {line}; see {self.prog} --help\n")
 
 
 def _size_px(text: str) -> tuple[int, int]:
