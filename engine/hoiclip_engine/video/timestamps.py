@@ -72,7 +72,9 @@ class PresentationClock:
         self._joins: list[str] = []
         self._pauses: list[str] = []
 
-    def timed(self, frames: Iterable[T], stamp_s: Callable[[T], float | None]) -> Generator[tuple[T, float]]:
+    def timed(
+        self, frames: Iterable[T], stamp_s: Callable[[T], float | None]
+    ) -> Generator[tuple[T, float], None, None]:
         """Frames in presentation order with their seconds.
 
         Args:
