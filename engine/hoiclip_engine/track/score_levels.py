@@ -8,11 +8,11 @@ is decided in entities.py.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from hoiclip_engine.pairs import F64, I64, Bool
 
@@ -26,6 +26,8 @@ _HIGH, _LOW = 0.85, 0.5
 """Levels: the scores from which a detection is found again this often, compared with the best scores. By chance, next
 to something else, one in three is; half of what is between chance and certainty is about 0.65, and starting a track
 on nothing is worse than waiting."""
+_CHANCE = 3.0
+"""Standard deviations by which scores must be worse than the best before that is no accident."""
 _LEAST_AGAIN = 0.5
 """Fraction of the best scores that must be found again; where even they come and go nothing can be learned."""
 
@@ -43,10 +45,10 @@ class ScoreLevels:
         """Takes (N,) labels and scores of detections, and whether each was found again at the next look."""
         if not len(labels):
             return
-        self._all.add(scores, again)
+        self._all.add(scores, again, self._usual)
         for label in np.unique(labels).tolist():
             rows = labels == label
-            self._by_label.setdefault(label, _Window()).add(scores[rows], again[rows])
+            self._by_label.setdefault(label, _Window()).add(scores[rows], again[rows], self._usual)
 
     def levels(self, labels: I64) -> tuple[F64, F64]:
         """(N,) high and (N,) low scores for detections of these labels."""
@@ -68,7 +70,7 @@ class _Window:
         self.levels: tuple[float, float] | None = None
         """None while nothing is known."""
 
-    def add(self, scores: F64, again: Bool) -> None:
+    def add(self, scores: F64, again: Bool, usual: tuple[float, float]) -> None:
         scores, again = scores[-_WINDOW:], again[-_WINDOW:]
         places = (self._count + np.arange(len(scores))) % _WINDOW
         self._scores[places], self._again[places] = scores, again
@@ -77,13 +79,14 @@ class _Window:
         known = min(self._count, _WINDOW)
         if known >= _LEAST and self._since >= _REFIT_AFTER * known:
             self._since = 0
-            high, low = _fit(self._scores[:known], self._again[:known], _HIGH, _LOW)
-            self.levels = None if np.isnan(high) else (high, low)
+            high, low, flat = _fit(self._scores[:known], self._again[:known], _HIGH, _LOW)
+            # Where the poorest scores seen are as good as the best, nothing speaks against poorer ones.
+            self.levels = None if np.isnan(high) else (min(high, usual[0]), min(low, usual[1])) if flat else (high, low)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _fit(scores: Any, again: Any, high_ratio: float, low_ratio: float) -> tuple[float, float]:
-    """High and low level of a window; NaN where nothing can be learned.
+def _fit(scores: Any, again: Any, high_ratio: float, low_ratio: float) -> tuple[float, float, bool]:
+    """High and low level of a window, NaN where nothing can be learned, and whether all scores are as good as high.
 
     The fraction found again is fitted as a function that never falls with the score (pool adjacent violators).
     """
@@ -116,14 +119,15 @@ def _fit(scores: Any, again: Any, high_ratio: float, low_ratio: float) -> tuple[
             break
     best /= taken
     if best < _LEAST_AGAIN:
-        return np.nan, np.nan
+        return np.nan, np.nan, False
     high = low = np.inf
     start = 0
     for block in range(blocks):
-        if mean[block] >= low_ratio * best and low == np.inf:
+        probable = mean[block] + _CHANCE * math.sqrt(best * (1 - best) / size[block])
+        if probable >= low_ratio * best and low == np.inf:
             low = scores[order[start]]
-        if mean[block] >= high_ratio * best:
+        if probable >= high_ratio * best:
             high = scores[order[start]]
             break
         start += size[block]
-    return high, low
+    return high, low, start == 0
