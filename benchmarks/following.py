@@ -1,4 +1,4 @@
-"""What following alone loses: ground truth in place of a detector, measured as videos are: python -m benchmarks.following.
+"""Measures what following alone loses, with ground truth as the detector: python -m benchmarks.following.
 
 Pairs of drawn videos are handed to the tracker as triplets, exactly or as a poorer detector would find them: each pair
 missing from a fraction of the frames, boxes off by a fraction of their size, scores of another calibration, pairs of
@@ -22,7 +22,7 @@ from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS
 from hoiclip.data.drawn.video import VideoConfig, VideoScript, random_script
 from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.evaluation.video import FilmFrame, VideoReport
-from hoiclip.vocabulary import NO_INTERACTION, Vocabulary
+from hoiclip.vocabulary import Vocabulary
 from hoiclip_engine.pairs import F64, Pairs
 from hoiclip_engine.track import TrackConfig
 

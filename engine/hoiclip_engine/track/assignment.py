@@ -14,7 +14,6 @@ from scipy.optimize import linear_sum_assignment
 
 from hoiclip_engine.pairs import F64, I64, Bool
 
-
 _SAME_BOX = 0.4
 """IoU from which a detection is taken for that of the look before: above what neighbours overlap by chance."""
 

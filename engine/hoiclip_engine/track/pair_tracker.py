@@ -50,7 +50,7 @@ class TrackConfig:
     min_score: float = 0.3
     """Score of its best triplet from which a pair counts as seen."""
     min_verb_score: float = 0.0
-    """Score of its best verb from which a pair begins to be followed; that it does nothing is a verb like others here."""
+    """Score of its best verb from which a pair begins to be followed; doing nothing is a verb here."""
     same_overlap: float = 0.6
     """IoU from which two boxes of one label in one image are one thing."""
     confused_overlap: float = 0.8

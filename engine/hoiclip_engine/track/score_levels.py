@@ -26,8 +26,10 @@ _HIGH, _LOW = 0.85, 0.5
 """Levels: the scores from which a detection is found again this often, compared with the best scores. By chance, next
 to something else, one in three is; half of what is between chance and certainty is about 0.65, and starting a track
 on nothing is worse than waiting."""
-_CHANCE = 3.0
-"""Standard deviations by which scores must be worse than the best before that is no accident."""
+_CHANCE = 2.0
+"""Standard deviations by which scores must fall short of the best before that is no accident."""
+_TOO_FEW = 4
+"""Detections that were not found again, below which the others' scores do not speak against them."""
 _LEAST_AGAIN = 0.5
 """Fraction of the best scores that must be found again; where even they come and go nothing can be learned."""
 
@@ -121,13 +123,16 @@ def _fit(scores: Any, again: Any, high_ratio: float, low_ratio: float) -> tuple[
     if best < _LEAST_AGAIN:
         return np.nan, np.nan, False
     high = low = np.inf
-    start = 0
+    worse = 0  # detections below high
+    doubt = _CHANCE * math.sqrt(best * (1 - best))
     for block in range(blocks):
-        probable = mean[block] + _CHANCE * math.sqrt(best * (1 - best) / size[block])
+        probable = mean[block] + doubt / math.sqrt(size[block])
         if probable >= low_ratio * best and low == np.inf:
-            low = scores[order[start]]
+            low = scores[order[worse]]
         if probable >= high_ratio * best:
-            high = scores[order[start]]
+            high = scores[order[worse]]
             break
-        start += size[block]
-    return high, low, start == 0
+        worse += size[block]
+    if worse < _TOO_FEW:
+        return scores[order[0]], scores[order[0]], True
+    return high, low, False

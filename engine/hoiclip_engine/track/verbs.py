@@ -36,9 +36,8 @@ class VerbConfig:
     """Seconds that a change must last which undoes one of the last second, if it is barely beyond its threshold; the
     clearer it is, the less."""
     adapt: bool = True
-    """Whether a stream's scores decide on which scale they are, and how much of min_duration_s and half_life_s they need:
-    scores that clearly are of verbs that go on or are not need little. Scores of verbs that have their own thresholds
-    are on the scale of those."""
+    """Whether a stream's scores decide on which scale they are, unless verbs have their own thresholds, and how much of
+    min_duration_s and half_life_s they need: little where they clearly are of verbs that go on, or are not."""
     start_scores: tuple[float, ...] = ()
     """start_score verb by verb, as fitted to a model; verbs beyond have start_score."""
     end_scores: tuple[float, ...] = ()
@@ -187,9 +186,11 @@ class VerbSwitch:
         start_s, end_s = self._patience_s(rows, averages, pts_s)
         least_s = self._config.min_duration_s
         begun = ~active & (pts_s - since_s >= np.maximum(doubt * least_s, start_s) - _PTS_GRAIN_S)
+        ended = active & (pts_s - until_s >= end_s - _PTS_GRAIN_S)
         if least_s > 0:
             begun &= pts_s > since_s
-        ended = active & (pts_s - until_s >= end_s - _PTS_GRAIN_S)
+        if doubt < 1 and least_s > 0:  # without an average to bridge it, a lone miss must not end anything either
+            ended &= pts_s > until_s
         self._since_s[rows], self._until_s[rows] = since_s, until_s
         self._remember(rows, averages, pts_s, rising & ~active, high)
         self.active[rows] = (active | begun) & ~ended
