@@ -52,8 +52,7 @@ class EngineConfig:
     """Size the picture is looked at; None: what the model was trained for. Smaller is faster."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
     track: TrackConfig = field(default_factory=lambda: TrackConfig(min_verb_score=0.1))
-    """Everybody is near something: pairs of which the model says nothing at all, not even that they do nothing with each
-    other, are left out."""
+    """Pairs of which the model says nothing at all, not even that they do nothing, are left out."""
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):

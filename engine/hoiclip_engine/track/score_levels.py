@@ -26,8 +26,9 @@ _HIGH, _LOW = 0.85, 0.5
 """Levels: the scores from which a detection is found again this often, compared with the best scores. By chance, next
 to something else, one in three is; half of what is between chance and certainty is about 0.65, and starting a track
 on nothing is worse than waiting."""
-_CHANCE = 2.0
-"""Standard deviations by which scores must fall short of the best before that is no accident."""
+_CHANCE = 4.0
+"""How much a few detections that were not found again are put down to chance: the more, the more often even the best
+are missed, by the variance of that; 1 / sqrt(n) as much for n of them."""
 _TOO_FEW = 4
 """Detections that were not found again, below which the others' scores do not speak against them."""
 _LEAST_AGAIN = 0.5
@@ -124,7 +125,7 @@ def _fit(scores: Any, again: Any, high_ratio: float, low_ratio: float) -> tuple[
         return np.nan, np.nan, False
     high = low = np.inf
     worse = 0  # detections below high
-    doubt = _CHANCE * math.sqrt(best * (1 - best))
+    doubt = _CHANCE * best * (1 - best)
     for block in range(blocks):
         probable = mean[block] + doubt / math.sqrt(size[block])
         if probable >= low_ratio * best and low == np.inf:
