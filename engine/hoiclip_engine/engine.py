@@ -41,8 +41,6 @@ MOST_LANES = 4
 """Looks at a time; each has its own buffers of the whole model."""
 MAX_SHORT_SIDE_PX = 8192
 WARM_UP = 2
-MIN_VERB_SCORE = 0.1
-"""Everybody is near something, and most of that is nobody's business: half of the pairs go, and no mAP with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,8 @@ class EngineConfig:
     short_side_px: int | None = None
     """Size the picture is looked at; None: what the model was trained for. Smaller is faster."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
-    track: TrackConfig = field(default_factory=lambda: TrackConfig(min_verb_score=MIN_VERB_SCORE))
+    track: TrackConfig = field(default_factory=lambda: TrackConfig(min_verb_score=0.1))
+    """Pairs of which the model says nothing at all, not even that they do nothing, are left out."""
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):

@@ -12,7 +12,7 @@ from hoiclip_engine.track.verbs import VerbConfig
 from tests.engine.scenes import NUM_VERBS, PERSON, Triplet, box_at, pairs_of
 
 FRAME_RATES = pytest.mark.parametrize(("fps", "jitter"), [(15, 0), (30, 0), (60, 0), (25, 0.8)])
-SEEN_AT_ONCE = VerbConfig(half_life_s=0.0, min_duration_s=0.0)
+SEEN_AT_ONCE = VerbConfig(half_life_s=0.0, min_duration_s=0.0, settle_s=0.0, adapt=False)
 
 Script = Callable[[float], Iterable[Triplet]]
 """What the model would find at a time."""

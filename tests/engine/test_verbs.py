@@ -102,6 +102,15 @@ def test_a_score_between_the_two_thresholds_keeps_what_is():
     assert changes_of(scores.__getitem__, list(scores), config) == [(True, 1.0), (False, 3.0)]
 
 
+@pytest.mark.parametrize(("score", "ended_s"), [(0.29, 0.7), (0.0, 0.3)])
+def test_a_verb_that_has_just_begun_ends_late_where_its_score_is_barely_too_low(score, ended_s):
+    """From 0.2 s on; the clearer, the sooner."""
+    config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.0, settle_s=0.5)
+    changes = changes_of(lambda t: 0.9 if t < 0.2 else score, [n / 10 for n in range(12)], config)
+    assert [starts for starts, _ in changes] == [True, False]
+    assert changes[1][1] == pytest.approx(ended_s, abs=0.11)
+
+
 def test_a_start_is_dated_back_to_when_the_score_rose():
     config = VerbConfig(start_score=0.5, end_score=0.5, half_life_s=0.0, min_duration_s=0.25)
     switch = VerbSwitch(1, config)
@@ -113,7 +122,7 @@ def test_a_start_is_dated_back_to_when_the_score_rose():
 
 
 def test_an_end_tells_when_it_began_its_peak_and_the_frames_that_show_it():
-    config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.1)
+    config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.1, settle_s=0.0)
     scores = {0.0: 0.9, 0.1: 0.1, 1.0: 0.6, 1.1: 0.8, 1.2: 0.7, 1.3: 0.5, 1.4: 0.2}  # the blip at 0.0 is forgotten
     switch = VerbSwitch(1, config)
     switch.add(1)

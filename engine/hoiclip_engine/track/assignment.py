@@ -14,6 +14,9 @@ from scipy.optimize import linear_sum_assignment
 
 from hoiclip_engine.pairs import F64, I64, Bool
 
+_SAME_BOX = 0.4
+"""IoU from which a detection is taken for that of the look before: above what neighbours overlap by chance."""
+
 
 def overlap_within_label(
     expected_xyxy: F64, labels_t: I64, boxes_xyxy: F64, labels_n: I64, margin_px: F64 | None = None
@@ -27,6 +30,13 @@ def overlap_within_label(
     margin = np.zeros(len(expected_xyxy)) if margin_px is None else margin_px
     _overlap(expected_xyxy, labels_t, boxes_xyxy, labels_n, margin, out)
     return out
+
+
+def found_again(before_xyxy: F64, labels_b: I64, boxes_xyxy: F64, labels_n: I64) -> Bool:
+    """(B,) whether any of N detections of the same label overlaps a detection of the look before."""
+    overlap = overlap_within_label(before_xyxy, labels_b, boxes_xyxy, labels_n)
+    again: Bool = overlap.max(axis=1, initial=0.0) >= _SAME_BOX
+    return again
 
 
 def claim(rows: I64, overlap_tn: F64, tracks: Bool, detections: Bool, min_overlap: float) -> None:

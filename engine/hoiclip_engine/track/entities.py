@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hoiclip_engine.pairs import F32, F64, I64, MAX_COORDINATE_PX, Bool, usable_boxes
-from hoiclip_engine.track.assignment import claim, overlap_within_label
+from hoiclip_engine.track.assignment import claim, found_again, overlap_within_label
 from hoiclip_engine.track.motion import Motion
+from hoiclip_engine.track.score_levels import ScoreLevels
 
 NO_TRACK = -1
 """Id of a detection that belongs to no track."""
 _MAX_TIME_S = 1e12
 """Thirty thousand years. Times beyond it are finite, and still overflow when they are subtracted."""
+_NOTHING: tuple[F64, I64, F64] = (np.empty((0, 4)), np.empty(0, np.int64), np.empty(0))
 _FLAT = 1e-6
 """Determinant below which a map leaves nothing of a picture; above its inverse, a pixel is larger than a picture."""
 _MAX_SCALE = 1e6
@@ -89,6 +91,8 @@ class EntityTracker:
         self._seen_s = np.empty(0)
         self._now_s = self._before_s = -np.inf
         self._last_id = 0
+        self._levels = ScoreLevels(self.config.high_score, self.config.low_score)
+        self._before = _NOTHING  # boxes, labels and scores of the last detections
         _compile()
 
     def update(self, boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike, pts_s: float) -> I64:
@@ -112,13 +116,14 @@ class EntityTracker:
         usable = usable_boxes(boxes) & np.isfinite(score)
         score = np.maximum(score, 0.0)
         boxes = np.where(usable[:, None], boxes, 0.0)
-        rows = self._match(boxes, score, label, usable)
+        high, low = self._trusted(boxes, score, label, usable)
+        rows = self._match(boxes, label, high, low)
         found = np.flatnonzero(rows >= 0)
         self._motion.correct(rows[found], boxes[found])
         self._seen_s[rows[found]] = pts_s
         self._name(rows[found])
 
-        born = np.flatnonzero(usable & (rows < 0) & (score >= self.config.high_score))
+        born = np.flatnonzero(high & (rows < 0))
         rows[born] = len(self._ids) + np.arange(len(born))
         self._add(boxes[born], label[born])
         self._name(rows[born[score[born] >= self.config.sure_score]])
@@ -171,16 +176,25 @@ class EntityTracker:
             self._motion.advance(pts_s - self._now_s)
         self._before_s, self._now_s = self._now_s, pts_s
 
-    def _match(self, boxes: F64, score: F64, label: I64, usable: Bool) -> I64:
+    def _trusted(self, boxes: F64, score: F64, label: I64, usable: Bool) -> tuple[Bool, Bool]:
+        """(N,) whether a detection may start a track, and (N,) whether it may only prolong one."""
+        before_xyxy, before_labels, before_scores = self._before
+        again = found_again(before_xyxy, before_labels, boxes, label)
+        self._levels.learn(before_labels, before_scores, again)
+        self._before = boxes[usable], label[usable], score[usable]
+        high_score, low_score = self._levels.levels(label)
+        high = usable & (score >= high_score)
+        return high, usable & ~high & (score >= low_score)
+
+    def _match(self, boxes: F64, label: I64, high: Bool, low: Bool) -> I64:
         """(N,) row of the track that each detection continues, -1 where none."""
         config = self.config
         rows = np.full(len(boxes), -1, np.int64)
-        if not len(self._ids) or not usable.any():
+        if not len(self._ids) or not (high | low).any():
             return rows
         expected = self._motion.boxes_xyxy()
         near = overlap_within_label(expected, self._labels, boxes, label)
-        named, high = self._ids != NO_TRACK, usable & (score >= config.high_score)
-        low = usable & ~high & (score >= config.low_score)
+        named = self._ids != NO_TRACK
         claim(rows, near, named, high, config.min_overlap)
         claim(rows, near, named & self._fresh(), low, config.min_overlap_low)
         claim(rows, near, ~named, high, config.min_overlap)

@@ -25,6 +25,9 @@ _ACCELERATION = np.array([200.0, 200.0, 16.0, 16.0])
 """Growth of the velocity's variance per second: 0.7 sizes per second, 20 % per second, each within a second."""
 _FADE_S = np.array([2.0, 2.0, 0.5, 0.5])
 """Time constant with which an unseen velocity dies out: a hidden thing seldom goes on growing."""
+_SURPRISE = 9.0
+"""Squared surprise, in units of what the filter expects, beyond which a track is taken to have turned: its doubt grows
+until the measurement is no longer surprising, so that a thrown ball is not lost to the path it was on."""
 _LOG_SIZES = (-30.0, 30.0)
 """Of boxes that are told, so that no size runs out of its type, whatever was measured."""
 
@@ -123,6 +126,11 @@ def _correct(state: Any, rows: Any, boxes: Any) -> None:
             low, high = boxes[n, c % 2], boxes[n, c % 2 + 2]
             measured = (low + high) / 2 if c < 2 else math.log(high - low)
             surprise = measured - state[t, _PLACE, c]
+            size_px = math.exp(min(max(state[t, _PLACE, c % 2 + 2], _LOG_SIZES[0]), _LOG_SIZES[1]))
+            turned = (surprise / (_UNIT * size_px)) ** 2 / (_SURPRISE * (state[t, _PLACE_PLACE, c] + 1))
+            if c < 2 and turned > 1:
+                for row in range(_PLACE_PLACE, _SPEED_SPEED + 1):
+                    state[t, row, c] *= turned
             place, mixed = state[t, _PLACE_PLACE, c], state[t, _PLACE_SPEED, c]
             place_gain, speed_gain = place / (place + 1), mixed / (place + 1)
             state[t, _PLACE, c] += place_gain * surprise

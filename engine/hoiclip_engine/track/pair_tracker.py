@@ -16,6 +16,7 @@ from hoiclip.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
 from hoiclip_engine.pairs import F64, I64, Bool, Event, Pairs, TrackedPairs
 from hoiclip_engine.track.consolidate import Scene, compile_ahead, consolidate
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
+from hoiclip_engine.track.verb_scale import VerbScale
 from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbHistory, VerbSwitch
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 _MOST_VERBS = 4096
 """Of a tracker that learns their number from what it sees: a wrong index must not fill the memory."""
+
+_STAYS_S = 2.0
+"""Seconds after which half of the pairs are gone: they leave, or are hidden."""
+_USUALLY_FOUND, _OF_LOOKS = 4.0, 5.0
+"""What is assumed of a detector before anything is known: pairs found, of so many that were there."""
+_LIKE_OTHERS = 2.0
+"""Looks' worth of belief that a pair is found as often as others."""
 
 _OF_TRIPLETS = EntityConfig(
     sure_score=0.5,
@@ -42,13 +50,14 @@ class TrackConfig:
     min_score: float = 0.3
     """Score of its best triplet from which a pair counts as seen."""
     min_verb_score: float = 0.0
-    """Score of its best verb from which a pair begins to be followed."""
+    """Score of its best verb from which a pair begins to be followed; doing nothing is a verb here."""
     same_overlap: float = 0.6
     """IoU from which two boxes of one label in one image are one thing."""
     confused_overlap: float = 0.8
     """IoU from which two object boxes with different labels are one thing; the better label stays."""
-    hold_s: float = 0.3
-    """Seconds that a pair is still shown after a look that missed it."""
+    hold_s: float = 0.5
+    """Seconds that a pair is still shown at most after a look that missed it: as long as it is more probable that the
+    detector missed it, which it may do often or hardly ever, than that it is gone."""
     lost_after_s: float = 1.0
     """Seconds without being seen after which a pair ends."""
     entity: EntityConfig = _OF_TRIPLETS
@@ -108,6 +117,8 @@ class PairTracker:
         self._entities = EntityTracker(config.for_entities())
         self._average = RunningAverage(1 + self._num_verbs, config.verb.half_life_s)  # column 0: the pair's own score
         self._switch = VerbSwitch(self._num_verbs, config.verb)
+        self._scale = VerbScale()
+        self._presence = _Presence()
         self._table = np.empty((0, 4), np.int64)  # pair, human, object, label; ordered by pair
         self._seen_s = np.empty(0)
         self._looked_s = self._now_s = -np.inf
@@ -154,8 +165,11 @@ class PairTracker:
         self._now_s = self._looked_s = pts_s
         rows, scene_rows = self._recognise(scene, ids)
         scores = np.concatenate([scene.pair_scores[:, None], scene.verb_scores], axis=1)[scene_rows]
-        averages = self._average.observe(rows, scores, pts_s)
+        if config.verb.adapt:
+            self._scale.learn(scores[:, 1:])
+        averages = self._average.observe(rows, scores, pts_s, self._scale.doubt)
         self._seen_s[rows] = pts_s
+        self._presence.observe(rows, pts_s)
         self._listen(rows, averages[:, 1:], pts_s)
         return self._alive(pts_s)
 
@@ -207,10 +221,14 @@ class PairTracker:
 
     def _listen(self, rows: I64, verb_averages: F64, pts_s: float) -> None:
         """Switches the verbs of the rows on and off."""
-        changes = self._switch.observe(rows, self._heard(verb_averages), pts_s)
+        changes = self._switch.observe(rows, self._heard(self._scaled(verb_averages)), pts_s, self._scale.doubt)
         self._events += [
             self._event(change.row, change.verb, change.starts, change.pts_s, change.history) for change in changes
         ]
+
+    def _scaled(self, verb_scores: F64) -> F64:
+        """(N, V) scores on the scale of the thresholds; those that are fitted to a model are on its own."""
+        return verb_scores if self.config.verb.start_scores else self._scale(verb_scores)
 
     def _heard(self, verb_scores: F64) -> F64:
         """(N, V) scores of the verbs that can go on, 0 for the quiet ones; a copy."""
@@ -228,7 +246,7 @@ class PairTracker:
 
         known = {key: row for row, key in enumerate(zip(*self._table[:, 1:3].T.tolist(), strict=True))}
         keys = list(zip(human[found].tolist(), object_[found].tolist(), strict=True))
-        begins = self._heard(scene.verb_scores).max(axis=1, initial=0.0) >= self.config.min_verb_score
+        begins = self._scaled(scene.verb_scores).max(axis=1, initial=0.0) >= self.config.min_verb_score
         kept = [key in known or begins[n] for n, key in zip(found.tolist(), keys, strict=True)]
         found, keys = found[kept], [key for key, stays in zip(keys, kept, strict=True) if stays]
         new = [n for n, key in zip(found.tolist(), keys, strict=True) if key not in known]
@@ -243,6 +261,7 @@ class PairTracker:
         self._last_pair += len(members)
         self._table = np.concatenate([self._table, np.concatenate([pair[:, None], members], axis=1)])
         self._seen_s = np.append(self._seen_s, np.full(len(members), self._now_s))
+        self._presence.add(len(members))
         self._average.add(len(members))
         self._switch.add(len(members))
 
@@ -259,6 +278,7 @@ class PairTracker:
             for verb in self._switch.active_verbs(row)
         )
         self._table, self._seen_s = self._table[~rows], self._seen_s[~rows]
+        self._presence.keep(~rows)
         self._average.keep(~rows)
         self._switch.keep(~rows)
         return events
@@ -279,9 +299,10 @@ class PairTracker:
         )
 
     def _alive(self, pts_s: float) -> TrackedPairs:
-        """The pairs that the last look saw, or that were seen at most hold_s ago."""
+        """The pairs that the last look saw, or that are probably still there and were seen at most hold_s ago."""
         entities = self._entities.predict(pts_s)
-        rows = np.flatnonzero((self._seen_s >= self._looked_s) | (pts_s - self._seen_s <= self.config.hold_s))
+        held = (pts_s - self._seen_s <= self.config.hold_s) & (self._presence.probability >= 0.5)
+        rows = np.flatnonzero((self._seen_s >= self._looked_s) | held)
         pair, human, object_, label = self._table[rows].T
         where_human = np.searchsorted(entities.ids, human)
         where_object = np.searchsorted(entities.ids, np.where(object_ == NO_TRACK, human, object_))
@@ -296,6 +317,46 @@ class PairTracker:
             verb_scores=self._average.mean[rows, 1:].astype(np.float32),
             verb_active=self._switch.active[rows],
         )
+
+
+class _Presence:
+    """Whether pairs that a look did not find are there all the same: P rows, owned as those of RunningAverage."""
+
+    def __init__(self) -> None:
+        self.probability = np.empty(0)
+        self._found, self._missed = np.empty(0), np.empty(0)  # looks, those while it was lost and came back included
+        self._lost = np.empty(0)  # looks since it was found
+        self._all_found, self._all_missed = _USUALLY_FOUND, _OF_LOOKS - _USUALLY_FOUND
+        self._before_s = -np.inf
+
+    def add(self, count: int) -> None:
+        """New rows at the end, to be observed next."""
+        self.probability = np.append(self.probability, np.ones(count))
+        self._found, self._missed = np.append(self._found, np.zeros(count)), np.append(self._missed, np.zeros(count))
+        self._lost = np.append(self._lost, np.zeros(count))
+
+    def keep(self, rows: Bool) -> None:
+        """Drops the rows where `rows` is False."""
+        self.probability, self._lost = self.probability[rows], self._lost[rows]
+        self._found, self._missed = self._found[rows], self._missed[rows]
+
+    def observe(self, rows: I64, pts_s: float) -> None:
+        """A look found the given rows and no others.
+
+        What was missed counts once the pair is found again; of one that never is nobody knows.
+        """
+        found = np.zeros(len(self.probability), bool)
+        found[rows] = True
+        self._all_found += len(rows)
+        self._all_missed += self._lost[rows].sum()
+        self._found[rows] += 1
+        self._missed[rows] += self._lost[rows]
+        self._lost = np.where(found, 0, self._lost + 1)
+        usual = self._all_found / (self._all_found + self._all_missed)
+        finds = (self._found + _LIKE_OTHERS * usual) / (self._found + self._missed + _LIKE_OTHERS)
+        still = self.probability * np.exp2(-(pts_s - max(self._before_s, pts_s - _STAYS_S)) / _STAYS_S)
+        self.probability = np.where(found, 1.0, still * (1 - finds) / (1 - still * finds))
+        self._before_s = pts_s
 
 
 def _camera() -> CameraMotion:

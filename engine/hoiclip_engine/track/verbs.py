@@ -14,6 +14,9 @@ from hoiclip_engine.pairs import F64, I64, Bool
 _PTS_GRAIN_S = 1e-6
 """Presentation times are rounded; a duration short by less than this is long enough."""
 
+_SOON_S = 1.0
+"""What people do is seldom over and begun again within this."""
+
 _FIRST_S, _PEAK_S, _LAST_S, _PEAK = range(4)
 
 
@@ -29,6 +32,12 @@ class VerbConfig:
     """Seconds that the score must stay at start_score or above before the verb counts; a blip starts no event."""
     half_life_s: float = 0.1
     """After how many seconds an old score counts half; 0 turns averaging off."""
+    settle_s: float = 0.5
+    """Seconds that a change must last which undoes one of the last second, if it is barely beyond its threshold; the
+    clearer it is, the less."""
+    adapt: bool = True
+    """Whether a stream's scores decide on which scale they are, unless verbs have their own thresholds, and how much of
+    min_duration_s and half_life_s they need: little where they clearly are of verbs that go on, or are not."""
     start_scores: tuple[float, ...] = ()
     """start_score verb by verb, as fitted to a model; verbs beyond have start_score."""
     end_scores: tuple[float, ...] = ()
@@ -48,7 +57,7 @@ class VerbConfig:
             raise ValueError(
                 f"every verb's scores must be 0 <= end <= start <= 1, got {self.start_scores}, {self.end_scores}"
             )
-        for name in ("min_duration_s", "half_life_s"):
+        for name in ("min_duration_s", "half_life_s", "settle_s"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be a number of seconds, 0 or more, got {getattr(self, name)}")
 
@@ -88,11 +97,16 @@ class RunningAverage:
         """Further columns at the end, in which nothing was seen so far."""
         self.mean = np.pad(self.mean, ((0, 0), (0, columns - self.mean.shape[1])))
 
-    def observe(self, rows: I64, scores: F64, pts_s: float) -> F64:
-        """Takes (N, C) scores of the given rows and returns their new averages."""
+    def observe(self, rows: I64, scores: F64, pts_s: float, doubt: float = 1.0) -> F64:
+        """Takes (N, C) scores of the given rows and returns their new averages.
+
+        Args:
+            doubt: fraction of the half-life that is needed.
+        """
+        half_life_s = doubt * self._half_life_s
         first = np.isnan(self._last_s[rows])
         elapsed_s = np.where(first, 0.0, pts_s - self._last_s[rows])
-        half_lives = elapsed_s / self._half_life_s if self._half_life_s > 0 else np.full(len(rows), np.inf)
+        half_lives = elapsed_s / half_life_s if half_life_s > 0 else np.full(len(rows), np.inf)
         weight = 1 - np.exp2(-half_lives)
         total = self._weight[rows] * (1 - weight) + weight
         gain = np.where(first, 1.0, np.divide(weight, total, out=np.zeros_like(total), where=total > 0))
@@ -132,6 +146,8 @@ class VerbSwitch:
         self._start, self._end = config.thresholds(num_verbs)
         self.active = np.empty((0, num_verbs), bool)
         self._since_s = np.empty((0, num_verbs))  # when the score rose to start_score; nan where it is below
+        self._until_s = np.empty((0, num_verbs))  # when it fell below end_score; nan where it is above
+        self._changed_s = np.empty((0, num_verbs))  # of the last change
         self._told = np.zeros((4, 0, num_verbs))  # since it last rose from nothing: _FIRST_S, _PEAK_S, _LAST_S, _PEAK
 
     def add(self, count: int) -> None:
@@ -139,32 +155,54 @@ class VerbSwitch:
         verbs = self.active.shape[1]
         self.active = np.concatenate([self.active, np.zeros((count, verbs), bool)])
         self._since_s = np.concatenate([self._since_s, np.full((count, verbs), np.nan)])
+        self._until_s = np.concatenate([self._until_s, np.full((count, verbs), np.nan)])
+        self._changed_s = np.concatenate([self._changed_s, np.full((count, verbs), -np.inf)])
         self._told = np.concatenate([self._told, np.zeros((4, count, verbs))], axis=1)
 
     def keep(self, rows: Bool) -> None:
         """Drops the rows where `rows` is False."""
         self.active, self._since_s, self._told = self.active[rows], self._since_s[rows], self._told[:, rows]
+        self._until_s, self._changed_s = self._until_s[rows], self._changed_s[rows]
 
     def widen(self, num_verbs: int) -> None:
         """Further verbs at the end, all of them off."""
         more = ((0, 0), (0, num_verbs - self.active.shape[1]))
         self._start, self._end = self._config.thresholds(num_verbs)
         self.active, self._since_s = np.pad(self.active, more), np.pad(self._since_s, more, constant_values=np.nan)
+        self._until_s = np.pad(self._until_s, more, constant_values=np.nan)
+        self._changed_s = np.pad(self._changed_s, more, constant_values=-np.inf)
         self._told = np.pad(self._told, ((0, 0), *more))
 
-    def observe(self, rows: I64, averages: F64, pts_s: float) -> list[VerbChange]:
-        """Takes (N, V) averaged scores of the given rows; changes come in the order of rows, then verbs."""
-        high = averages >= self._start
+    def observe(self, rows: I64, averages: F64, pts_s: float, doubt: float = 1.0) -> list[VerbChange]:
+        """Takes (N, V) averaged scores of the given rows; changes come in the order of rows, then verbs.
+
+        Args:
+            doubt: fraction of min_duration_s that is needed; one look alone never suffices where any is.
+        """
+        high, low, active = averages >= self._start, averages < self._end, self.active[rows]
         rising = high & np.isnan(self._since_s[rows])
-        since_s = np.where(rising, pts_s, self._since_s[rows])
-        since_s[~high] = np.nan
-        active = self.active[rows]
-        begun = ~active & (pts_s - since_s >= self._config.min_duration_s - _PTS_GRAIN_S)
-        ended = active & (averages < self._end)
-        self._since_s[rows] = since_s
+        since_s = np.where(high, np.where(rising, pts_s, self._since_s[rows]), np.nan)
+        until_s = np.where(low, np.fmin(self._until_s[rows], pts_s), np.nan)
+        start_s, end_s = self._patience_s(rows, averages, pts_s)
+        least_s = self._config.min_duration_s
+        begun = ~active & (pts_s - since_s >= np.maximum(doubt * least_s, start_s) - _PTS_GRAIN_S)
+        ended = active & (pts_s - until_s >= end_s - _PTS_GRAIN_S)
+        if least_s > 0:
+            begun &= pts_s > since_s
+        if doubt < 1 and least_s > 0:  # without an average to bridge it, a lone miss must not end anything either
+            ended &= pts_s > until_s
+        self._since_s[rows], self._until_s[rows] = since_s, until_s
         self._remember(rows, averages, pts_s, rising & ~active, high)
         self.active[rows] = (active | begun) & ~ended
+        self._changed_s[rows] = np.where(begun | ended, pts_s, self._changed_s[rows])
         return [self._change(int(rows[n]), int(v), bool(begun[n, v]), pts_s) for n, v in np.argwhere(begun | ended)]
+
+    def _patience_s(self, rows: I64, averages: F64, pts_s: float) -> tuple[F64, F64]:
+        """(N, V) seconds that starts and ends must last, as they would undo a change of a moment ago."""
+        settle_s = np.where(pts_s - self._changed_s[rows] < _SOON_S, self._config.settle_s, 0.0)
+        beyond = np.clip(averages / np.maximum(self._start, _PTS_GRAIN_S) - 1, 0, 1)
+        below = np.clip(1 - averages / np.maximum(self._end, _PTS_GRAIN_S), 0, 1)
+        return settle_s * (1 - beyond), settle_s * (1 - below)
 
     def _remember(self, rows: I64, averages: F64, pts_s: float, new: Bool, high: Bool) -> None:
         told = self._told[:, rows]
