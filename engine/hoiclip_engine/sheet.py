@@ -34,7 +34,7 @@ def prediction_sheet(detect: Detector, vocabulary: Vocabulary, pictures: Iterabl
         # The picture as it is evaluated, not the enlarged one: an enlarged one gets other scores.
         found = tracker.update(_scaled(detect(rgb), scale), 0.0)
         true = true_pairs(annotation, vocabulary, scale)
-        above, below = (Annotator(vocabulary).draw(frame, pairs) for pairs in (found, true))
+        above, below = (Annotator(vocabulary).draw(frame, _numbered(pairs)) for pairs in (found, true))
         cells.append(_framed(np.concatenate((above, np.full_like(above[:2], 255), below))))
     widest = max(cell.shape[1] for cell in cells)
     cells = [np.pad(cell, ((0, 0), (0, widest - cell.shape[1]), (0, 0)), constant_values=255) for cell in cells]
@@ -66,6 +66,15 @@ def true_pairs(one: ImageAnnotation, vocabulary: Vocabulary, scale: float = 1.0)
         verb_scores=scores,
         verb_active=scores > 0,
     )
+
+
+def _numbered(pairs: TrackedPairs) -> TrackedPairs:
+    """Humans numbered from left to right, so that both images of one have the same numbers and colours."""
+    ids, first = np.unique(pairs.human, return_index=True)
+    order = np.lexsort(pairs.human_boxes_xyxy[first].T[::-1])
+    number = np.empty(len(ids), np.int64)
+    number[order] = 1 + np.arange(len(ids))
+    return replace(pairs, human=number[np.searchsorted(ids, pairs.human)])
 
 
 def _scaled(pairs: Pairs, scale: float) -> Pairs:

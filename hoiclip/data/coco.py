@@ -73,13 +73,15 @@ def read_instances(path: Path, vocabulary: Vocabulary) -> dict[int, CocoImage]:
                 {},
                 set(),
             )
-        known: set[int] = set()
+        known: dict[int, dict[str, Any]] = {}
         for i, item in enumerate(untrusted.items(data.get("annotations"), "annotations")):
             where = f"annotations[{i}]"
             row = untrusted.fields(item, "it")
             annotation_id = untrusted.whole(row.get("id"), "id")
+            if known.get(annotation_id) == row:
+                continue  # as it comes of files that were joined; nothing is lost
             untrusted.only_once(annotation_id, known, "id")
-            known.add(annotation_id)
+            known[annotation_id] = row
             _add_box(annotation_id, row, images, label_of)
     except ValueError as error:
         raise DataError(f"{path}: {where}: {error}") from error

@@ -122,17 +122,19 @@ def every_second(valid: Tensor) -> Tensor:
     return F.max_pool2d(valid, kernel_size=1, stride=2)
 
 
-class Level(NamedTuple):
-    """What a stage makes of an image."""
+class Levels(NamedTuple):
+    """Features of the last stage, and of the one before it at half its stride."""
 
     features: Tensor
     """(B, C, ceil(H / stride), ceil(W / stride))"""
     valid: Tensor | None
-    """(B, 1, ...) 1 on the image and 0 on padding, at the same resolution."""
+    """(B, 1, ...) 1 on the image and 0 on padding, at the same resolution; None: everything counts as image."""
+    fine_features: Tensor
+    fine_valid: Tensor | None
 
 
 class Backbone(nn.Module):
-    """(B, 3, H, W) to the levels of the last stage, and of the one before it at half its stride."""
+    """(B, 3, H, W) to Levels."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -156,8 +158,8 @@ class Backbone(nn.Module):
                 channels = out_channels
             self.stages.append(stage)
 
-    def forward(self, images: Tensor, valid: Tensor | None = None) -> tuple[Level, Level]:
-        """Coarse and fine level.
+    def forward(self, images: Tensor, valid: Tensor | None = None) -> Levels:
+        """Coarse and fine features.
 
         Args:
             images: (B, 3, H, W), zero on padding.
@@ -172,9 +174,9 @@ class Backbone(nn.Module):
                 valid = every_second(valid)
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         for index, stage in enumerate(self.stages):
-            fine = Level(x, valid)
+            fine = x, valid
             for number, block in enumerate(cast(nn.ModuleList, stage)):
                 x = block(x, valid)
                 if valid is not None and index and not number:
                     valid = every_second(valid)
-        return Level(x, valid), fine
+        return Levels(x, valid, *fine)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hoiclip.model.backbone import Backbone, Level
+from hoiclip.model.backbone import Backbone
 from hoiclip.model.clip_image import ClipImageTower
 from hoiclip.model.config import ModelConfig
 from hoiclip.model.encoder import Encoder
@@ -166,8 +166,8 @@ class HOICLIP(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Memory (B, N, D), positions (B, N, D) and padding (B, N) of the cells; see look."""
         valid = (~padding).to(images.dtype)[:, None] if mask_memory and padding is not None else None
-        coarse, fine = self.backbone(images, valid)
-        features, cells = coarse.features, _padded_cells(coarse, padding)
+        features, valid, fine_features, fine_valid = self.backbone(images, valid)
+        cells = _padded_cells(features, valid, padding)
         position = sine_encoding(cells, self.config.hidden).to(features.dtype)
         tokens = self.input_projection(features).flatten(2).transpose(1, 2)
         if self.position_projection is not None:
@@ -175,10 +175,11 @@ class HOICLIP(nn.Module):
         memory = self.encoder(tokens, position, cells.flatten(1))
         if self.fine_projection is None:
             return memory, position, cells.flatten(1)
-        features, cells = fine.features, _padded_cells(fine, padding)
+        cells = _padded_cells(fine_features, fine_valid, padding)
         # Nearest, so that a cell is made of the coarse cell it lies in, however much padding there is.
-        grown = F.interpolate(memory.transpose(1, 2).unflatten(2, coarse.features.shape[-2:]), size=features.shape[-2:])
-        memory = (grown + self.fine_projection(features)).flatten(2).transpose(1, 2)
+        coarse = memory.transpose(1, 2).unflatten(2, features.shape[-2:])
+        grown = F.interpolate(coarse, size=fine_features.shape[-2:])
+        memory = (grown + self.fine_projection(fine_features)).flatten(2).transpose(1, 2)
         position = sine_encoding(cells, self.config.hidden).to(features.dtype)
         return memory, position, cells.flatten(1)
 
@@ -227,11 +228,10 @@ class HOICLIP(nn.Module):
         )
 
 
-def _padded_cells(level: Level, padding: Tensor | None) -> Tensor:
+def _padded_cells(features: Tensor, valid: Tensor | None, padding: Tensor | None) -> Tensor:
     """(B, h, w) True on padding."""
-    features = level.features
-    if level.valid is not None:
-        return level.valid[:, 0] < 0.5
+    if valid is not None:
+        return valid[:, 0] < 0.5
     if padding is not None:
         return F.interpolate(padding[None].float(), size=features.shape[-2:])[0].bool()
     return features.new_zeros((len(features), *features.shape[-2:]), dtype=torch.bool)

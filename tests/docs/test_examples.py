@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return drawn_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=10, start_s=5.0)
+    return drawn_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=10, start_s=2.5)
 
 
 def example(name: str) -> ModuleType:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hoiclip.data.drawn.vocabulary import drawn_vocabulary
 from hoiclip.training.assemble import vocabulary_of
 from hoiclip.training.recipe import read_recipe
 from hoiclip_kernels import pair_nms
@@ -44,6 +45,8 @@ def test_it_runs(document: Path, code: str, tmp_path: Path, monkeypatch: pytest.
     names = given()
     if "PairTracker().update(pairs" in code:
         names["pairs"] = _some_pairs()
+    if "analyse(predictions, annotations" in code:
+        names |= {"predictions": [], "annotations": [], "vocabulary": drawn_vocabulary()}
     exec(compile(code.replace("rtsp://camera/stream", "clip.mp4"), document.name, "exec"), names)
 
 

@@ -138,7 +138,7 @@ def test_a_wrong_graph_is_not_kept_and_nothing_is_lost(
         (["--size", "100x128"], "expected sides in steps of 32 px, at least 64, got 100x128"),
         (["--size", "32x64"], "at least 64, got 32x64"),
         (["--size", "big"], "WIDTHxHEIGHT"),
-        (["--batch", "0"], "from 1 on"),
+        (["--batch", "0"], "from 1 to 1024"),
         (["--opset", "12"], "invalid choice"),
     ],
 )

@@ -15,7 +15,6 @@ from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.models import find_model
 from hoiclip_engine.track import TrackConfig, VerbConfig
 from hoiclip_engine.track.fitted_verbs import file_beside, fitted, read_thresholds, write_thresholds
-from tests.engine.untrained import untrained_model
 
 VERBS = ("hold", "kick")
 
@@ -67,15 +66,15 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_bundled_model_has_thresholds_and_another_model_has_not(tmp_path: Path) -> None:
-    path = find_model("drawn")
+def test_a_model_has_the_thresholds_of_the_file_beside_it_and_the_bundled_one_has_none(tmp_path: Path) -> None:
     with Engine.load("drawn", EngineConfig(backend="torch")) as engine:
-        verb = engine.config.track.verb
-        scores = read_thresholds(file_beside(path))
-        assert verb.start_scores == tuple(scores[name][0] for name in engine.vocabulary.verbs)
-    shutil.copy(file_beside(path), tmp_path)
-    with Engine.load(untrained_model(), EngineConfig(backend="torch")) as engine:
         assert engine.config.track == EngineConfig().track
+        verbs = engine.vocabulary.verbs
+    path = Path(shutil.copy(find_model("drawn"), tmp_path))
+    write_thresholds(file_beside(path), {name: (0.6 - 0.01 * row, 0.2) for row, name in enumerate(verbs)}, {})
+    with Engine.load(path, EngineConfig(backend="torch")) as engine:
+        verb = engine.config.track.verb
+        assert verb.start_scores == pytest.approx([0.6 - 0.01 * row for row in range(len(verbs))])
 
 
 def test_a_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_usual() -> None:

@@ -122,7 +122,7 @@ def test_large_pictures_are_sent_smaller(page: Live) -> None:
     page.sinks[0].write(big)
     (jpeg,) = asyncio.run(pictures(page.host, "", 1))
     assert image(jpeg).shape == (720, 1280, 3)
-    assert image(jpeg)[300, 25:45].max() > 200, "the box moved with the picture"
+    assert image(jpeg)[40:80, 25:45].max() > 100, "the corner of the box moved with the image"
 
 
 @pytest.mark.parametrize("query", ["source=1", "source=-1", "source=x", "min_score=2", "min_score=nan", "min_verb=x"])

@@ -110,9 +110,12 @@ def test_an_rtsp_server_gets_every_frame() -> None:
         "-",
     ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as recorder:
-        _wait_for_listening(port)
-        send(url, 20)
-        out = recorder.communicate(timeout=20)[0]
+        try:
+            _wait_for_listening(port)
+            send(url, 20)
+            out = recorder.communicate(timeout=20)[0]
+        finally:
+            recorder.kill()  # or leaving the block waits for it, whatever went wrong
     assert sum(line.startswith("0,") for line in out.splitlines()) == 20
 
 

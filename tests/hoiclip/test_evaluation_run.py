@@ -210,7 +210,7 @@ def test_a_report_is_never_written_over_what_is_read(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     words = ("--model", untrained_model(), "--data", data, "--images", tmp_path, "--report", tmp_path)
     assert run(*words) == 2
-    assert "written over" in capsys.readouterr().err
+    assert "must be different files" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

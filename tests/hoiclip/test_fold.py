@@ -66,7 +66,7 @@ def test_the_features_are_the_same(backbone: Backbone, size_hw: tuple[int, int])
 def test_padding_changes_nothing(backbone: Backbone, size_hw: tuple[int, int]) -> None:
     quick = folded(backbone)
     images = torch.randn(1, 3, *size_hw)
-    alone, (features, cells) = quick(images)[0], quick(*padded(images, 128, 96))
+    alone, (features, cells, *_) = quick(images)[0], quick(*padded(images, 128, 96))
     assert cells is not None
     rows, columns = alone.shape[2:]
     assert_close(features[..., :rows, :columns], alone)

@@ -91,16 +91,19 @@ def _entries(folder: Path) -> Iterator[Path]:
 def _media(paths: Iterable[Path], what: str) -> Iterator[Address]:
     known = VIDEOS | PICTURES
     media: list[str] = []
-    left_out: Counter[str] = Counter()
+    others: list[Path] = []
     for path in paths:
         if path.suffix.lower() in known and not path.name.startswith(".") and path.is_file():
             media.append(str(path))
         else:
-            left_out[_left_out_as(path)] += 1
+            others.append(path)
         if len(media) > MAX_SOURCES:
             raise UsageError(f"expected at most {MAX_SOURCES} sources, found more in {what}; name fewer")
     if not media:
         raise SourceError(f"expected videos or pictures in {what}, found none by their suffix; name files directly")
+    # What is named as a video, such as its ground truth, belongs to it.
+    stems = {Path(name).stem for name in media}
+    left_out = Counter(_left_out_as(path) for path in others if path.is_dir() or path.stem not in stems)
     if left_out:
         counted = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common(_KINDS_NAMED))
         more = " ..." if len(left_out) > _KINDS_NAMED else ""
