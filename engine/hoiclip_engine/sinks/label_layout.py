@@ -144,6 +144,9 @@ def _obstructed(corners_xy: F64, person: Labelled, people: Sequence[Labelled], t
     low = np.maximum(corners_xy[:, None], rects[None, :, :2])
     high = np.minimum(corners_xy[:, None] + size, rects[None, :, 2:])
     covered: F64 = np.maximum(high - low, 0).prod(axis=2) / size.prod()
+    # Of a small label any part may be all of it, however little of this one lies over it.
+    labels = covered[:, : len(taken)]
+    labels[labels > 0] = 0.5 + 0.5 * labels[labels > 0]
     cost: F64 = covered @ weights
     return cost
 
