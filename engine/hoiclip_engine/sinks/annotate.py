@@ -109,6 +109,7 @@ class Annotator:
             if names:
                 name = self._vocabulary.object_name(int(pairs.label[row]))
                 words.append(f"{', '.join(names)} {name}".strip())
+        words = list(dict.fromkeys(words))  # two objects of a kind, or one that was found twice
         return ", ".join(words) + (f" +{left_out}" if left_out else "")
 
     def _actors(self, frame: Frame, pairs: TrackedPairs) -> list[_Actor]:
