@@ -101,9 +101,9 @@ def _media(paths: Iterable[Path], what: str) -> Iterator[Address]:
             raise UsageError(f"expected at most {MAX_SOURCES} sources, found more in {what}; name fewer")
     if not media:
         raise SourceError(f"expected videos or pictures in {what}, found none by their suffix; name files directly")
-    # What is named as a video, such as its ground truth, belongs to it.
-    stems = {Path(name).stem for name in media}
-    left_out = Counter(_left_out_as(path) for path in others if path.is_dir() or path.stem not in stems)
+    # JSON lines with a video's name are its ground truth, or what was found in it.
+    lines = {str(Path(name).with_suffix(".jsonl")) for name in media}
+    left_out = Counter(_left_out_as(path) for path in others if str(path) not in lines)
     if left_out:
         counted = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common(_KINDS_NAMED))
         more = " ..." if len(left_out) > _KINDS_NAMED else ""
