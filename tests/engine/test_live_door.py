@@ -69,6 +69,17 @@ def test_idle_connections_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> No
         assert all(is_over(connection) for connection in opened[:40])
 
 
+def answers(port: int) -> bool:
+    """Whether the page answers within a second."""
+    try:
+        with connected(port) as viewer:
+            viewer.settimeout(1.0)
+            viewer.sendall(HEAD + b"\r\n")
+            return viewer.recv(65536).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
 SCARCE = """
 import os, resource, sys, time
 from hoiclip_engine.live import door
@@ -105,10 +116,9 @@ def test_a_process_without_files_waits_and_says_so_once() -> None:
                 idle.enter_context(connected(port))
             process.stdin.write("\n")
             process.stdin.flush()
-            assert float(process.stdout.readline()) < 1.0, "the loop is busy"
-        with connected(port) as viewer:
-            viewer.sendall(HEAD + b"\r\n")
-            assert viewer.recv(65536).startswith(b"HTTP/1.1 200")
+            assert float(process.stdout.readline()) < 1.7, "the loop is busy"  # of 2.5 s; a busy one takes all
+        # The loop lets in again within a second; on a busy machine later.
+        assert any(answers(port) for _ in range(20))
         _, err = process.communicate("\n", timeout=120)
         assert err.count("\n") <= 1, err
         assert "Too many open files" in err
