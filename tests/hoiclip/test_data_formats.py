@@ -176,9 +176,16 @@ def instances() -> dict[str, Any]:
 @pytest.mark.parametrize("rows", ["images", "annotations", "categories"])
 def test_an_id_that_is_there_twice_is_named(rows: str, tmp_path: Path) -> None:
     data = instances()
-    data[rows].append(data[rows][0])
+    data[rows].append({**data[rows][0], "note": "another"})
     with pytest.raises(DataError, match=rf"id {data[rows][0]['id']} is there twice"):
         read_instances(save_json(tmp_path / "coco.json", data), VCOCO)
+
+
+def test_an_annotation_that_is_repeated_word_for_word_counts_once(tmp_path: Path) -> None:
+    data = instances()
+    data["annotations"] += data["annotations"]
+    read = [read_instances(save_json(tmp_path / "coco.json", one), VCOCO) for one in (data, instances())]
+    assert read[0] == read[1]
 
 
 def test_two_images_of_one_number_are_named(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ import time
 
 from hoiclip_engine.sinks.push_process import CONNECTED, PEER_TIMEOUT_S
 
+START_S = 6.0
+"""A new process needs half a second on an idle machine, and seconds on a busy one."""
 WRITE_TIMEOUT_S = PEER_TIMEOUT_S + 1.0
 """Longer than the process gives its peer, so that the process is the one to say what is wrong."""
 PIPE_BYTES = 1 << 20
@@ -29,6 +31,7 @@ class Push:
     """Takes an FLV stream as a file object does. `failure` says in a few words what went wrong."""
 
     def __init__(self, url: str, container: str) -> None:
+        self._made_s = time.monotonic()
         # A session of its own: control-C in the terminal is for the run, which then ends the stream in order.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hoiclip_engine.sinks.push_process"],
@@ -81,6 +84,8 @@ class Push:
         assert self._process.stdout is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+        # One that was only just made may still be starting, however ready the other side is.
+        wait_s = max(wait_s, START_S - (time.monotonic() - self._made_s))
         try:
             code = self._process.wait(wait_s)
         except subprocess.TimeoutExpired:
