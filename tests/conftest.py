@@ -107,6 +107,19 @@ def _own_cache(of_the_run: Path) -> None:
     os.environ["HOICLIP_CACHE"] = str(of_the_run / "cache")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _exports(of_the_run: Path) -> Generator[None, None, None]:
+    if not without_torch.THERE:
+        yield
+        return
+    from tests.exports import shared_exports
+
+    folder = of_the_run / "exports"
+    folder.mkdir(exist_ok=True)
+    with shared_exports(folder):
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden_models(of_the_run: Path) -> GoldenModels:
     """Models of golden weights by layout and salt."""

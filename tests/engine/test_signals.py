@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine.commands.signals import ENDING, Signalled, raising_on_signals, stopping_on_signals
+from hoiclip_engine.commands.signals import ENDING
 from tests.engine.running import times_of
 from tests.engine.saying import PYTHONPATH
 
@@ -61,19 +62,36 @@ def test_what_nohup_has_made_deaf_stays_so(tmp_path: Path) -> None:
     assert process.returncode == 143
 
 
-@pytest.mark.parametrize("number", ENDING)
-def test_every_signal_that_ends_asks_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {known: signal.getsignal(known) for known in ENDING}
-    stops: list[int] = []
+EACH = """
+import json, signal
+from hoiclip_engine.commands.signals import ENDING, Signalled, raising_on_signals, stopping_on_signals
+
+def handlers():
+    return {number: signal.getsignal(number) for number in ENDING}
+
+before = handlers()
+for number in ENDING:
+    stops = []
     with stopping_on_signals(lambda: stops.append(1)) as came:
-        # To this thread: another one may be late, and the handlers gone by then.
         signal.raise_signal(number)
         signal.raise_signal(signal.SIGHUP)  # a terminal that closes hangs up twice
-    assert (came, stops) == ([number], [1])
-    with pytest.raises(Signalled) as caught, raising_on_signals():
-        signal.raise_signal(number)
-    assert caught.value.number == number
-    assert {known: signal.getsignal(known) for known in ENDING} == before
+    caught = None
+    try:
+        with raising_on_signals():
+            signal.raise_signal(number)
+    except Signalled as signalled:
+        caught = signalled.number
+    print(json.dumps([number, came, stops, caught, handlers() == before]), flush=True)
+"""
+
+
+def test_every_signal_that_ends_asks_once() -> None:
+    """In a process of its own: what goes wrong here ends it, and with it all tests that were still to come."""
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    done = subprocess.run([sys.executable, "-c", EACH], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert said == [[number, [number], [1], number, True] for number in ENDING]
 
 
 def test_who_insists_ends_it_at_once() -> None:
