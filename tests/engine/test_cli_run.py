@@ -304,8 +304,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", [40 * i for i in range(LONG)])
 
 
-ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-"""One of each kind: from the keyboard, from a supervisor, from a terminal that closes. All of them: test_signals.py."""
+ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGXCPU]
 
 
 @pytest.mark.parametrize("number", ENDS)

@@ -17,12 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hoiclip.checkpoint.model_file import load_model_file
 from hoiclip.vocabulary import load_vocabulary
 from hoiclip_engine.cli import main
-from hoiclip_engine.commands import export as command
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.export import exported_graph
 from hoiclip_engine.pairs import Pairs
 from hoiclip_engine.postprocess import PostprocessConfig
 from hoiclip_engine.triton_repo.form import RepositoryForm
@@ -50,12 +47,8 @@ def name(model: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
-    """As the command writes it, but for the export itself: the graph is the one that engines of this run take too."""
     folder = tmp_path_factory.mktemp("repository")
-    graph = exported_graph(load_model_file(model), (192, 256))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "write_graph", lambda _module, _form, path: shutil.copyfile(graph, path))
-        assert main(["export", str(model), "--triton-repo", str(folder)]) == 0
+    assert main(["export", str(model), "--triton-repo", str(folder)]) == 0
     return folder
 
 
@@ -264,13 +257,11 @@ def test_somebody_elses_folder_is_left_alone(cli: Cli, model: Path, name: str, t
 
 
 def test_an_export_replaces_the_one_before_and_leaves_other_models(
-    cli: Cli, model: Path, name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, model: Path, name: str, folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / name / "old.txt").write_text("of the one before")
     (tmp_path / "resnet").mkdir()
-    graph = folder / f"{name}_graph" / "1" / "model.onnx"
-    monkeypatch.setattr(command, "write_graph", lambda _module, _form, path: shutil.copyfile(graph, path))
     assert cli("export", model, "--triton-repo", tmp_path).code == 0
     assert not (tmp_path / name / "old.txt").exists()
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in folder.iterdir()} | {"resnet"}

@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from hoiclip.cache import cache_folder
 from hoiclip.checkpoint.model_file import load_model_file, save_model_file
 from hoiclip.model.config import ModelConfig
@@ -84,16 +82,10 @@ def untrained_folder() -> Path:
 
 
 def _export(folder: Path) -> None:
-    """As the command does, but for the exporter's run: the graph is the one that all tests share."""
-    from hoiclip_engine.commands import export as command
-    from hoiclip_engine.export import exported_graph
+    from hoiclip_engine.commands.export import export
     from hoiclip_engine.graph_form import GraphForm
 
-    model = load_model_file(untrained_model())
-    made = exported_graph(model, (64, 96))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "write_graph", lambda _module, _form, path: shutil.copyfile(made, path))
-        command.export(model, folder, GraphForm(), split=False, with_model=True)
+    export(load_model_file(untrained_model()), folder, GraphForm(), split=False, with_model=True)
 
 
 def edited_model(path: Path, edit: Callable[[dict[str, str]], object], tensor_bytes: bytes = b"") -> Path:

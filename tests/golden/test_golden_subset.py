@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from hoiclip.text import tokenize
 from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine.backends import Backend, load_backend
+from hoiclip_engine.backends import load_backend
 from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor
 from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
 from hoiclip_engine.raw_output import RawOutput
@@ -23,24 +22,13 @@ from tests.parity.compare import assert_same_triplets
 
 HERE = Path(__file__).parent
 LOGITS, BOXES = 2e-4, 2e-5  # fp32 on another summation order than the recording's
-CANVAS = 384, 480
-"""Padding at both sides of every picture here. One graph serves all canvases, so one is enough to hold an engine."""
-BARE_CANVAS = 320, 416
-"""No padding at all."""
+CANVASES = ((320, 416), (384, 480))
+"""No padding at all, and padding at both sides."""
 
 
 def recorded(name: str) -> dict[str, Any]:
     with np.load(HERE / f"{name}.npz") as file:
         return dict(file)
-
-
-@pytest.fixture(scope="module", params=["torch", "onnxruntime", "openvino"])
-def engine(request: pytest.FixtureRequest, golden_models: GoldenModels) -> Iterator[Backend]:
-    """Of the full size, which takes a minute to export and compile; both tests of engines share it."""
-    pytest.importorskip(request.param)
-    made = load_backend(request.param, golden_models.file("hico", PUBLIC_SALT), CANVAS)
-    yield made
-    made.close()
 
 
 def golden_input(canvas_hw: tuple[int, int]) -> ModelInput:
@@ -59,43 +47,43 @@ def golden_input(canvas_hw: tuple[int, int]) -> ModelInput:
     )
 
 
-def test_padded_engines_equal_the_unpadded_official_model(engine: Backend, golden_models: GoldenModels) -> None:
-    assert_official(engine, CANVAS, golden_models)
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
+def test_padded_engines_equal_the_unpadded_official_model(backend: Any, golden_models: GoldenModels) -> None:
+    pytest.importorskip(backend)
+    expected = recorded("model_hico_b1")
+    model = golden_models.file("hico", PUBLIC_SALT)
+    for canvas_hw in CANVASES:
+        engine = load_backend(backend, model, canvas_hw)
+        model_input = golden_input(canvas_hw)
+        out = engine(model_input)
+        engine.close()
+        np.testing.assert_allclose(out.hoi_logits[0, :, ::CLASS_STEP], expected["hoi_logits"], atol=LOGITS, rtol=0)
+        np.testing.assert_allclose(out.object_logits[0], expected["object_logits"], atol=LOGITS, rtol=0)
+        np.testing.assert_allclose(out.human_boxes_cxcywh[0], expected["human_boxes"], atol=BOXES, rtol=0)
+        np.testing.assert_allclose(out.object_boxes_cxcywh[0], expected["object_boxes"], atol=BOXES, rtol=0)
+        np.testing.assert_allclose(out.clip_cls[0], expected["clip_cls"], atol=1e-3, rtol=0)
+        pairs = Postprocessor(model.vocabulary, PostprocessConfig())(out, model_input.original_hw[0])
+        columns = [expected[name] for name in ("sub", "obj", "cat", "score")]
+        assert_same_triplets(pairs, *columns, num_queries=64, grouped=True, tolerance=1e-4)
 
 
-def test_an_engine_without_padding_equals_the_official_model(golden_models: GoldenModels) -> None:
-    engine = load_backend("torch", golden_models.file("hico", PUBLIC_SALT), BARE_CANVAS)
-    assert_official(engine, BARE_CANVAS, golden_models)
-    engine.close()
-
-
-def assert_official(engine: Backend, canvas_hw: tuple[int, int], golden_models: GoldenModels) -> None:
-    expected, model_input = recorded("model_hico_b1"), golden_input(canvas_hw)
-    out = engine(model_input)
-    np.testing.assert_allclose(out.hoi_logits[0, :, ::CLASS_STEP], expected["hoi_logits"], atol=LOGITS, rtol=0)
-    np.testing.assert_allclose(out.object_logits[0], expected["object_logits"], atol=LOGITS, rtol=0)
-    np.testing.assert_allclose(out.human_boxes_cxcywh[0], expected["human_boxes"], atol=BOXES, rtol=0)
-    np.testing.assert_allclose(out.object_boxes_cxcywh[0], expected["object_boxes"], atol=BOXES, rtol=0)
-    np.testing.assert_allclose(out.clip_cls[0], expected["clip_cls"], atol=1e-3, rtol=0)
-    vocabulary = golden_models.file("hico", PUBLIC_SALT).vocabulary
-    pairs = Postprocessor(vocabulary, PostprocessConfig())(out, model_input.original_hw[0])
-    columns = [expected[name] for name in ("sub", "obj", "cat", "score")]
-    assert_same_triplets(pairs, *columns, num_queries=64, grouped=True, tolerance=1e-4)
-
-
-def test_padding_changes_no_logit_by_more_than_rounding(engine: Backend, golden_models: GoldenModels) -> None:
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
+def test_padding_changes_no_logit_by_more_than_rounding(backend: Any, golden_models: GoldenModels) -> None:
     """Every class this time, against our own unpadded eager model, on a size off the 32 px grid."""
-    h, w = 203, 310
+    pytest.importorskip(backend)
+    h, w, canvas_hw = 203, 310, (256, 352)
     images = golden_image("padding/img", h, w, PUBLIC_SALT)
     clip = golden_image("padding/clip", 224, 224, PUBLIC_SALT)[None]
-    detector = np.zeros((1, 3, *CANVAS), np.float32)
+    detector = np.zeros((1, 3, *canvas_hw), np.float32)
     detector[0, :, :h, :w] = images
-    mask = np.ones((1, *CANVAS), np.bool_)
+    mask = np.ones((1, *canvas_hw), np.bool_)
     mask[0, :h, :w] = False
     padded = ModelInput(
         detector_bchw=detector, mask_bhw=mask, clip_bchw=clip, image_hw=((h, w),), original_hw=((h, w),)
     )
+    engine = load_backend(backend, golden_models.file("hico", PUBLIC_SALT), canvas_hw)
     ours = engine(padded)
+    engine.close()
     with torch.inference_mode():
         eager = golden_models.module("hico", PUBLIC_SALT)(
             torch.from_numpy(images)[None], torch.zeros(1, h, w, dtype=torch.bool), torch.from_numpy(clip)
