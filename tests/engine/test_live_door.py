@@ -81,12 +81,18 @@ def answers(port: int) -> bool:
 
 
 SCARCE = """
-import os, resource, sys, time
-from hoiclip_engine.live import door
+import os, resource, socket, sys, time
+from hoiclip_engine.live import door, server
 from tests.engine.watching import live, result
 door.most_connections = lambda: 10_000  # as if there were no door
 with live() as page:
     page.sinks[0].write(result(0))
+    if sys.argv[1:] == ["watched"]:  # a viewer whose last message takes its time: the loop outlives the page
+        server.LAST_MESSAGE_S, server.GOODBYE_S = 2.0, 2.0
+        viewer = socket.create_connection(("127.0.0.1", page.port))
+        viewer.sendall(b"GET /stream.mjpg HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+        while b"image/jpeg" not in viewer.recv(65536):
+            pass
     used = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 5, used + 5))
     print(page.port, flush=True)
@@ -98,15 +104,30 @@ with live() as page:
 """
 
 
-def test_a_process_without_files_waits_and_says_so_once() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCARCE],
+def scarce(*argv: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCARCE, *argv],
         env={**os.environ, "PYTHONPATH": PYTHONPATH},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_page_that_ends_before_it_lets_in_again_ends_quietly() -> None:
+    with scarce("watched") as process, contextlib.ExitStack() as idle:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        for _ in range(40):
+            idle.enter_context(connected(port))
+        _, err = process.communicate("\n\n", timeout=120)
+    assert err.count("\n") == 1, err
+    assert "Too many open files" in err
+
+
+def test_a_process_without_files_waits_and_says_so_once() -> None:
+    process = scarce()
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -128,9 +128,13 @@ class LoopErrors:
 
     def __init__(self) -> None:
         self._told = False
+        self.is_closing = False
+        """From when on there is nothing left to listen at; asyncio tries that again all the same, with a ValueError."""
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if self.is_closing and isinstance(error, ValueError):
+            return
         if not isinstance(error, OSError):
             loop.default_exception_handler(context)
         elif error.errno in _SCARCE and not self._told:

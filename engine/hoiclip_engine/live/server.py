@@ -96,7 +96,8 @@ class LiveServer:
     def _serve(self, loop: asyncio.AbstractEventLoop, ready: Future[int]) -> None:
         application = Routes(self.channels, self.metrics, self._bell).application(Guard(self._address))
         runner = web.AppRunner(application, access_log=None, logger=_silent, shutdown_timeout=GOODBYE_S)
-        loop.set_exception_handler(LoopErrors())
+        errors = LoopErrors()
+        loop.set_exception_handler(errors)
         try:
             loop.run_until_complete(runner.setup())
             assert runner.server is not None
@@ -109,6 +110,7 @@ class LiveServer:
             return
         ready.set_result(int(server.sockets[0].getsockname()[1]))
         loop.run_forever()
+        errors.is_closing = True
         server.close()
         if self._bell.listeners:
             loop.run_until_complete(asyncio.sleep(LAST_MESSAGE_S))
