@@ -12,8 +12,8 @@ READY := $(VENV)/.ready$(if $(LATEST),-latest)
 # Warnings are of this machine's pip settings or of versions that are chosen here; errors are still shown.
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(if $(PINS),--constraint $(PINS)) \
 	$(if $(LATEST),--upgrade --upgrade-strategy eager)
-# TensorRT-RTX has wheels for x86-64 Linux and Python 3.10 to 3.12 only.
-TRT := $(and $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(filter 310 311 312,$(VERSION)))
+# TensorRT-RTX has wheels for x86-64 Linux only.
+TRT := $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -))
 EXTRAS := dev$(if $(TRT),$(comma)dev-trt)
 
 .PHONY: setup demo test test-slow test-fresh test-archive pins lint docs model clean

@@ -1,4 +1,4 @@
-"""Tests where torch is not installed: those that need it are skipped and say so, all others run.
+"""Tests where torch is not installed: those that need it or another extra are skipped and say so, all others run.
 
 Nothing of this acts where torch is there. tests/fresh counts what has run without it: nothing passes by skipping.
 """
@@ -15,7 +15,8 @@ from hoiclip.errors import BackendMissing
 from hoiclip.torch_extra import EXTRA
 
 THERE = importlib.util.find_spec("torch") is not None
-PACKAGES = {"torch", "onnx", "onnxscript", "open_clip", "nncf", "triton"}
+PACKAGES = {"torch", "onnx", "onnxscript", "open_clip", "nncf", "triton", "pyarrow", "jsonschema"}
+"""What an edge box lacks: torch and what only works with it, and what the extras `archive` and `dev` bring."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -23,7 +24,7 @@ class NeedsTorch(pytest.Module):
     """A file of tests that imports torch, or something that does."""
 
     def collect(self) -> list[pytest.Item]:
-        pytest.skip("torch is not installed", allow_module_level=True)
+        pytest.skip("torch or an extra is not installed", allow_module_level=True)
 
 
 def needs_torch(test_file: Path) -> bool:
