@@ -14,8 +14,8 @@ from scipy.optimize import linear_sum_assignment
 
 from hoiclip_engine.pairs import F64, I64, Bool
 
-_SAME_BOX = 0.4
-"""IoU from which a detection is taken for that of the look before: above what neighbours overlap by chance."""
+_SAME_BOX = 0.3
+"""IoU from which a detection is taken for that of the look before: what moves by half of its size has it."""
 
 
 def overlap_within_label(
@@ -32,11 +32,13 @@ def overlap_within_label(
     return out
 
 
-def found_again(before_xyxy: F64, labels_b: I64, boxes_xyxy: F64, labels_n: I64) -> Bool:
-    """(B,) whether any of N detections of the same label overlaps a detection of the look before."""
+def best_overlapping(before_xyxy: F64, labels_b: I64, boxes_xyxy: F64, labels_n: I64) -> I64:
+    """(B,) which of N detections of the same label overlaps each detection of the look before most, -1 where none."""
     overlap = overlap_within_label(before_xyxy, labels_b, boxes_xyxy, labels_n)
-    again: Bool = overlap.max(axis=1, initial=0.0) >= _SAME_BOX
-    return again
+    if not overlap.size:
+        return np.full(len(before_xyxy), -1)
+    best = overlap.argmax(axis=1)
+    return np.where(overlap[np.arange(len(best)), best] >= _SAME_BOX, best, -1)
 
 
 def claim(rows: I64, overlap_tn: F64, tracks: Bool, detections: Bool, min_overlap: float) -> None:

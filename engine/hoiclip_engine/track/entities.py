@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hoiclip_engine.pairs import F32, F64, I64, MAX_COORDINATE_PX, Bool, usable_boxes
-from hoiclip_engine.track.assignment import claim, found_again, overlap_within_label
+from hoiclip_engine.track.assignment import claim, overlap_within_label
 from hoiclip_engine.track.motion import Motion
 from hoiclip_engine.track.score_levels import ScoreLevels
 
@@ -22,7 +22,6 @@ NO_TRACK = -1
 """Id of a detection that belongs to no track."""
 _MAX_TIME_S = 1e12
 """Thirty thousand years. Times beyond it are finite, and still overflow when they are subtracted."""
-_NOTHING: tuple[F64, I64, F64] = (np.empty((0, 4)), np.empty(0, np.int64), np.empty(0))
 _FLAT = 1e-6
 """Determinant below which a map leaves nothing of a picture; above its inverse, a pixel is larger than a picture."""
 _MAX_SCALE = 1e6
@@ -54,6 +53,9 @@ class EntityConfig:
     """Seconds without a detection after which a track ends."""
     confirm_within_s: float = 0.15
     """Seconds that a track waits for its second detection; it always gets one more look."""
+    doubtful_ratio: float = 0.6
+    """Detections below some score are doubted, whatever the limits above say, if they are found again at the next looks
+    less often than this fraction of how often better ones are."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_score <= self.high_score <= self.sure_score:
@@ -64,6 +66,8 @@ class EntityConfig:
         for name in ("min_overlap", "min_overlap_low"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        if not 0 <= self.doubtful_ratio <= 1:
+            raise ValueError(f"doubtful_ratio must be in [0, 1], got {self.doubtful_ratio}")
         if not 0 <= self.reach < np.inf:
             raise ValueError(f"reach must be 0 or more, got {self.reach}")
         for name in ("faint_within_s", "lost_after_s", "confirm_within_s"):
@@ -89,10 +93,10 @@ class EntityTracker:
         self._ids = np.empty(0, np.int64)  # NO_TRACK where a second detection is awaited
         self._labels = np.empty(0, np.int64)
         self._seen_s = np.empty(0)
+        self._bests = np.empty((0, 2))  # the two best scores of each track so far
         self._now_s = self._before_s = -np.inf
         self._last_id = 0
-        self._levels = ScoreLevels(self.config.high_score, self.config.low_score)
-        self._before = _NOTHING  # boxes, labels and scores of the last detections
+        self._levels = ScoreLevels(self.config.high_score, self.config.low_score, self.config.doubtful_ratio)
         _compile()
 
     def update(self, boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike, pts_s: float) -> I64:
@@ -121,14 +125,16 @@ class EntityTracker:
         found = np.flatnonzero(rows >= 0)
         self._motion.correct(rows[found], boxes[found])
         self._seen_s[rows[found]] = pts_s
+        self._remember(rows[found], score[found])
         self._name(rows[found])
 
         born = np.flatnonzero(high & (rows < 0))
         rows[born] = len(self._ids) + np.arange(len(born))
-        self._add(boxes[born], label[born])
+        self._add(boxes[born], label[born], score[born])
         self._name(rows[born[score[born] >= self.config.sure_score]])
 
-        ids: I64 = np.where(rows >= 0, np.append(self._ids, NO_TRACK)[rows], NO_TRACK)
+        told = np.where(self._doubtful(), NO_TRACK, self._ids)
+        ids: I64 = np.where(rows >= 0, np.append(told, NO_TRACK)[rows], NO_TRACK)
         self._keep((self._ids != NO_TRACK) | (pts_s - self._seen_s <= self.config.confirm_within_s))
         return ids
 
@@ -178,10 +184,7 @@ class EntityTracker:
 
     def _trusted(self, boxes: F64, score: F64, label: I64, usable: Bool) -> tuple[Bool, Bool]:
         """(N,) whether a detection may start a track, and (N,) whether it may only prolong one."""
-        before_xyxy, before_labels, before_scores = self._before
-        again = found_again(before_xyxy, before_labels, boxes, label)
-        self._levels.learn(before_labels, before_scores, again)
-        self._before = boxes[usable], label[usable], score[usable]
+        self._levels.learn(boxes[usable], label[usable], score[usable])
         high_score, low_score = self._levels.levels(label)
         high = usable & (score >= high_score)
         return high, usable & ~high & (score >= low_score)
@@ -207,6 +210,18 @@ class EntityTracker:
             claim(rows, far, ~named, high, config.min_overlap)
         return rows
 
+    def _remember(self, rows: I64, scores: F64) -> None:
+        best, second = self._bests[rows].T
+        self._bests[rows, 0] = np.maximum(best, scores)
+        self._bests[rows, 1] = np.maximum(second, np.minimum(best, scores))
+
+    def _doubtful(self) -> Bool:
+        """(T,) whether a track would not be one by what is known of scores now: it began before that was known."""
+        high_score, _ = self._levels.levels(self._labels)
+        best, second = self._bests.T
+        doubtful: Bool = (second < high_score) & (best < self.config.sure_score)
+        return doubtful
+
     def _fresh(self) -> Bool:
         """(T,) whether a faint detection is believed to be the track: seen at the last look, or not long ago."""
         fresh: Bool = (self._seen_s >= self._before_s) | (self._now_s - self._seen_s <= self.config.faint_within_s)
@@ -218,17 +233,19 @@ class EntityTracker:
         self._ids[rows] = self._last_id + 1 + np.arange(len(rows))
         self._last_id += len(rows)
 
-    def _add(self, boxes: F64, label: I64) -> None:
+    def _add(self, boxes: F64, label: I64, scores: F64) -> None:
         self._motion.add(boxes)
         self._ids = np.append(self._ids, np.full(len(boxes), NO_TRACK))
         self._labels = np.append(self._labels, label)
         self._seen_s = np.append(self._seen_s, np.full(len(boxes), self._now_s))
+        self._bests = np.concatenate([self._bests, np.stack([scores, np.full(len(scores), -np.inf)], axis=1)])
 
     def _keep(self, rows: Bool) -> None:
         if rows.all():
             return
         self._motion.keep(rows)
         self._ids, self._labels, self._seen_s = self._ids[rows], self._labels[rows], self._seen_s[rows]
+        self._bests = self._bests[rows]
 
 
 def check_time(pts_s: float, now_s: float) -> None:

@@ -40,6 +40,7 @@ _OF_TRIPLETS = EntityConfig(
     reach=2.0,
     lost_after_s=1.0,
     confirm_within_s=0.5,
+    doubtful_ratio=0.2,  # triplets are chosen by their score already, and missed as a whole
 )
 
 
