@@ -1,8 +1,10 @@
-"""Entity tracks against PyPI `trackers` ByteTrack, on real detections and for speed: python -m benchmarks.tracker.
+"""Entity tracks against those of PyPI `trackers`, on real detections and for speed: python -m benchmarks.tracker.
 
 Needs the extra `peers` in an environment of its own (its OpenCV clashes with the headless one) and HOICLIP_SHARED.
 Quality is TrackEval's, on ../shared/data/mot as tests/shared/test_real_tracks.py reads it: identical detections, scores
-(KITTI's logits through a sigmoid) and frames for both; ByteTrack as it comes, told the frame rate, one per class.
+and frames for all; peers as they come, told the frame rate, one per class. KITTI's scores are logits, and thresholds of
+trackers are between 0 and 1, so that all is measured twice: through a sigmoid, and stretched linearly. Speed is
+compared with ByteTrack's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,18 @@ import numpy as np
 
 from benchmarks.harness import append, provenance, side_by_side, statistics
 from hoiclip_engine.track import EntityTracker
-from tests.shared.test_real_tracks import KITTI_CLASSES, KITTI_FPS, TUD_FPS, Boxes, chosen, kitti, overlaps, tud_campus
+from tests.shared.test_real_tracks import (
+    KITTI_CLASSES,
+    KITTI_FPS,
+    TUD_FPS,
+    Boxes,
+    chosen,
+    kitti,
+    overlaps,
+    sigmoid,
+    stretched,
+    tud_campus,
+)
 
 COUNTS = (10, 30, 100)
 ROUNDS = 30
@@ -34,30 +47,50 @@ def ours(detections: list[Boxes], fps: float) -> list[Boxes]:
     ]
 
 
-def byte_track(detections: list[Boxes], fps: float) -> list[Boxes]:
-    """One ByteTrack per class, as it takes no notice of classes; identities are numbered apart."""
-    import supervision
-    from trackers import ByteTrackTracker
+def peer(name: str) -> Tracker:
+    """A tracker of PyPI `trackers` by the name of its class: one per class of things, as it takes no notice of those;
+    identities are numbered apart."""
 
-    labels = sorted({int(label) for found in detections for label in found.labels})
-    trackers = {label: ByteTrackTracker(frame_rate=fps) for label in labels}
-    results = []
-    for found in detections:
-        ids = np.full(len(found.labels), -1)
-        for row, (label, tracker) in enumerate(trackers.items()):
-            here = np.flatnonzero(found.labels == label)
-            told = tracker.update(
-                supervision.Detections(
-                    xyxy=found.boxes_xyxy[here], confidence=found.scores[here], class_id=here
-                )  # class_id carries the place in the list, which ByteTrack changes
-            )
-            if len(told):
-                ids[told.class_id] = np.where(told.tracker_id >= 0, 1 + told.tracker_id * len(trackers) + row, -1)
-        results.append(chosen(found, ids))
-    return results
+    def follow(detections: list[Boxes], fps: float) -> list[Boxes]:
+        import supervision
+
+        labels = sorted({int(label) for found in detections for label in found.labels})
+        trackers = {label: made(name, fps) for label in labels}
+        results = []
+        for found in detections:
+            ids = np.full(len(found.labels), -1)
+            for row, (label, tracker) in enumerate(trackers.items()):
+                here = np.flatnonzero(found.labels == label)
+                told = tracker.update(
+                    supervision.Detections(
+                        xyxy=found.boxes_xyxy[here], confidence=found.scores[here], class_id=here
+                    )  # class_id carries the place in the list, which peers change
+                )
+                if len(told):
+                    ids[told.class_id] = np.where(told.tracker_id >= 0, 1 + told.tracker_id * len(trackers) + row, -1)
+            results.append(chosen(found, ids))
+        return results
+
+    return follow
 
 
-TRACKERS: dict[str, Tracker] = {"hoiclip": ours, "ByteTrack": byte_track}
+def made(name: str, fps: float) -> Any:
+    """A peer as it comes, told the frame rate; BoT-SORT without images, so without its camera motion."""
+    import trackers
+
+    without_images = {"enable_cmc": False} if name == "BoTSORTTracker" else {}
+    return getattr(trackers, name)(frame_rate=fps, **without_images)
+
+
+PEERS = {
+    "SORT": "SORTTracker",
+    "ByteTrack": "ByteTrackTracker",
+    "OC-SORT": "OCSORTTracker",
+    "BoT-SORT": "BoTSORTTracker",
+    "C-BIoU": "CBIoUTracker",
+}
+TRACKERS: dict[str, Tracker] = {"hoiclip": ours} | {name: peer(cls) for name, cls in PEERS.items()}
+SCORES = {"sigmoid": sigmoid, "linear": stretched}
 
 
 def measure(truth: list[Boxes], results: list[Boxes]) -> Measures:
@@ -87,11 +120,18 @@ def of_class(frames: Iterable[Boxes], label: int) -> list[Boxes]:
     ]
 
 
-def compare(shared: Path) -> dict[str, dict[str, Measures]]:
-    """Of each sequence and class, what each tracker reaches; with their mean at the end."""
+def compare(shared: Path, scores: str) -> dict[str, dict[str, Measures]]:
+    """Of each sequence and class, what each tracker reaches; with their mean at the end.
+
+    Args:
+        scores: key of SCORES, the map from KITTI's logits to scores; TUD's are between 0 and 1 as they come.
+    """
     table: dict[str, dict[str, Measures]] = {}
     sequences = [("TUD-Campus", TUD_FPS, tud_campus(shared), {"Pedestrian": 1})]
-    sequences += [(f"KITTI {name}", KITTI_FPS, kitti(shared, name), KITTI_CLASSES) for name in ("0012", "0013", "0015")]
+    sequences += [
+        (f"KITTI {name}", KITTI_FPS, kitti(shared, name, SCORES[scores]), KITTI_CLASSES)
+        for name in ("0012", "0013", "0015")
+    ]
     for name, fps, (truth, detections), classes in sequences:
         results = {who: track(detections, fps) for who, track in TRACKERS.items()}
         for label, row in classes.items():
@@ -133,7 +173,6 @@ def moving_boxes(count: int, frames: int = FRAMES, seed: int = 0) -> list[Boxes]
 def time_both(count: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Milliseconds per update of either tracker on the same film."""
     import supervision
-    from trackers import ByteTrackTracker
 
     film = moving_boxes(count)
     told = [supervision.Detections(xyxy=one.boxes_xyxy, confidence=one.scores, class_id=one.labels) for one in film]
@@ -144,7 +183,7 @@ def time_both(count: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
             tracker.update(one.boxes_xyxy, one.scores, one.labels, index / 30)
 
     def run_byte_track() -> None:
-        tracker = ByteTrackTracker(frame_rate=30)
+        tracker = made("ByteTrackTracker", 30)
         for one in told:
             tracker.update(one)
 
@@ -157,9 +196,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="passes over the film of 300 frames that are timed")
     args = parser.parse_args()
     origin = provenance("numpy", "scipy", "numba", "trackers", "trackeval")
-    for name, line in compare(Path(os.environ.get("HOICLIP_SHARED", "../shared"))).items():
-        rounded = {who: {what: round(value, 2) for what, value in found.items()} for who, found in line.items()}
-        append("tracker", {"benchmark": "tracker_quality", "sequence": name, **rounded, **origin})
+    for scores in SCORES:
+        for name, line in compare(Path(os.environ.get("HOICLIP_SHARED", "../shared")), scores).items():
+            rounded = {who: {what: round(value, 2) for what, value in found.items()} for who, found in line.items()}
+            facts = {"benchmark": "tracker_quality", "sequence": name, "scores": scores}
+            append("tracker", {**facts, **rounded, **origin})
     for count in COUNTS:
         for name, samples in time_both(count, args.rounds).items():
             line = {"benchmark": "tracker_speed", "entities": count, "tracker": name, "per": "update, mean of 300"}

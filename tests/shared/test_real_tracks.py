@@ -6,6 +6,7 @@ The yardstick is a matcher that links each box to the best overlapping box of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +57,21 @@ def read_kitti_truth(path: Path) -> list[Boxes]:
     return by_frame(frames, columns, frames.max() + 1)
 
 
-def read_kitti_detections(folder: Path, count: int) -> list[Boxes]:
+def sigmoid(scores: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-scores))
+
+
+def stretched(scores: np.ndarray) -> np.ndarray:
+    """Linearly, so that the lowest is 0 and the highest 1."""
+    return (scores - scores.min()) / (scores.max() - scores.min())
+
+
+def read_kitti_detections(folder: Path, count: int, scale: Callable[[np.ndarray], np.ndarray] = sigmoid) -> list[Boxes]:
     """All classes of a sequence: frame (from 0), class, x1, y1, x2, y2, logit of the score."""
     rows = np.concatenate(
         [np.loadtxt(folder / f"det_pointrcnn_{name}.txt", delimiter=",", ndmin=2) for name in KITTI_CLASSES]
     )
-    columns = {"boxes_xyxy": rows[:, 2:6], "ids": np.full(len(rows), -1), "scores": 1 / (1 + np.exp(-rows[:, 6]))}
+    columns = {"boxes_xyxy": rows[:, 2:6], "ids": np.full(len(rows), -1), "scores": scale(rows[:, 6])}
     return by_frame(rows[:, 0], columns | {"labels": rows[:, 1].astype(int)}, count)
 
 
@@ -144,10 +154,13 @@ def tud_campus(shared: Path) -> tuple[list[Boxes], list[Boxes]]:
     return read_mot(folder / "gt.txt", 71), read_mot(folder / "det.txt", 71)
 
 
-def kitti(shared: Path, sequence: str) -> tuple[list[Boxes], list[Boxes]]:
+def kitti(
+    shared: Path, sequence: str, scale: Callable[[np.ndarray], np.ndarray] = sigmoid
+) -> tuple[list[Boxes], list[Boxes]]:
+    """Ground truth and detections; `scale` maps the detector's logits to scores."""
     folder = shared / "data" / "mot" / "KITTI" / sequence
     truth = read_kitti_truth(folder / "label.txt")
-    return truth, read_kitti_detections(folder, len(truth))
+    return truth, read_kitti_detections(folder, len(truth), scale)
 
 
 def test_the_measures_give_the_published_numbers(shared):
