@@ -1,10 +1,10 @@
-"""The bundled model on the fixed synthetic test images and videos, with how it was trained.
+"""Benchmark of the bundled model on the fixed synthetic test images and videos, with a summary of its training.
 
     python -m benchmarks.drawn_model [--model drawn] [--runs runs]
 
 Appends a line to results/drawn_model.jsonl: mAP of the images, and all numbers of `hoiclip eval video`. For the bundled
 model it renews results/drawn_model/: the evaluation report and, where `make model` left its runs, their recipes, logs
-(every fiftieth step and all evaluations), curves and last sheet.
+(every fiftieth step and all evaluations), curves and last contact sheet.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.harness import RESULTS, append, provenance
-from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FIXED_FILMS, committed_fingerprints, fixed_set
-from hoiclip.training.log import read_log
-from hoiclip_engine.commands.draw import ANNOTATIONS, PICTURES, draw_pictures, draw_test_videos
-from hoiclip_engine.commands.eval import EvalRequest, evaluate_model
+from hoiclip.core.model_file import load_model_file
+from hoiclip.synthetic.fixed_sets import FIXED_VIDEOS, VIDEO_CONFIG, committed_fingerprints, fixed_set
+from hoiclip.training.run_folder import read_log
+from hoiclip_engine.cli.draw import ANNOTATIONS, IMAGES, draw_images, draw_test_videos
+from hoiclip_engine.cli.eval import EvalRequest, evaluate_model
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.evaluate_films import evaluate_films, films_in
+from hoiclip_engine.evaluation.videos import evaluate_videos, videos_in
 from hoiclip_engine.models import find_model
-from hoiclip_engine.pipeline import StreamConfig
+from hoiclip_engine.streaming.stream import StreamConfig
 
 NAME = "drawn_model"
 RUNS = ("clip", "detector", "drawn", "further")
@@ -36,27 +36,27 @@ EVERY = 50
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure the bundled model on the fixed drawn test sets.")
+    parser = argparse.ArgumentParser(description="Measure the bundled model on the fixed synthetic test sets.")
     parser.add_argument("--model", default="drawn")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    asked = parser.parse_args()
-    model = load_model_file(find_model(asked.model))
+    args = parser.parse_args()
+    model = load_model_file(find_model(args.model))
     test = fixed_set("test")
-    bundled = asked.model == "drawn"
+    bundled = args.model == "drawn"
     with tempfile.TemporaryDirectory() as folder:
         report = RESULTS / NAME if bundled else Path(folder) / "report"
-        pictures, films = Path(folder) / "pictures", Path(folder) / "films"
-        draw_pictures(pictures, test.count, test.world, ".jpg")
-        draw_test_videos(films, FIXED_FILMS, FILM_CONFIG)
-        data, images = pictures / ANNOTATIONS, pictures / PICTURES
-        evaluate_model(model, EngineConfig(), EvalRequest(data=data, images=images, report=report))
+        images, videos = Path(folder) / "pictures", Path(folder) / "films"
+        draw_images(images, test.count, test.world, ".jpg")
+        draw_test_videos(videos, FIXED_VIDEOS, VIDEO_CONFIG)
+        data, image_files = images / ANNOTATIONS, images / IMAGES
+        evaluate_model(model, EngineConfig(), EvalRequest(data=data, images=image_files, report=report))
         found = json.loads((report / "evaluation.json").read_text(encoding="utf-8"))
         with Engine(model, EngineConfig()) as engine:
-            videos = evaluate_films(engine, films_in(films), config=StreamConfig(policy="lossless")).to_json()
+            video_numbers = evaluate_videos(engine, videos_in(videos), config=StreamConfig(policy="lossless")).to_json()
         runs = {
-            name: _run(asked.runs / name, report / name)
+            name: _run(args.runs / name, report / name)
             for name in RUNS
-            if bundled and (asked.runs / name / "log.jsonl").is_file()
+            if bundled and (args.runs / name / "log.jsonl").is_file()
         }
     append(
         NAME,
@@ -66,7 +66,7 @@ def main() -> int:
             "model_sha256": model.sha256(),
             "world": test_world(),
             **{key: found[key] for key in ("summaries", "pictures", "backend")},
-            "videos": videos,
+            "videos": video_numbers,
             "training": runs,
             **provenance("torch", "openvino"),
         },
@@ -75,28 +75,28 @@ def main() -> int:
 
 
 def test_world() -> str:
-    """What tells the test images of one drawing from those of another."""
+    """Fingerprint of the synthetic test images."""
     return str(committed_fingerprints()["test"]["scenes_sha256"])[:12]
 
 
 def _run(folder: Path, target: Path) -> dict[str, Any]:
-    """Copies what tells of a run, and sums it up."""
+    """Copies recipe, log, curves and contact sheet of a training run, and summarises it."""
     target.mkdir(parents=True, exist_ok=True)
     lines = read_log(folder)
     thin = [line for line in lines if line["kind"] != "train" or line["step"] % EVERY == 0]
     (target / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thin), encoding="utf-8")
     for name in ("recipe.json", "curves.png"):
         shutil.copy(folder / name, target / name)
-    for sheet in sorted(folder.glob("sheet_*.png"))[-1:]:
-        with Image.open(sheet) as picture:
-            picture.reduce(2).save(target / "sheet.jpg", quality=85)
+    for contact_sheet in sorted(folder.glob("sheet_*.png"))[-1:]:
+        with Image.open(contact_sheet) as image:
+            image.reduce(2).save(target / "sheet.jpg", quality=85)
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     steps = [line for line in lines if line["kind"] == "train"]
-    pictures = recipe["optimizer"]["batch_size"] * recipe["optimizer"]["accumulate"]
+    images = recipe["optimizer"]["batch_size"] * recipe["optimizer"]["accumulate"]
     return {
         "steps": len(steps),
-        "pictures": pictures * len(steps),
-        "step_minutes": round(sum(pictures / line["pictures_per_s"] for line in steps) / 60, 1),
+        "pictures": images * len(steps),
+        "step_minutes": round(sum(images / line["pictures_per_s"] for line in steps) / 60, 1),
         "evaluations": [
             {key: line[key] for key in ("step", "mAP", "top1", "top5") if key in line}
             for line in lines

@@ -1,9 +1,9 @@
-"""A live RTSP server that is killed and restarted again and again: how soon frames are back, and what is left behind.
+"""Repeated kills and restarts of a live RTSP server: time until frames are back, and leaks of threads, files, memory.
 
     python -m benchmarks.flapping --cycles 100
 
-The server is a real one in a process of its own (rtsp_server.py), ended by SIGKILL. Recovery counts from the moment it
-listens again to the first frame after it, and so holds the server's own start of its encoder.
+The server is a real one in its own process (rtsp_server.py), ended by SIGKILL. Recovery is the time from when it
+listens again to the next frame, including the start of its encoder.
 """
 
 from __future__ import annotations
@@ -24,27 +24,26 @@ import numpy as np
 
 from benchmarks.harness import append, provenance
 from benchmarks.rtsp_server import NEEDS, is_installed, start
-from hoiclip_engine.frame import Frame, SourceEvent
-from hoiclip_engine.video.address import parse_address
-from hoiclip_engine.video.frame_source import FrameSource
-from hoiclip_engine.video.open_source import open_source
-from hoiclip_engine.video.source_config import SourceConfig
+from hoiclip_engine.sources.base import FrameSource, SourceConfig
+from hoiclip_engine.sources.open_source import open_source
+from hoiclip_engine.sources.uri import parse_address
+from hoiclip_engine.types.frame import Frame, SourceEvent
 
 PASSWORD = "Zq7Zq"
-LONGEST_AWAY_S = 3.0
+MAX_DOWN_S = 3.0
 WARM_CYCLES = 5
-"""Pools and caches of ffmpeg and the allocator fill in the first ones; a leak goes on."""
+"""Pools and caches of ffmpeg and the allocator fill in the first cycles; a leak keeps growing."""
 
 
 @dataclass(kw_only=True)
-class Watch:
-    """What was seen, by one thread that does nothing but read frames."""
+class FrameMonitor:
+    """Losses, frames and times, recorded by a thread that only reads frames."""
 
     losses: list[str] = field(default_factory=list)
     backward: int = 0
     frames: int = 0
     last_frame_at_s: float = 0.0
-    back: threading.Event = field(default_factory=threading.Event)
+    frame_received: threading.Event = field(default_factory=threading.Event)
     _last_pts_s: float = float("-inf")
 
     def read(self, source: FrameSource) -> None:
@@ -53,18 +52,18 @@ class Watch:
                 if item.event == "source_lost":
                     self.losses.append(item.reason)
                 continue
-            self.see(item)
+            self.record(item)
 
-    def see(self, frame: Frame) -> None:
+    def record(self, frame: Frame) -> None:
         self.frames += 1
         self.backward += frame.pts_s <= self._last_pts_s
         self._last_pts_s = frame.pts_s
         self.last_frame_at_s = time.monotonic()
-        self.back.set()
+        self.frame_received.set()
 
 
-def usage() -> dict[str, float]:
-    """Of this process, now."""
+def process_usage() -> dict[str, float]:
+    """Current memory, threads and descriptors of this process."""
     gc.collect()
     status = Path("/proc/self/status").read_text()
     return {
@@ -74,21 +73,23 @@ def usage() -> dict[str, float]:
     }
 
 
-def cycle(server: subprocess.Popen[str], port: int, watch: Watch, away_s: float) -> tuple[subprocess.Popen[str], float]:
-    """Kills the server, starts it again.
+def cycle(
+    server: subprocess.Popen[str], port: int, monitor: FrameMonitor, down_s: float
+) -> tuple[subprocess.Popen[str], float]:
+    """Kills the server and starts it again.
 
     Returns:
-        The new server, and the seconds until a frame of it was there.
+        The new server, and the seconds until its first frame.
     """
     server.kill()
     server.communicate()
-    time.sleep(away_s)
+    time.sleep(down_s)
     fresh = start(port)
     listens_s = time.monotonic()
-    watch.back.clear()
-    if not watch.back.wait(30):
+    monitor.frame_received.clear()
+    if not monitor.frame_received.wait(30):
         raise SystemExit("the source did not come back within 30 s")
-    return fresh, watch.last_frame_at_s - listens_s
+    return fresh, monitor.last_frame_at_s - listens_s
 
 
 def free_port() -> int:
@@ -98,44 +99,44 @@ def free_port() -> int:
 
 
 def flap(cycles: int, transport: str, seed: int) -> dict[str, object]:
-    """One line of result."""
+    """Runs the cycles and returns the result line."""
     rng, port = random.Random(seed), free_port()
     server = start(port)
     address = parse_address(f"rtsp://user:{PASSWORD}@127.0.0.1:{port}/live#transport={transport}")
     source = open_source(address, SourceConfig(), random.Random(seed))
-    watch = Watch()
-    reader = threading.Thread(target=watch.read, args=(source,))
+    monitor = FrameMonitor()
+    reader = threading.Thread(target=monitor.read, args=(source,))
     reader.start()
     recoveries_s: list[float] = []
-    taken: list[dict[str, float]] = []
+    usages: list[dict[str, float]] = []
     try:
         for _ in range(cycles):
             time.sleep(rng.uniform(0.2, 1.0))
-            server, recovery_s = cycle(server, port, watch, rng.uniform(0.0, LONGEST_AWAY_S))
+            server, recovery_s = cycle(server, port, monitor, rng.uniform(0.0, MAX_DOWN_S))
             recoveries_s.append(recovery_s)
-            taken.append(usage())
-            print(f"{len(recoveries_s)}: {recovery_s:.2f} s {json.dumps(taken[-1])}", flush=True)
+            usages.append(process_usage())
+            print(f"{len(recoveries_s)}: {recovery_s:.2f} s {json.dumps(usages[-1])}", flush=True)
     finally:
         source.stop()
         reader.join()
         source.close()
         server.kill()
         server.communicate()
-    if any(PASSWORD in reason for reason in watch.losses):
+    if any(PASSWORD in reason for reason in monitor.losses):
         raise SystemExit("a reason shows the password")
     return {
         "benchmark": "flapping",
-        "server": "GStreamer RTSP, H.264 320x240, 25 fps, a key frame a second",
+        "server": "GStreamer RTSP, H.264 320x240, 25 fps, a keyframe a second",
         "transport": transport,
         "cycles": cycles,
         "recovery_s": {f"p{p}": round(float(np.percentile(recoveries_s, p)), 3) for p in (50, 90, 99)}
         | {"max": round(max(recoveries_s), 3)},
         "reconnects": source.counters.reconnects,
-        "frames": watch.frames,
-        "pts_backward": watch.backward,
-        "after_warm_cycles": taken[min(WARM_CYCLES, cycles) - 1],
-        "after_all": taken[-1],
-        "closed": usage(),
+        "frames": monitor.frames,
+        "pts_backward": monitor.backward,
+        "after_warm_cycles": usages[min(WARM_CYCLES, cycles) - 1],
+        "after_all": usages[-1],
+        "closed": process_usage(),
     }
 
 

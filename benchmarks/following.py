@@ -1,9 +1,9 @@
-"""Measures what following alone loses, with ground truth as the detector: python -m benchmarks.following.
+"""Measures the losses of following alone, with ground truth as the detector: python -m benchmarks.following.
 
-Pairs of drawn videos are handed to the tracker as triplets, exactly or as a poorer detector would find them: each pair
-missing from a fraction of the frames, boxes off by a fraction of their size, scores of another calibration, pairs of
-nothing in between. A verb that goes on scores high and every other verb of the object low. Videos are drawn from
-seeds that no model and no constant was fitted to, unless --validation asks for those that were.
+Pairs of synthetic videos are handed to the tracker as triplets, exactly or as a poorer detector would find them: each
+pair missing from a fraction of the frames, boxes off by a fraction of their size, scores of another calibration, false
+pairs in between. An active verb scores high and every other verb of the object low. Videos are synthesised from seeds
+that no model and no constant was fitted to, unless --validation asks for those that were.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.film_replay import Recording, replayed, without_smoothing
 from benchmarks.harness import append, provenance
-from hoiclip.data.drawn.camera import seen
-from hoiclip.data.drawn.draw import DrawnPair, Placed
-from hoiclip.data.drawn.fixed_sets import FILM_CONFIG, FILM_SEEDS
-from hoiclip.data.drawn.video import VideoConfig, VideoScript, random_script
-from hoiclip.data.drawn.vocabulary import drawn_vocabulary
-from hoiclip.evaluation.video import FilmFrame, VideoReport
-from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.pairs import F64, Pairs
+from benchmarks.video_replay import Recording, replay_recordings, without_smoothing
+from hoiclip.core.array_types import F64
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip.evaluation.video import VideoFrame, VideoReport
+from hoiclip.synthetic.camera import view_scene
+from hoiclip.synthetic.draw import PlacedScene, SyntheticPair
+from hoiclip.synthetic.fixed_sets import VIDEO_CONFIG, VIDEO_SEEDS
+from hoiclip.synthetic.video import VideoConfig, VideoScript, random_script
+from hoiclip.synthetic.vocabulary import synthetic_vocabulary
 from hoiclip_engine.track import TrackConfig
 
 FRESH_SEED = 9_000_000
@@ -52,14 +53,14 @@ def noisy(scores: F64, rng: np.random.Generator) -> F64:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """What is wrong with the detections."""
+    """Errors of the detections."""
 
     missing: float = 0.0
     """Probability that a pair is not found in a frame."""
     box_error: float = 0.0
     """Standard deviation of each corner coordinate, in box sizes."""
     ghosts: float = 0.0
-    """Pairs of nothing per frame, at middling scores."""
+    """False pairs per frame, at middling scores."""
     calibration: Calibration = as_they_are
 
 
@@ -81,7 +82,7 @@ class Moment:
     """Ground truth of one frame."""
 
     pts_s: float
-    pairs: tuple[DrawnPair, ...]
+    pairs: tuple[SyntheticPair, ...]
 
 
 def moments(script: VideoScript) -> Iterator[Moment]:
@@ -91,8 +92,8 @@ def moments(script: VideoScript) -> Iterator[Moment]:
     for chapter, end_s in zip(script.chapters, ends_s, strict=True):
         for pts_s in (at_s for at_s in script.pts_s if chapter.start_s <= at_s < end_s):
             view = chapter.camera.view(pts_s - chapter.start_s)
-            scene = seen(chapter.scene_at(pts_s - chapter.start_s), view, width_px, height_px)
-            yield Moment(pts_s=pts_s, pairs=Placed(scene).truth().pairs)
+            scene = view_scene(chapter.scene_at(pts_s - chapter.start_s), view, width_px, height_px)
+            yield Moment(pts_s=pts_s, pairs=PlacedScene(scene).ground_truth().pairs)
 
 
 def video(config: VideoConfig, seed: int) -> list[Moment]:
@@ -100,15 +101,15 @@ def video(config: VideoConfig, seed: int) -> list[Moment]:
 
 
 def found_in(video: Sequence[Moment], name: str, step_s: float, detector: Detector, seed: int) -> Recording:
-    """The video as the detector sees it."""
-    vocabulary = drawn_vocabulary()
+    """The recording of a video by the detector."""
+    vocabulary = synthetic_vocabulary()
     rng = np.random.default_rng((17, seed))
     return Recording(
         name=name,
         step_s=step_s,
         times_s=tuple(moment.pts_s for moment in video),
         pairs=tuple(_detections(moment, vocabulary, detector, rng) for moment in video),
-        truth=_ground_truth(video, vocabulary),
+        ground_truth=_ground_truth(video, vocabulary),
     )
 
 
@@ -116,11 +117,11 @@ def follow(
     videos: Sequence[Sequence[Moment]], config: VideoConfig, detector: Detector, track: TrackConfig
 ) -> VideoReport:
     """Measures the tracker on detections of all videos."""
-    recordings = [found_in(one, f"video {row}", 1 / config.fps, detector, row) for row, one in enumerate(videos)]
-    return replayed(recordings, drawn_vocabulary(), track)
+    recordings = [found_in(video, f"video {row}", 1 / config.fps, detector, row) for row, video in enumerate(videos)]
+    return replay_recordings(recordings, synthetic_vocabulary(), track)
 
 
-def _detections(moment: Moment, vocabulary: Vocabulary, detector: Detector, rng: np.random.Generator) -> Pairs:
+def _detections(moment: Moment, vocabulary: Vocabulary, detector: Detector, rng: np.random.Generator) -> HOIDetections:
     found = [pair for pair in moment.pairs if rng.random() >= detector.missing]
     boxes = np.array([(*pair.human_box_xyxy, *pair.object_box_xyxy) for pair in found]).reshape(-1, 2, 2, 2)
     size = boxes[:, :, 1:] - boxes[:, :, :1]
@@ -135,12 +136,12 @@ def _detections(moment: Moment, vocabulary: Vocabulary, detector: Detector, rng:
     pair, hoi = np.array(rows, np.int64).reshape(-1, 2).T
     verb = np.array(vocabulary.hois, np.int64)[hoi, 0]
     real = np.arange(len(labels)) < len(found)
-    goes_on = np.array([int(v) in sure[p] for p, v in zip(pair.tolist(), verb.tolist(), strict=True)], bool)
-    verb_score = np.where(goes_on, rng.beta(30, 3, len(pair)), rng.beta(1, 30, len(pair)))
+    is_active = np.array([int(v) in sure[p] for p, v in zip(pair.tolist(), verb.tolist(), strict=True)], bool)
+    verb_score = np.where(is_active, rng.beta(30, 3, len(pair)), rng.beta(1, 30, len(pair)))
     object_score = np.where(real, rng.beta(40, 3, len(real)), rng.beta(6, 6, len(real)))[pair]
     verb_score[~real[pair]] = rng.beta(2, 5, int((~real[pair]).sum()))
     verb_score = detector.calibration(verb_score, rng)
-    return Pairs(
+    return HOIDetections(
         query=pair,
         human_boxes_xyxy=boxes[pair, 0].astype(np.float32),
         object_boxes_xyxy=boxes[pair, 1].astype(np.float32),
@@ -154,26 +155,26 @@ def _detections(moment: Moment, vocabulary: Vocabulary, detector: Detector, rng:
 
 def vocabulary_hois(vocabulary: Vocabulary, label: int) -> list[int]:
     """HOIs of an object."""
-    return [row for row, (_, thing) in enumerate(vocabulary.hois) if thing == label]
+    return [row for row, (_, target) in enumerate(vocabulary.hois) if target == label]
 
 
-def _ground_truth(video: Sequence[Moment], vocabulary: Vocabulary) -> tuple[FilmFrame, ...]:
+def _ground_truth(video: Sequence[Moment], vocabulary: Vocabulary) -> tuple[VideoFrame, ...]:
     number: dict[tuple[int, int], int] = {}
     frames = []
     for index, moment in enumerate(video):
-        ordered = sorted(moment.pairs, key=lambda one: number.setdefault((one.human, one.object), 1 + len(number)))
-        active = np.array([[verb in one.verbs for verb in vocabulary.verbs] for one in ordered], np.bool_)
+        ordered = sorted(moment.pairs, key=lambda pair: number.setdefault((pair.human, pair.object), 1 + len(number)))
+        active = np.array([[verb in pair.verbs for verb in vocabulary.verbs] for pair in ordered], np.bool_)
         active = active.reshape(len(ordered), len(vocabulary.verbs))
         frames.append(
-            FilmFrame(
+            VideoFrame(
                 index=index,
                 pts_s=moment.pts_s,
-                pair=np.array([number[one.human, one.object] for one in ordered], np.int64),
-                human=np.array([one.human for one in ordered], np.int64),
-                object=np.array([one.object for one in ordered], np.int64),
-                human_boxes_xyxy=np.array([one.human_box_xyxy for one in ordered], np.float64).reshape(-1, 4),
-                object_boxes_xyxy=np.array([one.object_box_xyxy for one in ordered], np.float64).reshape(-1, 4),
-                label=np.array([vocabulary.objects.index(one.label) for one in ordered], np.int64),
+                pair=np.array([number[pair.human, pair.object] for pair in ordered], np.int64),
+                human=np.array([pair.human for pair in ordered], np.int64),
+                object=np.array([pair.object for pair in ordered], np.int64),
+                human_boxes_xyxy=np.array([pair.human_box_xyxy for pair in ordered], np.float64).reshape(-1, 4),
+                object_boxes_xyxy=np.array([pair.object_box_xyxy for pair in ordered], np.float64).reshape(-1, 4),
+                label=np.array([vocabulary.objects.index(pair.label) for pair in ordered], np.int64),
                 verb_scores=active.astype(np.float64),
                 verb_active=active,
             )
@@ -205,13 +206,13 @@ def line_of(report: VideoReport) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=VIDEOS)
-    parser.add_argument("--fps", type=float, default=FILM_CONFIG.fps)
+    parser.add_argument("--fps", type=float, default=VIDEO_CONFIG.fps)
     parser.add_argument("--validation", action="store_true", help="videos that constants may be tuned on")
-    asked = parser.parse_args()
-    config = replace(FILM_CONFIG, fps=asked.fps)
-    first = FILM_SEEDS["validation"] if asked.validation else FRESH_SEED
-    videos = [video(config, first + row) for row in range(asked.videos)]
-    facts = {"benchmark": "following", "videos": asked.videos, "first seed": first, "fps": asked.fps}
+    args = parser.parse_args()
+    config = replace(VIDEO_CONFIG, fps=args.fps)
+    first = VIDEO_SEEDS["validation"] if args.validation else FRESH_SEED
+    videos = [video(config, first + row) for row in range(args.videos)]
+    facts = {"benchmark": "following", "videos": args.videos, "first seed": first, "fps": args.fps}
     origin = provenance("numpy", "scipy", "numba")
     for name, detector in ARMS.items():
         for tracker, track in (("default", TrackConfig()), ("no smoothing", without_smoothing(TrackConfig()))):

@@ -1,6 +1,6 @@
 """Everything that needs an NVIDIA GPU, in one go: python -m benchmarks.gpu. Checks first, then times, then JSON lines.
 
-Needs torch with CUDA, and neither av nor open_clip. Not run yet: no GPU has been at hand.
+Needs torch with CUDA, and neither av nor open_clip. Not run yet for want of a GPU.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from benchmarks.gpu_kernels import attention_on_gpu, build_cuda, gpu_tests_pass,
 from benchmarks.gpu_model import model_on_gpu
 from benchmarks.harness import append, provenance
 from hoiclip.training.assemble import hoi_samples, hoi_task, vocabulary_of
-from hoiclip.training.hoi_task import HoiTask
-from hoiclip.training.log import read_log
-from hoiclip.training.loop import Surroundings, Trainer
+from hoiclip.training.loop import RunContext, Trainer
 from hoiclip.training.recipe import read_recipe
+from hoiclip.training.run_folder import read_log
+from hoiclip.training.tasks import HoiTask
 
 LOSS_TOLERANCE = 1e-3
 """Relative; batch norm and focal loss sum in another order on the GPU."""
@@ -30,7 +30,7 @@ RECIPE = Path("drawn_detector.toml")
 
 
 def training_on_gpu(steps: int, folder: Path) -> bool:
-    """The drawn detector's recipe: the first loss against the CPU's, then bf16 steps as `hoiclip train` makes them."""
+    """Recipe of the drawn detector: the first loss against the CPU's, then bf16 steps as `hoiclip train` runs them."""
     recipe = read_recipe(RECIPE, **{"schedule.steps": steps, "schedule.warmup_steps": 10})
     vocabulary = vocabulary_of(recipe)
     samples = hoi_samples(recipe, vocabulary)
@@ -41,11 +41,11 @@ def training_on_gpu(steps: int, folder: Path) -> bool:
         for device in ("cpu", "cuda")
     }
     error = abs(losses["cuda"] - losses["cpu"]) / losses["cpu"]
-    here = Surroundings(folder=folder, device=torch.device("cuda"), workers=max(1, (os.cpu_count() or 2) - 1))
-    Trainer(recipe, hoi_task(recipe, vocabulary), samples, here).train()
+    context = RunContext(folder=folder, device=torch.device("cuda"), workers=max(1, (os.cpu_count() or 2) - 1))
+    Trainer(recipe, hoi_task(recipe, vocabulary), samples, context).train()
     lines = [line for line in read_log(folder) if line["kind"] == "train"]
     tenth = max(1, steps // 10)
-    first, last = (statistics.mean(line["total"] for line in part) for part in (lines[:tenth], lines[-tenth:]))
+    first, last = (statistics.mean(line["total"] for line in group) for group in (lines[:tenth], lines[-tenth:]))
     good = error < LOSS_TOLERANCE and last < first
     append(
         "gpu",
@@ -75,7 +75,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200, help="of training")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        print("benchmarks.gpu: expected an NVIDIA GPU, torch sees none; install a CUDA build of torch", file=sys.stderr)
+        print(
+            "benchmarks.gpu: expected an NVIDIA GPU, torch finds none; install a CUDA build of torch", file=sys.stderr
+        )
         return 5
     with tempfile.TemporaryDirectory() as folder:
         with_cuda = build_cuda(Path(folder) / "cuda")

@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.gpu_limits import limits
+from benchmarks.gpu_limits import gpu_limits
 from benchmarks.harness import append, provenance
 from hoiclip_kernels import cuda_library
-from hoiclip_kernels.dual_attention import Arguments, cuda_impl, example_inputs, reference, triton_impl
+from hoiclip_kernels.dual_attention import DualAttentionArguments, cuda_impl, example_inputs, reference, triton_impl
 from hoiclip_kernels.pair_decode import example_inputs as scores
 from hoiclip_kernels.pair_decode import pair_decode
 from hoiclip_kernels.pair_nms import example_inputs as rows
@@ -34,11 +34,11 @@ from hoiclip_kernels.preprocess import example_inputs as frame
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = (300, 1100, 1400)
 BATCHES = (1, 8)
-ASKED = 1.3
-"""How much faster dual_attention should be than the best that torch has."""
+REQUIRED_SPEEDUP = 1.3
+"""Of dual_attention over the fastest way in torch."""
 TOLERANCE = 4e-3
 """As in tests/kernels/test_triton.py."""
-Look = Callable[[], tuple[Tensor, Tensor]]
+Attend = Callable[[], tuple[Tensor, Tensor]]
 
 
 def build_cuda(folder: Path) -> bool:
@@ -51,8 +51,8 @@ def build_cuda(folder: Path) -> bool:
     return True
 
 
-def torch_ways(a: Arguments) -> dict[str, Look]:
-    """What a user of torch would write."""
+def torch_ways(a: DualAttentionArguments) -> dict[str, Attend]:
+    """Ways of a user of torch."""
     mask = None if a.padding2 is None else ~a.padding2[:, None, None, :]
 
     def two() -> tuple[Tensor, Tensor]:
@@ -69,38 +69,38 @@ def torch_ways(a: Arguments) -> dict[str, Look]:
             torch.cat([F.pad(a.k1, (0, 0, 0, missing)), a.k2]),
             torch.cat([F.pad(a.v1, (0, 0, 0, missing)), a.v2]),
         )
-        made = F.scaled_dot_product_attention(torch.cat([a.q, a.q]), keys, values, attn_mask=both)
-        first, second = made.chunk(2)
+        out = F.scaled_dot_product_attention(torch.cat([a.q, a.q]), keys, values, attn_mask=both)
+        first, second = out.chunk(2)
         return first, second
 
     return {"two calls": two, "two calls compiled": torch.compile(two), "one concatenated call": concatenated}
 
 
-def our_ways(a: Arguments, with_cuda: bool) -> dict[str, Look]:
+def our_ways(a: DualAttentionArguments, with_cuda: bool) -> dict[str, Attend]:
     out = torch.empty_like(a.q), torch.empty_like(a.q)
 
-    def by(function: Callable[..., None]) -> Look:
-        def look() -> tuple[Tensor, Tensor]:
+    def by(function: Callable[..., None]) -> Attend:
+        def attend() -> tuple[Tensor, Tensor]:
             function(*a, out)
             return out
 
-        return look
+        return attend
 
     ways = {"triton": by(triton_impl.dual_attention)}
     return {**ways, "cuda": by(cuda_impl.dual_attention)} if with_cuda else ways
 
 
-def graph_ms(look: Callable[[], object], replays: int = 200) -> float:
+def graph_ms(call: Callable[[], object], replays: int = 200) -> float:
     """Median milliseconds of a replay; several replays per sample, so that launching the graph does not count."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(5):
-            look()
+            call()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
         for _ in range(20):
-            look()
+            call()
     samples = []
     for _ in range(replays // 20):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -114,7 +114,7 @@ def graph_ms(look: Callable[[], object], replays: int = 200) -> float:
 
 
 def attention_on_gpu(with_cuda: bool) -> bool:
-    """fp16 at the sizes of the issue, with and without padding: errors against the reference, times against torch."""
+    """fp16 at several sizes, with and without padding: errors against the reference, times against torch."""
     good = True
     for batch in BATCHES:
         for cells in CELLS:
@@ -124,11 +124,11 @@ def attention_on_gpu(with_cuda: bool) -> bool:
                 reference.dual_attention(*a, expected)
                 ours, theirs = our_ways(a, with_cuda), torch_ways(a)
                 errors = {
-                    name: max(float((x - y).abs().max()) for x, y in zip(look(), expected, strict=True))
-                    for name, look in {**ours, **theirs}.items()
+                    name: max(float((x - y).abs().max()) for x, y in zip(attend(), expected, strict=True))
+                    for name, attend in {**ours, **theirs}.items()
                 }
                 good &= max(errors.values()) < TOLERANCE
-                times = {name: graph_ms(look) for name, look in {**theirs, **ours}.items()}
+                times = {name: graph_ms(attend) for name, attend in {**theirs, **ours}.items()}
                 best = min(times[name] for name in theirs)
                 key = next((k for k in triton_impl.chosen if k[2] == tuple(a.q.shape) and k[4] == cells), None)
                 append(
@@ -142,22 +142,22 @@ def attention_on_gpu(with_cuda: bool) -> bool:
                         "precision": "fp16",
                         "ms": {name: round(value, 5) for name, value in times.items()},
                         "times_as_fast_as_best_of_torch": {name: round(best / times[name], 3) for name in ours},
-                        "asked": ASKED,
+                        "asked": REQUIRED_SPEEDUP,
                         "max_abs_error": errors,
                         "tiles": triton_impl.chosen.get(key) if key else None,
-                        "share_of_limit": {name: shares(a, times[name]) for name in ours},
+                        "share_of_limit": {name: limit_fractions(a, times[name]) for name in ours},
                         **provenance("torch", "triton"),
                     },
                 )
     return good
 
 
-def shares(a: Arguments, ms: float) -> dict[str, float] | None:
-    """Of memory bandwidth and of arithmetic, if every tensor is moved once; None for a GPU without known limits."""
-    limit = limits()
+def limit_fractions(a: DualAttentionArguments, ms: float) -> dict[str, float] | None:
+    """Fractions of memory bandwidth and of arithmetic, if every tensor is moved once; None for an unknown GPU."""
+    limit = gpu_limits()
     if limit is None:
         return None
-    moved = sum(one.numel() * one.element_size() for one in (a.q, a.q, a.q, a.k1, a.v1, a.k2, a.v2))
+    moved = sum(tensor.numel() * tensor.element_size() for tensor in (a.q, a.q, a.q, a.k1, a.v1, a.k2, a.v2))
     batch, heads, queries, depth = a.q.shape
     operations = 4 * batch * heads * queries * depth * (a.k1.shape[2] + a.k2.shape[2])
     return {
@@ -167,21 +167,21 @@ def shares(a: Arguments, ms: float) -> dict[str, float] | None:
 
 
 def _on_gpu(inputs: Iterable[Any]) -> list[Any]:
-    return [torch.from_numpy(one).cuda() if isinstance(one, np.ndarray) else one for one in inputs]
+    return [torch.from_numpy(value).cuda() if isinstance(value, np.ndarray) else value for value in inputs]
 
 
 def small_operators_on_gpu() -> bool:
-    """Triton against the CPU's answer, and how long each takes."""
+    """Compares Triton with the CPU's answer, and times both."""
     good = True
     decode: tuple[Any, ...] = (*scores(64, 600, 81), 100)
     nms: tuple[Any, ...] = (*rows(100), 0.7, 1.0, 0.5)
     plan = Plan((720, 1280), (360, 640), (480, 640), 224)
-    picture = frame(plan.source_hw)
-    decode_gpu, nms_gpu, picture_gpu = _on_gpu(decode), _on_gpu(nms), _on_gpu([picture])[0]
+    image = frame(plan.source_hw)
+    decode_gpu, nms_gpu, image_gpu = _on_gpu(decode), _on_gpu(nms), _on_gpu([image])[0]
     cases: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "pair_decode": (lambda: pair_decode(*decode), lambda: pair_decode(*decode_gpu)),
         "pair_nms": (lambda: (pair_nms(*nms),), lambda: (pair_nms(*nms_gpu),)),
-        "preprocess": (lambda: preprocess(picture, plan), lambda: preprocess(picture_gpu, plan)),
+        "preprocess": (lambda: preprocess(image, plan), lambda: preprocess(image_gpu, plan)),
     }
     for name, (on_cpu, on_device) in cases.items():
         same = all(

@@ -1,7 +1,7 @@
 """The whole model on an NVIDIA GPU: the torch backend in all its precisions against eager fp32, side by side.
 
-Part of benchmarks/gpu.py. Every call goes from arrays of the host to arrays of the host, as in a stream; what the GPU
-alone needs for a replay is measured by its own clock, and is what the share of the arithmetic limit is of.
+Part of benchmarks/gpu.py. Every call goes from arrays of the host to arrays of the host, as in a stream. The time of
+the GPU alone for a replay is measured by its own clock; the fraction of the arithmetic limit refers to it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import harness
-from benchmarks.gpu_limits import limits
+from benchmarks.gpu_limits import gpu_limits
 from benchmarks.harness import append, provenance, side_by_side
-from hoiclip.checkpoint.model_file import load_model_file
+from hoiclip.core.model_file import load_model_file
 from hoiclip.model import HOICLIP, ModelConfig, Prediction
-from hoiclip.model.fast import fast_module
-from hoiclip_engine.backends.torch_backend import TYPES, EagerModel
-from hoiclip_engine.backends.torch_graph import GraphedModel
+from hoiclip.model.gpu_inference import prepare_for_gpu
+from hoiclip_engine.backends.torch_backend import HALF_DTYPES, EagerModel
+from hoiclip_engine.backends.torch_cuda_graph import GraphedModel
 from hoiclip_kernels import dispatch
 
 DEVICE = "cuda"
 SIZES = (((480, 640), (480, 640)), ((800, 1066), (800, 1088)))
-"""Pictures, and the canvases they lie on."""
-ASKED = 10.0
-"""How much faster fp16 in a graph should be than eager fp32, at 800x1066 and batch 1."""
+"""Sizes of images, and their padded sizes."""
+REQUIRED_SPEEDUP = 10.0
+"""Of fp16 in a graph over eager fp32, at 800x1066 and batch 1."""
 TOLERANCE = {"fp32": 5e-4, "fp16": 0.05, "bf16": 0.4}
 """Of a logit. fp32 on two devices sums in other orders, through 35 layers; logits are cosines times 14, of which fp16
 keeps 11 bits and bf16 8 at each of some hundred roundings. A random model measured 0.015 in bf16 on a CPU."""
@@ -39,28 +39,28 @@ Call = Callable[[], Answer]
 
 
 def full_model(path: Path | None) -> HOICLIP:
-    """That of the file, or the official layout with seeded random weights."""
+    """The model of the file, or the official layout with seeded random weights."""
     if path is not None:
         return load_model_file(path).build()
     torch.manual_seed(0)
     return HOICLIP(ModelConfig()).requires_grad_(False).eval()
 
 
-def picture(size_hw: tuple[int, int], canvas_hw: tuple[int, int], clip_px: int) -> tuple[NDArray[Any], ...]:
-    """Detector picture, mask and CLIP picture: noise, zero on the padding."""
+def image(size_hw: tuple[int, int], padded_hw: tuple[int, int], clip_px: int) -> tuple[NDArray[Any], ...]:
+    """Detector image, mask and CLIP image: noise, zero on the padding."""
     rng = np.random.default_rng(0)
-    images = np.zeros((1, 3, *canvas_hw), np.float32)
-    padding = np.ones((1, *canvas_hw), np.bool_)
+    images = np.zeros((1, 3, *padded_hw), np.float32)
+    padding = np.ones((1, *padded_hw), np.bool_)
     images[..., : size_hw[0], : size_hw[1]] = rng.standard_normal((3, *size_hw), np.float32)
     padding[:, : size_hw[0], : size_hw[1]] = False
     return images, padding, rng.standard_normal((1, 3, clip_px, clip_px), np.float32)
 
 
-def operations(config: ModelConfig, canvas_hw: tuple[int, int]) -> int:
-    """Of one look, a product and a sum being two; without the 0.3 % inside the fused attention."""
+def operations(config: ModelConfig, padded_hw: tuple[int, int]) -> int:
+    """Operations of one inference, a product and a sum being two; without the 0.3 % inside the fused attention."""
     with torch.device("meta"):
         model = HOICLIP(config).eval()
-        arguments = [torch.from_numpy(one).to("meta") for one in picture(canvas_hw, canvas_hw, config.clip_image_px)]
+        arguments = [torch.from_numpy(array).to("meta") for array in image(padded_hw, padded_hw, config.clip_image_px)]
     model.interaction_decoder.form = "projected"
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(*arguments)
@@ -69,13 +69,13 @@ def operations(config: ModelConfig, canvas_hw: tuple[int, int]) -> int:
 
 def compiled_call(model: HOICLIP, arrays: tuple[NDArray[Any], ...]) -> Call:
     """The prepared module by torch.compile in fp16, with its own graphs."""
-    module = torch.compile(fast_module(model, torch.float16, DEVICE), mode="reduce-overhead", dynamic=False)
+    module = torch.compile(prepare_for_gpu(model, torch.float16, DEVICE), mode="reduce-overhead", dynamic=False)
 
     def call() -> Answer:
-        images, padding, clip_images = (torch.from_numpy(one).to(DEVICE) for one in arrays)
+        images, padding, clip_images = (torch.from_numpy(array).to(DEVICE) for array in arrays)
         with torch.inference_mode():
-            made = module(images.half(), padding, clip_images.half())
-            return {name: one.float().cpu().numpy() for name, one in zip(Prediction._fields, made, strict=True)}
+            outputs = module(images.half(), padding, clip_images.half())
+            return {name: out.float().cpu().numpy() for name, out in zip(Prediction._fields, outputs, strict=True)}
 
     return call
 
@@ -95,7 +95,7 @@ def replay_ms(model: GraphedModel, rounds: int) -> float:
 
 
 def agreement(found: Answer, expected: Answer, top: int = 100) -> float:
-    """Share of the best pairs of slot and HOI, by the product of its probability and the object's, that both name."""
+    """Fraction of the best slots and HOIs, by the product of HOI and object probability, that are in both answers."""
 
     def best(answer: Answer) -> set[int]:
         hoi, objects = (1 / (1 + np.exp(-answer[name][0])) for name in ("hoi_logits", "object_logits"))
@@ -107,17 +107,17 @@ def agreement(found: Answer, expected: Answer, top: int = 100) -> float:
 def model_on_gpu(rounds: int, path: Path | None, compiled: bool) -> bool:
     """Eager fp32, and on the same arrays fp16 autocast, fp16 and bf16 graphs, and torch.compile."""
     torch.backends.cudnn.allow_tf32 = False
-    good = [_of_size(*sizes, rounds, path, compiled) for sizes in SIZES]
+    good = [_measure_size(*sizes, rounds, path, compiled) for sizes in SIZES]
     return all(good)
 
 
-def _of_size(
-    size_hw: tuple[int, int], canvas_hw: tuple[int, int], rounds: int, path: Path | None, compiled: bool
+def _measure_size(
+    size_hw: tuple[int, int], padded_hw: tuple[int, int], rounds: int, path: Path | None, compiled: bool
 ) -> bool:
     eager = EagerModel(full_model(path), DEVICE)
     config = eager._module.config
-    arrays = picture(size_hw, canvas_hw, config.clip_image_px)
-    graphs = {name: GraphedModel(full_model(path), canvas_hw, dtype, DEVICE) for name, dtype in TYPES.items()}
+    arrays = image(size_hw, padded_hw, config.clip_image_px)
+    graphs = {name: GraphedModel(full_model(path), padded_hw, dtype, DEVICE) for name, dtype in HALF_DTYPES.items()}
 
     def autocast() -> Answer:
         with torch.autocast(DEVICE, torch.float16):
@@ -130,7 +130,7 @@ def _of_size(
     answers = {name: call() for name, call in calls.items()}
     on_cpu = EagerModel(full_model(path), "cpu")(*arrays)
     times = side_by_side(calls, rounds, warmup=5)
-    work, limit, good = operations(config, canvas_hw), limits(), True
+    work, limit, good = operations(config, padded_hw), gpu_limits(), True
     for name, samples in times.items():
         precision = name.split()[0]
         expected = on_cpu if precision == "fp32" else answers["fp32 eager"]
@@ -138,7 +138,7 @@ def _of_size(
         good &= error < TOLERANCE[precision]
         graph = graphs.get(precision) if name.endswith("graph") else None
         alone = None if graph is None else replay_ms(graph, rounds)
-        share = None if limit is None or alone is None else work / limit.half_operations_per_s / (alone / 1e3)
+        fraction = None if limit is None or alone is None else work / limit.half_operations_per_s / (alone / 1e3)
         append(
             "gpu",
             {
@@ -146,17 +146,17 @@ def _of_size(
                 "device": torch.cuda.get_device_name(),
                 "model": "random" if path is None else path.stem,
                 "input": "x".join(map(str, size_hw)),
-                "canvas": "x".join(map(str, canvas_hw)),
+                "canvas": "x".join(map(str, padded_hw)),
                 "batch": 1,
                 "precision": name,
                 **harness.statistics(samples),
                 "times_as_fast_as_fp32_eager": round(float(np.median(times["fp32 eager"]) / np.median(samples)), 3),
-                "asked": ASKED if name == "fp16 graph" and size_hw[0] == 800 else None,
+                "asked": REQUIRED_SPEEDUP if name == "fp16 graph" and size_hw[0] == 800 else None,
                 "gpu_alone_ms": alone and round(alone, 4),
                 "giga_operations": round(work / 1e9, 1),
-                "share_of_arithmetic_limit": share and round(share, 4),
+                "share_of_arithmetic_limit": fraction and round(fraction, 4),
                 "capture_failed": None if graph is None else not graph.graphed,
-                "kernels": {one: dispatch.used.get(one) for one in ("dual_attention", "bias_relu")},
+                "kernels": {name: dispatch.used.get(name) for name in ("dual_attention", "bias_relu")},
                 "max_abs_logit_difference": error,
                 "difference_to": "fp32 on the CPU" if precision == "fp32" else "fp32 on the GPU",
                 "top_100_agreement": agreement(answers[name], expected),

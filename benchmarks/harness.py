@@ -1,6 +1,6 @@
-"""Timing side by side in one run, and result lines that say where they come from.
+"""Timing side by side in one run, and result lines with their provenance.
 
-Machines are noisy: only ratios between things measured in the same run are worth quoting.
+Machines are noisy: only ratios between calls timed in the same run are worth quoting.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from hoiclip_engine.bench.provenance import commit
-from hoiclip_engine.cpu import cpu_count, cpu_flags, cpu_name
+from hoiclip_engine.backends.cpu import cpu_count, cpu_flags, cpu_name
+from hoiclip_engine.bench.report import commit
 
 RESULTS = Path(__file__).parent / "results"
-
-
 SETTLE_S = 0.05
-"""Threads of torch and ONNX Runtime go on spinning for a while after a call, and slow down whatever comes next."""
+"""Threads of torch and ONNX Runtime spin for a while after a call, and slow down the next one."""
 
 
 def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Milliseconds of every call, taken in turns so that a slow moment hits all of them alike.
+    """Milliseconds of every call, timed in turns so that a slow moment affects all of them alike.
 
-    Before each call that is timed the same call runs untimed, until nobody spins any more for the call before.
+    Before each timed call the same call runs untimed, until no thread spins for the previous call any more.
     """
     for _ in range(warmup):
         for call in calls.values():
@@ -78,7 +76,7 @@ def machine() -> str:
 
 
 def append(name: str, line: Mapping[str, Any]) -> None:
-    """One JSON line to results/NAME.jsonl, and to the terminal."""
+    """Appends one JSON line to results/NAME.jsonl, and prints it."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(line)
     with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The operators against what they replace, on the CPU, in one run: python -m benchmarks.kernels.
+"""Operators against the code they replace, on the CPU, in one run: python -m benchmarks.kernels.
 
 Prints a table and appends JSON lines. Ratios are medians of the ratios of neighbours in time.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from benchmarks.harness import append, provenance, side_by_side, statistics
 from benchmarks.official_rule import official_rule
 from hoiclip.model.attention import Attention, merge_heads
-from hoiclip_engine.commands.console import results, table
+from hoiclip_engine.cli.console import results, table
 from hoiclip_kernels.dual_attention import Form, attend_memories
 from hoiclip_kernels.dual_attention.graph import decompositions
 from hoiclip_kernels.pair_decode import example_inputs, pair_decode
@@ -34,7 +34,7 @@ Row = tuple[str, str, str, str]
 
 
 def preprocess_calls() -> Calls:
-    """1280 × 720 onto a 480 × 640 canvas, and the 224 px picture for CLIP."""
+    """1280 × 720 padded to 480 × 640, and the 224 px image for CLIP."""
     plan = Plan((720, 1280), (360, 640), (480, 640), 224)
     frame, nv12 = example_frame(plan.source_hw), example_frame(plan.source_hw, nv12=True)
     assert isinstance(nv12, Nv12)
@@ -46,7 +46,7 @@ def preprocess_calls() -> Calls:
 
 
 def scoring_calls(crowded: bool) -> Calls:
-    """The best hundred of 64 × 600 and their doubles; crowded: all of them of a few classes, on a few places."""
+    """The best hundred of 64 × 600 and their duplicates; crowded: few classes, at few places."""
     hoi_prob, object_prob, object_of_hoi, class_of_hoi, classes, _ = example_inputs(64, 600, 81)
     rng = np.random.default_rng(0)
     places = rng.uniform(0, 300, (2, 6 if crowded else 64, 2))
@@ -69,7 +69,7 @@ def scoring_calls(crowded: bool) -> Calls:
     return {"NumPy": theirs, "numba": ours}
 
 
-class Looks(nn.Module):
+class CrossAttentions(nn.Module):
     """The cross-attentions of an interaction decoder, one after the other."""
 
     def __init__(self, form: Form) -> None:
@@ -81,8 +81,8 @@ class Looks(nn.Module):
     def forward(self, t: Tensor, tokens: Tensor, memory: Tensor, padding: Tensor) -> Tensor:
         for layer in self.layers:
             assert isinstance(layer, Attention)
-            looks = attend_memories(layer.project(t, 0), tokens, memory, layer.key_value(), padding, form=self.form)
-            t = t + layer.out(merge_heads(looks[0])) + layer.out(merge_heads(looks[1]))
+            attended = attend_memories(layer.project(t, 0), tokens, memory, layer.key_value(), padding, form=self.form)
+            t = t + layer.out(merge_heads(attended[0])) + layer.out(merge_heads(attended[1]))
         return t
 
 
@@ -97,7 +97,7 @@ def attention_calls(cells: int, runtime: str, folder: Path) -> Calls:
     padding[:, -cells // 10 :] = True
     inputs = random(QUERIES), random(TOKENS), random(cells), padding
     forms: tuple[Form, ...] = ("projected", "absorbed")
-    modules = {form: Looks(form).requires_grad_(False).eval() for form in forms}
+    modules = {form: CrossAttentions(form).requires_grad_(False).eval() for form in forms}
     with torch.inference_mode():
         expected, found = (modules[form](*inputs) for form in forms)
     assert float((expected - found).abs().max()) < 1e-3
@@ -105,14 +105,14 @@ def attention_calls(cells: int, runtime: str, folder: Path) -> Calls:
 
         def eager(module: nn.Module) -> Tensor:
             with torch.inference_mode():
-                made: Tensor = module(*inputs)
-                return made
+                output: Tensor = module(*inputs)
+                return output
 
         return {form: partial(eager, module) for form, module in modules.items()}
     return {form: compiled(module, inputs, runtime, folder) for form, module in modules.items()}
 
 
-def compiled(module: Looks, inputs: tuple[Tensor, ...], runtime: str, folder: Path) -> Callable[[], object]:
+def compiled(module: CrossAttentions, inputs: tuple[Tensor, ...], runtime: str, folder: Path) -> Callable[[], object]:
     with torch.no_grad():
         program = torch.export.export(module, inputs, strict=False)
     program = program.run_decompositions(decompositions("plain"))
@@ -123,7 +123,7 @@ def compiled(module: Looks, inputs: tuple[Tensor, ...], runtime: str, folder: Pa
     core = openvino.Core()
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": runtime.removeprefix("openvino ")}
     request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
-    arrays = [one.numpy() for one in inputs]
+    arrays = [tensor.numpy() for tensor in inputs]
     return lambda: request.infer(arrays, share_inputs=True)
 
 

@@ -3,8 +3,8 @@
     python -m benchmarks.mutations --count 2000
 
 Eight files of the shared folder are bit-flipped, cut, and given pieces and headers of each other. Every batch runs in a
-process of its own, which says what it is about to read; where one dies or hangs, that file is counted and the rest goes
-on in a new process. Decoding is bounded in pixels, frames and seconds.
+process of its own, which prints each file before it reads it; where one dies or hangs, that file is counted and the
+others are read in a new process. Decoding is bounded in pixels, frames and seconds.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import append, provenance
-from hoiclip.errors import HoiclipError
-from hoiclip_engine.video.source import open_video
-from hoiclip_engine.video.source_config import SourceConfig
+from hoiclip.core.errors import HoiclipError
+from hoiclip_engine.sources.base import SourceConfig
+from hoiclip_engine.sources.file import open_video
 
 FILES = (
     "asl_eat.mkv",
@@ -83,7 +83,7 @@ def _flip(data: Bytes, rng: np.random.Generator, count: int) -> None:
 
 
 def check(path: Path) -> str:
-    """What became of one file: "frames" or "refused"; anything wrong raises."""
+    """The outcome of one file, "frames" or "refused"; anything wrong raises."""
     try:
         with open_video(path, LIMITS) as source:
             times: list[float] = []
@@ -101,7 +101,7 @@ def check(path: Path) -> str:
 
 
 def work(folder: Path, begin: int, end: int, seed: int) -> None:
-    """A batch, in a process of its own: one line before and one after every file."""
+    """Reads a batch, in a process of its own: prints one line before and one after every file."""
     wholes = [np.fromfile(folder / name, np.uint8) for name in FILES]
     with tempfile.TemporaryDirectory() as scratch:
         for index in range(begin, end):
@@ -113,12 +113,12 @@ def work(folder: Path, begin: int, end: int, seed: int) -> None:
 
 
 def batch(folder: Path, begin: int, end: int, seed: int) -> Iterator[tuple[int, str, str]]:
-    """(index, mutation, outcome) of every file; what is wrong is an outcome too."""
+    """(index, mutation, outcome) of every file; a failure is an outcome too."""
     while begin < end:
         words = [sys.executable, "-m", "benchmarks.mutations", "--work", str(folder), str(begin), str(end), str(seed)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        with tempfile.TemporaryFile("w+") as said:
-            worker = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+        with tempfile.TemporaryFile("w+") as errors:
+            worker = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
             index, kind, outcome = begin, "", ""
             with _Watchdog(worker) as watchdog:
                 assert worker.stdout is not None
@@ -128,8 +128,8 @@ def batch(folder: Path, begin: int, end: int, seed: int) -> Iterator[tuple[int, 
                     if outcome:
                         yield index, kind, outcome
                 code = worker.wait()
-            said.seek(0)
-            error = said.read().strip()
+            errors.seek(0)
+            error = errors.read().strip()
         if outcome and not code and not error:
             return
         yield index, kind, "hang" if watchdog.bit else f"ended with {code}: {error[-300:]}"
@@ -137,7 +137,7 @@ def batch(folder: Path, begin: int, end: int, seed: int) -> Iterator[tuple[int, 
 
 
 class _Watchdog:
-    """Kills a process that says nothing for too long."""
+    """Kills a process that prints nothing for too long."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.bit = False
@@ -164,7 +164,7 @@ class _Watchdog:
 
 
 def run(folder: Path, count: int, seed: int, batch_size: int = 250) -> dict[str, object]:
-    """All of them; one line of result."""
+    """Reads all damaged files; returns one line of result."""
     outcomes: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     wrong: list[dict[str, object]] = []

@@ -1,4 +1,4 @@
-"""The official scoring of one HICO picture in plain NumPy (SPEC.md §6): what pair_decode and pair_nms replace.
+"""The official scoring of one HICO image in plain NumPy (docs/model.md, Scores): baseline of pair_decode and pair_nms.
 
 As fast as NumPy lets it be without changing the rule: the best hundred by partition, overlaps a row at a time.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
-I64 = NDArray[np.int64]
+from hoiclip.core.array_types import F32, I64
 
 
 def official_rule(
@@ -20,22 +19,22 @@ def official_rule(
     flat = score_qk.ravel()
     best = np.argpartition(-flat, top_k)[:top_k]
     best = best[np.argsort(-flat[best], kind="stable")]
-    query, klass = np.divmod(best, score_qk.shape[1])
+    query, hoi = np.divmod(best, score_qk.shape[1])
     humans, objects = boxes_xyxy[query].astype(np.float64), boxes_xyxy[query + len(score_qk)].astype(np.float64)
     kept: list[int] = []
-    for one in dict.fromkeys(klass.tolist()):
-        rest = np.flatnonzero(klass == one)
+    for class_index in dict.fromkeys(hoi.tolist()):
+        rest = np.flatnonzero(hoi == class_index)
         while len(rest):
             first, rest = rest[0], rest[1:]
             kept.append(int(first))
             overlap = _iou(humans[first], humans[rest]) * np.sqrt(_iou(objects[first], objects[rest]))
             rest = rest[overlap <= 0.7]
-    return query[kept], klass[kept]
+    return query[kept], hoi[kept]
 
 
-def _iou(one: NDArray[np.float64], many: NDArray[np.float64]) -> NDArray[np.float64]:
-    size = np.minimum(one[2:], many[:, 2:]) - np.maximum(one[:2], many[:, :2]) + 1
+def _iou(box: NDArray[np.float64], many: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.minimum(box[2:], many[:, 2:]) - np.maximum(box[:2], many[:, :2]) + 1
     common = np.maximum(size, 0).prod(axis=1)
     area = (many[:, 2:] - many[:, :2] + 1).prod(axis=1)
-    overlap: NDArray[np.float64] = common / ((one[2:] - one[:2] + 1).prod() + area - common)
+    overlap: NDArray[np.float64] = common / ((box[2:] - box[:2] + 1).prod() + area - common)
     return overlap

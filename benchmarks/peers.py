@@ -1,7 +1,7 @@
-"""What a user would otherwise run, and every backend of ours, on the same input in one run, side by side.
+"""Alternatives of a user and all our backends, on the same input in one run, side by side.
 
-Eager fp32 torch, torch.compile and ONNX Runtime by hand are the others; ours are all backends that run here, in fp32
-and in every precision they have a build for. Errors are against eager fp32.
+The alternatives are eager fp32 torch, torch.compile and ONNX Runtime by hand; ours are all backends that run here, in
+fp32 and in every precision they have a build for. Errors are against eager fp32.
 
 python -m benchmarks.peers                                 the bundled model; its builds' gates give the mAP
 python -m benchmarks.peers --model golden --size 480x640   the full R50 layout with the golden weights of the tests
@@ -24,29 +24,29 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import append, provenance, side_by_side, statistics
 from benchmarks.split_clip import split_arms
-from hoiclip.checkpoint.model_file import ModelFile, load_model_file
-from hoiclip.errors import BackendMissing
-from hoiclip_engine.backends import BACKENDS, Backend, BackendName, backend_module, choose, load_backend
-from hoiclip_engine.builds import FP32, Build, find_build
-from hoiclip_engine.engine_cache import graph_sha256
-from hoiclip_engine.export import exported_graph, memory_form
-from hoiclip_engine.measured_set import drawn_set
+from hoiclip.core.errors import BackendMissing
+from hoiclip.core.model_file import ModelFile, load_model_file
+from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess
+from hoiclip.synthetic.fixed_sets import synthetic_set
+from hoiclip_engine.backends.base import BACKENDS, PRECISIONS, Backend, BackendName, Precision
+from hoiclip_engine.backends.registry import backend_module, load_backend, select_backend
+from hoiclip_engine.cache.artifacts import exported_graph, graph_sha256
+from hoiclip_engine.export.graph_spec import select_memory_form
 from hoiclip_engine.models import find_model
-from hoiclip_engine.precision import PRECISIONS, Precision
-from hoiclip_engine.precision.nncf_int8 import quantised
-from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
+from hoiclip_engine.quantization.builds import FP32, Build, find_build
+from hoiclip_engine.quantization.quantize import to_openvino_int8
 from tests.golden.models import GoldenModels
 from tests.golden.rule import PUBLIC_SALT, golden_image, golden_photo
 
 REFERENCE = "torch fp32"
 Builds = dict[tuple[BackendName, Precision], Build]
 Call = Callable[[], NDArray[np.float32]]
-CALIBRATED = 16
-"""Golden photos for the golden model: its scales decide its speed no more than its accuracy, which means nothing."""
+CALIBRATION_PHOTOS = 16
+"""Golden photos for the golden model: its scales do not change its speed, and its accuracy means nothing."""
 
 
 def golden_input(height_px: int, width_px: int) -> ModelInput:
-    """A picture in a canvas of multiples of 32."""
+    """An image padded to multiples of 32."""
     rows, columns = -(-height_px // 32) * 32, -(-width_px // 32) * 32
     detector = np.zeros((1, 3, rows, columns), np.float32)
     detector[0, :, :height_px, :width_px] = golden_image("bench/img", height_px, width_px, PUBLIC_SALT)
@@ -61,58 +61,58 @@ def golden_input(height_px: int, width_px: int) -> ModelInput:
     )
 
 
-def golden_builds(model: ModelFile, hw: tuple[int, int], canvas_hw: tuple[int, int], room: Path) -> Builds:
-    """The golden model in lower precisions; its weights are random, so that no gate could judge it."""
-    size = PreprocessConfig(short_side_px=min(hw), max_side_px=max(canvas_hw), canvas_hw=canvas_hw)
-    photos = [preprocess(golden_photo(f"bench{n}", *hw, PUBLIC_SALT), size) for n in range(CALIBRATED)]
-    out = room / "model.xml"
-    quantised(exported_graph(model, canvas_hw), [one.arrays() for one in photos], out)
+def golden_builds(model: ModelFile, hw: tuple[int, int], padded_hw: tuple[int, int], folder: Path) -> Builds:
+    """The golden model in lower precisions; its weights are random, so that no accuracy gate could judge it."""
+    size = PreprocessConfig(short_side_px=min(hw), max_side_px=max(padded_hw), padded_hw=padded_hw)
+    photos = [preprocess(golden_photo(f"bench{n}", *hw, PUBLIC_SALT), size) for n in range(CALIBRATION_PHOTOS)]
+    out = folder / "model.xml"
+    to_openvino_int8(exported_graph(model, padded_hw), [photo.arrays() for photo in photos], out)
     return {("openvino", "bf16"): Build(precision="bf16"), ("openvino", "int8"): Build(precision="int8", graph=out)}
 
 
 def published_builds(model: ModelFile) -> Builds:
-    """What `hoiclip build` has made and passed on this machine, for backends that run here."""
-    found: Builds = {}
-    for backend in running():
+    """Builds that `hoiclip build` has made and passed on this machine, for backends that run here."""
+    builds: Builds = {}
+    for backend in runnable_backends():
         for precision in set(PRECISIONS) - {"fp32"}:
             build = find_build(model, backend, precision)
             if build is not None and not build.forced:
-                found[backend, precision] = build
-    return found
+                builds[backend, precision] = build
+    return builds
 
 
 @cache
-def running() -> list[BackendName]:
+def runnable_backends() -> list[BackendName]:
     """Backends whose library loads and finds its device."""
-    found = []
+    names = []
     for name in BACKENDS:
         try:
-            choose(name)
+            select_backend(name)
             backend_module(name).library()
             backend_module(name).device()
-            found.append(name)
+            names.append(name)
         except BackendMissing as error:
             print(f"{name} is not run: {error}", file=sys.stderr)
-    return found
+    return names
 
 
-def peers(model: ModelFile, picture: ModelInput) -> dict[str, Call]:
-    """What does not come from us: each returns logits."""
-    canvas_hw = (int(picture.mask_bhw.shape[1]), int(picture.mask_bhw.shape[2]))
-    session = onnxruntime.InferenceSession(str(exported_graph(model, canvas_hw)))
-    calls: dict[str, Call] = {"onnxruntime by hand": lambda: session.run(["hoi_logits"], picture.arrays())[0]}
+def peers(model: ModelFile, image: ModelInput) -> dict[str, Call]:
+    """Calls of the alternatives; each returns logits."""
+    padded_hw = (int(image.mask_bhw.shape[1]), int(image.mask_bhw.shape[2]))
+    session = onnxruntime.InferenceSession(str(exported_graph(model, padded_hw)))
+    calls: dict[str, Call] = {"onnxruntime by hand": lambda: session.run(["hoi_logits"], image.arrays())[0]}
     module = model.build()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     compiled = torch.compile(module.to(device))
 
-    def by_torch() -> NDArray[np.float32]:
+    def run_compiled() -> NDArray[np.float32]:
         with torch.inference_mode():
-            out = compiled(*(torch.from_numpy(array).to(device) for array in picture.arrays().values()))
+            out = compiled(*(torch.from_numpy(array).to(device) for array in image.arrays().values()))
         return np.asarray(out.hoi_logits.float().cpu().numpy())
 
     try:
-        by_torch()
-        calls["torch.compile fp32"] = by_torch
+        run_compiled()
+        calls["torch.compile fp32"] = run_compiled
     except Exception as error:  # its compilers have errors of their own
         first = (str(error).splitlines() or [""])[0]
         print(f"torch.compile is not run: {type(error).__name__}: {first}", file=sys.stderr)
@@ -122,46 +122,46 @@ def peers(model: ModelFile, picture: ModelInput) -> dict[str, Call]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="drawn", choices=("drawn", "golden"))
-    parser.add_argument("--size", default="480x640", help="height x width of the golden model's picture")
+    parser.add_argument("--size", default="480x640", help="height x width of the golden model's image")
     parser.add_argument("--rounds", type=int, default=15)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        room = Path(folder) / "int8"
-        room.mkdir()
-        if asked.model == "golden":
-            height_px, width_px = map(int, asked.size.split("x"))
+        int8_folder = Path(folder) / "int8"
+        int8_folder.mkdir()
+        if arguments.model == "golden":
+            height_px, width_px = map(int, arguments.size.split("x"))
             model = GoldenModels(Path(folder)).file("hico", PUBLIC_SALT)
-            picture = golden_input(height_px, width_px)
-            builds = golden_builds(model, (height_px, width_px), picture.mask_bhw.shape[1:], room)  # type: ignore[arg-type]
+            image = golden_input(height_px, width_px)
+            builds = golden_builds(model, (height_px, width_px), image.mask_bhw.shape[1:], int8_folder)  # type: ignore[arg-type]
         else:
             model = load_model_file(find_model("drawn"))
             config = PreprocessConfig(
                 short_side_px=model.config.short_side_px, max_side_px=model.config.max_side_px,
-                clip_side_px=model.config.clip_image_px, canvas_hw=(192, 256),
+                clip_side_px=model.config.clip_image_px, padded_hw=(192, 256),
             )  # fmt: skip
-            picture = preprocess(drawn_set("test").pictures.rgb(0), config)
+            image = preprocess(synthetic_set("test").images.rgb(0), config)
             builds = published_builds(model)
-        measure(asked.model, model, picture, builds, asked.rounds, Path(folder))
+        measure(arguments.model, model, image, builds, arguments.rounds, Path(folder))
 
 
-def measure(name: str, model: ModelFile, picture: ModelInput, builds: Builds, rounds: int, room: Path) -> None:
-    canvas_hw = (int(picture.mask_bhw.shape[1]), int(picture.mask_bhw.shape[2]))
-    chosen: Builds = {**{(backend, "fp32"): FP32 for backend in running()}, **builds}
+def measure(name: str, model: ModelFile, image: ModelInput, builds: Builds, rounds: int, folder: Path) -> None:
+    padded_hw = (int(image.mask_bhw.shape[1]), int(image.mask_bhw.shape[2]))
+    measured: Builds = {**{(backend, "fp32"): FP32 for backend in runnable_backends()}, **builds}
     engines: dict[str, Backend] = {
-        f"{backend} {precision}": load_backend(backend, model, canvas_hw, build)
-        for (backend, precision), build in chosen.items()
+        f"{backend} {precision}": load_backend(backend, model, padded_hw, build.precision, build.graph)
+        for (backend, precision), build in measured.items()
     }
-    calls: dict[str, Call] = {arm: lambda e=engine: e(picture).hoi_logits for arm, engine in engines.items()}
-    calls |= peers(model, picture)
+    calls: dict[str, Call] = {arm: lambda e=engine: e(image).hoi_logits for arm, engine in engines.items()}
+    calls |= peers(model, image)
     reference = calls[REFERENCE]()
     errors = {arm: float(np.abs(call() - reference).max()) for arm, call in calls.items()}
     timed: dict[str, Callable[[], object]] = {**calls}
     if "openvino fp32" in timed:
-        timed |= split_arms(model, picture.arrays(), canvas_hw, room)
+        timed |= split_arms(model, image.arrays(), padded_hw, folder)
     times = side_by_side(timed, rounds)
     origin = provenance("torch", "openvino", "onnxruntime", "nncf")
     for arm, samples in times.items():
-        build = chosen.get(tuple(arm.split()))  # type: ignore[call-overload]
+        build = measured.get(tuple(arm.split()))  # type: ignore[call-overload]
         append(
             "backends",
             {
@@ -169,9 +169,9 @@ def measure(name: str, model: ModelFile, picture: ModelInput, builds: Builds, ro
                 "arm": arm,
                 "model": "golden hico, ResNet-50, ViT-B/32" if name == "golden" else model.name,
                 "model_sha256": model.sha256(),
-                "input": "x".join(map(str, picture.image_hw[0])),
-                "canvas": "x".join(map(str, canvas_hw)),
-                "memory": memory_form(model.config, canvas_hw),
+                "input": "x".join(map(str, image.image_hw[0])),
+                "canvas": "x".join(map(str, padded_hw)),
+                "memory": select_memory_form(model.config, padded_hw),
                 "batch": 1,
                 **statistics(samples),
                 "times_as_fast_as_torch": ratio(times[REFERENCE], samples),

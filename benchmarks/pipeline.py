@@ -1,7 +1,7 @@
 """The whole pipeline, file to JSON lines, stage by stage: python -m benchmarks.pipeline
 
-A drawn film of 1280x720 in H.264, the bundled model, every frame looked at; nothing is left out, and the film is
-decoded anew each time. Rates are of one machine; what one arm gains over another is what counts.
+A synthetic video of 1280x720 in H.264, the bundled model, every frame inferred; no stage is left out, and the video is
+decoded anew each time. Rates are of one machine; the gain of one precision over another is what counts.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import append, provenance
-from hoiclip.data.drawn.video import VideoConfig
-from hoiclip_engine.builds import find_build
-from hoiclip_engine.commands.draw import draw_films
+from hoiclip.synthetic.video import VideoConfig
+from hoiclip_engine.cli.draw import draw_videos
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.pipeline import StreamConfig
-from hoiclip_engine.results import RunSummary
+from hoiclip_engine.quantization.builds import find_build
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
-from hoiclip_engine.writer import SinkWriter
+from hoiclip_engine.streaming.sink_writer import SinkWriter
+from hoiclip_engine.streaming.stream import StreamConfig
+from hoiclip_engine.types.results import RunSummary
 
-FILM = VideoConfig(width_px=1280, height_px=720, fps=30.0, duration_s=20.0)
+VIDEO = VideoConfig(width_px=1280, height_px=720, fps=30.0, duration_s=20.0)
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
-def one_pass(engine: Engine, film: Path, out: Path, config: StreamConfig) -> tuple[RunSummary, float]:
-    """The summary, and seconds of processor time for each frame."""
-    stream = engine.open(film, config)
+def run_once(engine: Engine, video: Path, out: Path, config: StreamConfig) -> tuple[RunSummary, float]:
+    """Runs once; returns the summary, and seconds of processor time for each frame."""
+    stream = engine.open(video, config)
     writer = SinkWriter([JsonlSink(out)], stream.times)
     begun_s = time.process_time()
     writer.start(stream.header)
@@ -42,17 +42,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        draw_films(Path(folder), 1, FILM, seed=3)
-        (film,) = Path(folder).glob("*.mp4")
+        draw_videos(Path(folder), 1, VIDEO, seed=3)
+        (video,) = Path(folder).glob("*.mp4")
         for precision in PRECISIONS:
             engine = Engine.load("drawn", EngineConfig(backend="openvino"))
             if precision != "fp32" and find_build(engine.model, "openvino", precision) is None:
                 print(f"no {precision} build here; hoiclip build drawn --precision {precision} makes one")
                 continue
             with Engine.load("drawn", EngineConfig(backend="openvino", precision=precision)) as engine:
-                passes = [one_pass(engine, film, Path(folder) / "out.jsonl", StreamConfig()) for _ in range(rounds + 1)]
+                passes = [
+                    run_once(engine, video, Path(folder) / "out.jsonl", StreamConfig()) for _ in range(rounds + 1)
+                ]
             passes = passes[1:]  # the first one warms the file cache
-            summary, cpu_s = min(passes, key=lambda one: one[0].wall_s)
+            summary, cpu_s = min(passes, key=lambda result: result[0].wall_s)
             line = {
                 "benchmark": "pipeline",
                 "model": "drawn",
@@ -62,7 +64,7 @@ def main() -> None:
                 "frames": summary.decoded,
                 "detected": summary.detected,
                 "frames_per_s": round(summary.decoded / summary.wall_s, 1),
-                "frames_per_s_of_rounds": [round(one.decoded / one.wall_s, 1) for one, _ in passes],
+                "frames_per_s_of_rounds": [round(summary.decoded / summary.wall_s, 1) for summary, _ in passes],
                 "cpu_ms_per_frame": round(cpu_s * 1e3, 2),
                 "stage_ms": summary.stage_ms,
             }

@@ -2,7 +2,7 @@
 
     /usr/bin/python3 benchmarks/rtsp_server.py PORT
 
-Started alone it prints "ready" once it listens; imported, it starts itself in a process of its own.
+As a script it prints "ready" once it listens; imported, it starts itself in another process.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ LAUNCH = (
 
 
 def is_installed() -> bool:
-    """Whether the bindings and all that the pipeline is made of are there."""
+    """Whether the bindings and all elements of the pipeline are installed."""
     try:
-        asked = subprocess.run([SYSTEM_PYTHON, __file__, "check"], capture_output=True, check=False, timeout=60)
+        process = subprocess.run([SYSTEM_PYTHON, __file__, "check"], capture_output=True, check=False, timeout=60)
     except OSError:
         return False
-    return asked.returncode == 0
+    return process.returncode == 0
 
 
 def start(port: int) -> subprocess.Popen[str]:
-    """A process that serves rtsp://127.0.0.1:PORT/live; it listens when this comes back.
+    """Starts a process that serves rtsp://127.0.0.1:PORT/live and waits until it listens.
 
     Raises:
         RuntimeError: it ended at once.

@@ -1,6 +1,6 @@
 """The stages around the model on one core: python -m benchmarks.stages.
 
-Post-processing, preprocessing, and tracking; absolute times of one machine, to see where a frame's time goes.
+Post-processing, preprocessing, and tracking; absolute times of one machine, by stage of a frame.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from benchmarks.harness import append, provenance, side_by_side, statistics
-from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor
-from hoiclip_engine.preprocess import PreprocessConfig, canvas_for, preprocess
-from hoiclip_engine.raw_output import RawOutput
+from hoiclip.core.postprocess import PostprocessConfig, Postprocessor
+from hoiclip.core.preprocess import PreprocessConfig, padded_size_for, preprocess
+from hoiclip.core.raw_output import RawOutput
+from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip_engine.track.entities import EntityTracker
 from hoiclip_engine.track.pair_tracker import PairTracker
 from tests.golden.rule import PUBLIC_SALT, golden_photo
@@ -40,7 +40,7 @@ def main() -> None:
     fast = Postprocessor(vocabulary, PostprocessConfig())
     photo = golden_photo("bench", 720, 1280, PUBLIC_SALT)
     config = PreprocessConfig(short_side_px=480, max_side_px=800)
-    on_canvas = PreprocessConfig(short_side_px=480, max_side_px=800, canvas_hw=canvas_for(720, 1280, config))
+    padded = PreprocessConfig(short_side_px=480, max_side_px=800, padded_hw=padded_size_for(720, 1280, config))
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 1000, (30, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(40, 200, (30, 2))], axis=1)
@@ -49,7 +49,7 @@ def main() -> None:
     times = side_by_side(
         {
             "postprocess": lambda: fast(raw, size),
-            "preprocess 1280x720 to 450x800": lambda: preprocess(photo, on_canvas),
+            "preprocess 1280x720 to 450x800": lambda: preprocess(photo, padded),
             "track 30 entities": lambda: entities.update(boxes, np.full(30, 0.9), np.zeros(30), next(clock)),
             "track 100 triplets": lambda: pairs.update(fast(raw, size), next(clock)),
         },

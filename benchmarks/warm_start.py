@@ -1,4 +1,4 @@
-"""From the command to its first result: cold, with an empty cache, and warm. python -m benchmarks.warm_start
+"""Time from the command to its first result: cold, with an empty cache, and warm. python -m benchmarks.warm_start
 
 The time is that of a shell: from starting the process until the first frame's JSON line can be read from its output.
 """
@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.harness import append, provenance, statistics
-from hoiclip.data.drawn.video import VideoConfig
-from hoiclip_engine.bench.cold_start import first_result_ms
-from hoiclip_engine.commands.draw import draw_films
+from hoiclip.synthetic.video import VideoConfig
+from hoiclip_engine.bench.measure import first_result_ms
+from hoiclip_engine.cli.draw import draw_videos
 
 
 def main() -> None:
@@ -21,17 +21,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        draw_films(Path(folder), 1, VideoConfig(duration_s=1.0), seed=0)
-        (film,) = Path(folder).glob("*.mp4")
-        own = os.environ.get("HOICLIP_CACHE")
+        draw_videos(Path(folder), 1, VideoConfig(duration_s=1.0), seed=0)
+        (video,) = Path(folder).glob("*.mp4")
+        previous = os.environ.get("HOICLIP_CACHE")
         os.environ["HOICLIP_CACHE"] = str(Path(folder) / "cache")
-        arms = {"cold fp32": [first_result_ms(film, ("--precision", "fp32"))]}
-        arms["warm fp32"] = [first_result_ms(film, ("--precision", "fp32")) for _ in range(rounds)]
+        arms = {"cold fp32": [first_result_ms(video, ("--precision", "fp32"))]}
+        arms["warm fp32"] = [first_result_ms(video, ("--precision", "fp32")) for _ in range(rounds)]
         os.environ.pop("HOICLIP_CACHE")
-        if own is not None:
-            os.environ["HOICLIP_CACHE"] = own
-        first_result_ms(film, ("--precision", "auto"))  # compiles what this canvas needs
-        arms["warm auto"] = [first_result_ms(film, ("--precision", "auto")) for _ in range(rounds)]
+        if previous is not None:
+            os.environ["HOICLIP_CACHE"] = previous
+        first_result_ms(video, ("--precision", "auto"))  # compiles for this padded size
+        arms["warm auto"] = [first_result_ms(video, ("--precision", "auto")) for _ in range(rounds)]
     for arm, samples in arms.items():
         line = {"benchmark": "warm_start", "arm": arm, "model": "drawn", **statistics(samples)}
         append("warm_start", {**line, **provenance("openvino")})

@@ -1,4 +1,4 @@
-"""Whether the live page says that frames come: exit code 0 or 1. For a container's health check; needs nothing else."""
+"""Health check of a container: exit code 0 if the live page reports frames, else 1. Needs the standard library only."""
 
 from __future__ import annotations
 

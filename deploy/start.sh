@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts hoiclip on a device, in a container or as a service: the first start builds what the device is fast with into
-# $HOICLIP_CACHE, which must outlive it; every start then runs. Settings are environment variables (docs/deploy.md);
+# Starts hoiclip on a device, in a container or as a service: the first start builds the fastest precision of the device
+# into $HOICLIP_CACHE, which must be persistent; every start then runs. Settings are environment variables (docs/deploy.md);
 # arguments go to `hoiclip run`.
 set -eu
 umask 077
@@ -11,16 +11,16 @@ fail() {
 }
 
 [ -n "${HOICLIP_SOURCE:-}" ] || fail "set HOICLIP_SOURCE to a file or stream, several one per line"
-[ -n "${HOICLIP_CACHE:-}" ] || fail "set HOICLIP_CACHE to a folder that outlives this start"
+[ -n "${HOICLIP_CACHE:-}" ] || fail "set HOICLIP_CACHE to a persistent folder"
 mkdir -p "$HOICLIP_CACHE" 2>/dev/null || true
 [ -w "$HOICLIP_CACHE" ] || fail "cannot write into $HOICLIP_CACHE; mount a volume there"
-# Compiled Python lies beside the package else, which only root may write.
+# Otherwise compiled Python lies beside the package, where only root may write.
 export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$HOICLIP_CACHE/numba}"
 model="${HOICLIP_MODEL:-drawn}"
 backend="${HOICLIP_BACKEND:-auto}"
 precision="${HOICLIP_PRECISION:-auto}"
 
-# Command lines can be read by everybody on the machine, and addresses hold passwords: they travel in a file.
+# Command lines can be read by every user of the machine, and addresses hold passwords: they are passed in a file.
 sources="$(mktemp -d "${RUNTIME_DIRECTORY:-${TMPDIR:-/tmp}}/hoiclip.XXXXXX")/sources.txt"
 printf '%s\n' "$HOICLIP_SOURCE" >"$sources"
 unset HOICLIP_SOURCE
@@ -33,10 +33,10 @@ if [ "$precision" != fp32 ]; then
     code=0
     wait "$building" || code=$?
     trap - INT TERM
-    # Without torch (5), faster precisions (2) or enough accuracy (6) there is still fp32; a wish by name is no maybe.
+    # Without torch (5), faster precisions (2) or enough accuracy (6) fp32 is still available; an explicit precision must not be replaced.
     case "$precision:$code" in
         *:0) ;;
-        auto:2 | auto:5 | auto:6) echo "start.sh: goes on in fp32" >&2 ;;
+        auto:2 | auto:5 | auto:6) echo "start.sh: continues in fp32" >&2 ;;
         *) exit "$code" ;;
     esac
 fi

@@ -1,4 +1,4 @@
-"""A stream to events: one JSON line when something begins and one when it ends, with the names a person reads.
+"""A stream to events: one JSON line when a verb begins and one when it ends, in words.
 
 python examples/events.py demo/clip.mp4
 python examples/events.py rtsp://camera/stream --model hico.safetensors
@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from hoiclip_engine import Engine
-from hoiclip_engine.pairs import Event
+from hoiclip_engine import Engine, Event
 
 
 def events(engine: Engine, source: str) -> Iterator[Event]:
-    """What begins and ends, as it happens; at the end of the source what was still going on."""
+    """Starts and ends as they happen; at the end of the source, the ends of verbs that were still active."""
     stream = engine.open(source)
     for result in stream:
         yield from result.events
     yield from stream.summary.closing_events
 
 
-def lines(engine: Engine, told: Iterable[Event]) -> Iterator[str]:
-    """Numbers are indices into the model's vocabulary; a person may act without an object."""
-    names = engine.vocabulary
-    for event in told:
-        thing = names.object_name(event.label)
-        words = " ".join(word for word in (names.verb_name(event.verb), thing) if word)
-        yield json.dumps({"time_s": round(event.pts_s, 3), "event": event.event, "human": event.human, "does": words})
+def json_line(event: Event) -> str:
+    """A person may act without an object; then the label is empty."""
+    words = f"{event.verb} {event.label}".replace("_", " ").strip()
+    return json.dumps({"time_s": round(event.pts_s, 3), "event": event.event, "human": event.human, "does": words})
 
 
 def main() -> None:
@@ -37,8 +33,8 @@ def main() -> None:
     parser.add_argument("--model", default="drawn")
     a = parser.parse_args()
     with Engine.load(a.model) as engine:
-        for line in lines(engine, events(engine, a.source)):
-            print(line, flush=True)
+        for event in events(engine, a.source):
+            print(json_line(event), flush=True)
 
 
 if __name__ == "__main__":

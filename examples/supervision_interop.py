@@ -12,28 +12,27 @@ from pathlib import Path
 import numpy as np
 import supervision as sv
 
-from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine import Engine
-from hoiclip_engine.pairs import TrackedPairs
-from hoiclip_engine.sinks.encode import VideoEncoder
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip_engine import Engine, TrackedPairs
+from hoiclip_engine.sinks.video_encoder import VideoEncoder
 
 
 def detections(pairs: TrackedPairs, names: Vocabulary) -> sv.Detections:
-    """Every human and every object once, under its track id; humans say in `data["does"]` what they do."""
+    """Every human and every object once, under its track id; `data["does"]` holds the activities of humans."""
     first_human = np.unique(pairs.human, return_index=True)[1]
-    things = np.flatnonzero(pairs.object >= 0)
-    first_thing = things[np.unique(pairs.object[things], return_index=True)[1]]
+    with_object = np.flatnonzero(pairs.object >= 0)
+    first_object = with_object[np.unique(pairs.object[with_object], return_index=True)[1]]
     does: dict[int, list[str]] = {}
     for row, verb in np.argwhere(pairs.verb_active):
         words = f"{names.verb_name(verb)} {names.object_name(int(pairs.label[row]))}".strip()
         does.setdefault(int(pairs.human[row]), []).append(words)
     humans = pairs.human[first_human]
     return sv.Detections(
-        xyxy=np.concatenate((pairs.human_boxes_xyxy[first_human], pairs.object_boxes_xyxy[first_thing])),
-        confidence=np.concatenate((pairs.score[first_human], pairs.score[first_thing])),
-        class_id=np.concatenate((np.full(len(humans), names.person), pairs.label[first_thing])),
-        tracker_id=np.concatenate((humans, pairs.object[first_thing])),
-        data={"does": np.array([", ".join(does.get(int(human), [])) for human in humans] + [""] * len(first_thing))},
+        xyxy=np.concatenate((pairs.human_boxes_xyxy[first_human], pairs.object_boxes_xyxy[first_object])),
+        confidence=np.concatenate((pairs.score[first_human], pairs.score[first_object])),
+        class_id=np.concatenate((np.full(len(humans), names.person), pairs.label[first_object])),
+        tracker_id=np.concatenate((humans, pairs.object[first_object])),
+        data={"does": np.array([", ".join(does.get(int(human), [])) for human in humans] + [""] * len(first_object))},
     )
 
 

@@ -1,4 +1,4 @@
-"""Events over HTTP: a receiver that checks its token and takes nothing twice, and a run that posts to it.
+"""Events over HTTP: a receiver that checks its token and skips duplicates, and a run that posts to it.
 
     python examples/webhook.py demo/clip.mp4
 
@@ -19,7 +19,7 @@ from hoiclip_engine.sinks.webhook import Webhook
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """POST of `hoiclip-events/1`. Whatever is not answered with 2xx comes again, under the same number."""
+    """POST of `hoiclip-events/1`. A batch that is not answered with 2xx comes again, under the same number."""
 
     token: str
     seen: set[tuple[str, int]]

@@ -20,6 +20,6 @@ def load_model(path: str | Path) -> HOICLIP:
     Raises:
         ModelError: the file is missing, damaged or no model file of this project.
     """
-    from hoiclip.checkpoint.model_file import load_model_file
+    from hoiclip.core.model_file import load_model_file
 
     return load_model_file(Path(path)).build()

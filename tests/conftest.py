@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
-    if without_torch.THERE or not without_torch.needs_torch(module_path):
+    if without_torch.HAS_TORCH or not without_torch.needs_torch(module_path):
         return None
     return without_torch.NeedsTorch.from_parent(parent, path=module_path)
 
@@ -61,13 +61,13 @@ def _skipped_without_torch() -> Generator[None, object, object]:
     try:
         return (yield)
     except Exception as error:
-        if without_torch.THERE or not without_torch.is_about_torch(error):
+        if without_torch.HAS_TORCH or not without_torch.is_about_torch(error):
             raise
         pytest.skip(str(error))
 
 
 def _sees_gpu() -> bool:
-    if not without_torch.THERE:
+    if not without_torch.HAS_TORCH:
         return False
     import torch
 
@@ -109,7 +109,7 @@ def _own_cache(of_the_run: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _exports(of_the_run: Path) -> Generator[None, None, None]:
-    if not without_torch.THERE:
+    if not without_torch.HAS_TORCH:
         yield
         return
     from tests.exports import shared_exports

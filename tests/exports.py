@@ -1,4 +1,4 @@
-"""Exports of small models, made once a test run: each takes half a minute of a core, and many tests want the same."""
+"""Exports of small models, made once a test run: each takes half a minute of a core, and many tests need the same."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ import pytest
 
 if TYPE_CHECKING:
     from hoiclip.model import HOICLIP
-    from hoiclip_engine.graph_form import GraphForm
+    from hoiclip_engine.export.graph_spec import GraphSpec
 
-LARGEST = 20_000_000
-"""Parameters; larger models are exported for one test alone, and would only fill the disk."""
+MAX_SHARED_PARAMETERS = 20_000_000
+"""Larger models are exported for one test alone, and would only fill the disk."""
 
 
 @contextmanager
 def shared_exports(folder: Path) -> Generator[None, None, None]:
-    """Exports in this process go through a folder that all workers of the run share, as long as this is entered.
+    """Sends exports of this process through a folder that all workers of the run share.
 
-    What exports is the product's own code; only a second export of the same weights in the same form is a copy.
+    The product's own code exports; only a second export of the same weights in the same form is a copy.
     """
-    from hoiclip_engine import export
-    from hoiclip_engine.commands import export as command
+    from hoiclip_engine.cache import artifacts as graphs
+    from hoiclip_engine.export import onnx_export
 
-    shared = _through(folder, export.write_graph)
+    shared = _through(folder, onnx_export.write_graph)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "write_graph", shared)
-        patch.setattr(command, "write_graph", shared)
+        for module in (onnx_export, graphs):
+            patch.setattr(module, "write_graph", shared)
         yield
 
 
-def _through(folder: Path, write: Callable[..., None]) -> Callable[[HOICLIP, GraphForm, Path], None]:
-    def shared(model: HOICLIP, form: GraphForm, path: Path) -> None:
-        if sum(tensor.numel() for tensor in model.state_dict().values()) > LARGEST:
-            write(model, form, path)
+def _through(folder: Path, write: Callable[..., None]) -> Callable[[HOICLIP, GraphSpec, Path], None]:
+    def shared(model: HOICLIP, spec: GraphSpec, path: Path) -> None:
+        if sum(tensor.numel() for tensor in model.state_dict().values()) > MAX_SHARED_PARAMETERS:
+            write(model, spec, path)
             return
-        kept = folder / f"{_digest(model, form)}.onnx"
+        kept = folder / f"{_digest(model, spec)}.onnx"
         with kept.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker may be at it
             if not kept.is_file():
-                part = kept.with_suffix(".part")
-                write(model, form, part)
-                part.rename(kept)
+                temporary = kept.with_suffix(".part")
+                write(model, spec, temporary)
+                temporary.rename(kept)
         shutil.copyfile(kept, path)
 
     return shared
 
 
-def _digest(model: HOICLIP, form: GraphForm) -> str:
-    found = hashlib.sha256(f"{form} {model.config}".encode())
+def _digest(model: HOICLIP, spec: GraphSpec) -> str:
+    found = hashlib.sha256(f"{spec} {model.config}".encode())
     for name, tensor in model.state_dict().items():
         found.update(name.encode())
         found.update(tensor.detach().contiguous().numpy().tobytes())

@@ -1,18 +1,22 @@
-"""Numbers that documents quote, and the result lines they claim to come from.
+"""Numbers that documents quote, and the result lines they come from.
 
-A block of a document (a paragraph, a table) that quotes measured numbers is followed by a comment that readers do not
-see. One line for each number says which field of which line of benchmarks/results/ it is:
+docs/numbers.toml names for each block of a document (a paragraph, a table) which field of which line of
+benchmarks/results/ each of its numbers is:
 
-    <!-- from: backends.jsonl; model=drawn
+    [[quoted]]
+    document = "README.md"
+    block = "| backend | times as fast"
+    from = "backends.jsonl; model=drawn"
+    numbers = '''
     1.4 = times_as_fast_as_torch; arm=onnxruntime fp32
     63.1 = 100 * summaries.default.mAP; set=test
     20.0 ± 0.8 = mean mAP.unseen; arm=full
     1.7 = 20.0 - 18.3
-    -->
+    '''
 
 KEY=VALUE chooses among lines, the last one that fits counts; `mean` takes all that fit, with their deviation after ±.
-Values may be scaled by `100 *` or `/ 1000`. Sums and differences may be of numbers quoted in the same file. Numbers
-that nobody measured, such as limits, are told with `<!-- given: 60 fps; 0.2 -->`, or `<!-- given: table -->`.
+Values may be scaled by `100 *` or `/ 1000`. Sums and differences may be of numbers quoted in the same document. Numbers
+nobody measured, such as limits, stand in a `[[given]]` entry: `numbers = ["60 fps"]`, `["table"]` for a whole table.
 """
 
 from __future__ import annotations
@@ -20,14 +24,21 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+SOURCES = ROOT / "docs" / "numbers.toml"
 NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
-_COMMENT = re.compile(r"<!-- (from|given): *(.*?) *-->", re.DOTALL)
 _CELL = re.compile(rf"(?:{NUMBER})(?: ± (?:{NUMBER}))?(?: ?%| ms| s| MB| MiB| GB| fps)?")
 _MEASURED = re.compile(
     rf"(?:{NUMBER})\s+(?:times\s+(?:as\s+(?:fast|well|many)|eager|faster|slower)|ms\b|milliseconds\b|µs\b|fps\b|frames/s\b"
@@ -39,7 +50,7 @@ _ARITHMETIC = re.compile(rf"(?:{NUMBER})(?: [-+/*] (?:{NUMBER}))+")
 
 @dataclass(slots=True)
 class Block:
-    """A paragraph or a table of a document, with what its comments say."""
+    """A paragraph or a table of a document, with what docs/numbers.toml says of it."""
 
     line: int
     text: str
@@ -61,26 +72,38 @@ class Quote:
     chosen: dict[str, str]
 
 
-def blocks(document: str) -> list[Block]:
-    """Of Markdown, code left out; comments belong to the block before them."""
-    found: list[Block] = []
-    for piece, line in _pieces(document):
-        comments = list(_COMMENT.finditer(piece))
-        text = _COMMENT.sub("", piece).strip()
-        if text:
-            found.append(Block(line, text))
-        for comment in comments:
-            if not found:
-                raise ValueError(f"line {line}: a comment with numbers before there is any text")
-            if comment[1] == "given":
-                found[-1].given += [one.strip() for one in comment[2].split(";")]
-            else:
-                found[-1].quotes += _quotes(comment[2], line)
+def blocks(document: str, sources: str = "", name: str = "") -> list[Block]:
+    """Paragraphs and tables of Markdown, code left out.
+
+    Args:
+        sources: docs/numbers.toml.
+        name: the document's in there; empty: all entries are its own.
+
+    Raises:
+        ValueError: an entry names no block or several, or is malformed.
+    """
+    found = [Block(line, piece.strip()) for piece, line in _pieces(document)]
+    entries = tomllib.loads(sources)
+    for kind in ("quoted", "given"):
+        for entry in entries.get(kind, ()):
+            if entry["document"] in (name, ""):
+                block = _named(found, entry["block"])
+                if kind == "given":
+                    block.given += entry["numbers"]
+                else:
+                    block.quotes += _quotes(entry["from"], entry["numbers"])
     return found
 
 
+def _named(found: list[Block], words: str) -> Block:
+    matching = [block for block in found if " ".join(words.split()) in " ".join(block.text.split())]
+    if len(matching) != 1:
+        raise ValueError(f"expected one block with {words!r}, found {len(matching)}; mend docs/numbers.toml")
+    return matching[0]
+
+
 def unquoted(block: Block) -> list[str]:
-    """Numbers that look measured, and that no comment accounts for."""
+    """Numbers that seem measured, and that docs/numbers.toml does not account for."""
     known = Counter(quote.shown for quote in block.quotes)
     if block.is_table and "table" in block.given:
         return []
@@ -96,7 +119,7 @@ def unquoted(block: Block) -> list[str]:
 
 
 def numbers(document: list[Block]) -> frozenset[str]:
-    """All that are quoted, one by one."""
+    """All quoted numbers."""
     return frozenset(re.findall(NUMBER, " ".join(quote.shown for block in document for quote in block.quotes)))
 
 
@@ -131,7 +154,7 @@ def value(quote: Quote, results: Path = RESULTS, known: frozenset[str] = frozens
 
 def agrees(quote: Quote, values: list[float]) -> bool:
     """Whether the number as it is written is the value, rounded to as many places."""
-    written = [one.replace(",", "") for one in re.findall(NUMBER, quote.shown)]
+    written = [number.replace(",", "") for number in re.findall(NUMBER, quote.shown)]
     return len(written) <= len(values) and all(
         abs(float(text) - value) <= 0.5000001 * 10.0 ** -len(text.partition(".")[2])
         for text, value in zip(written, values, strict=False)
@@ -139,35 +162,33 @@ def agrees(quote: Quote, values: list[float]) -> bool:
 
 
 def _pieces(document: str) -> list[tuple[str, int]]:
-    """Blocks between empty lines with their first line's number; fenced and indented code is not looked at."""
+    """Blocks between empty lines with their first line's number; fenced and indented code is left out."""
     pieces: list[tuple[str, int]] = []
     lines: list[str] = []
-    fenced = commented = False
+    fenced = False
     for number, line in enumerate([*document.splitlines(), ""], 1):
         fence = line.lstrip().startswith("```")
-        if not fenced and not fence and not commented and (not line.strip() or line.startswith("    ")):
+        if not fenced and not fence and (not line.strip() or line.startswith("    ")):
             if lines:
                 pieces.append(("\n".join(lines), number - len(lines)))
             lines = []
         elif not fenced and not fence:
             lines.append(line)
-            commented = ("<!--" in line and "-->" not in line) or (commented and "-->" not in line)
         fenced ^= fence
     return pieces
 
 
-def _quotes(comment: str, line: int) -> list[Quote]:
-    head, *rows = comment.splitlines()
-    file, *common = (part.strip() for part in head.split(";"))
+def _quotes(head: str, rows: str) -> list[Quote]:
+    file, *common = (text.strip() for text in head.split(";"))
     if Path(file).name != file or not file.endswith(".jsonl"):
-        raise ValueError(f"line {line}: expected a file of benchmarks/results, found {file!r}")
+        raise ValueError(f"expected a file of benchmarks/results, found {file!r}")
     quotes = []
-    for row in filter(None, map(str.strip, rows)):
+    for row in filter(None, map(str.strip, rows.splitlines())):
         shown, equals, rest = row.partition(" = ")
-        origin, *own = (part.strip() for part in rest.split(";"))
-        pairs = [part.partition("=") for part in [*common, *own]]
+        origin, *own = (text.strip() for text in rest.split(";"))
+        pairs = [text.partition("=") for text in [*common, *own]]
         if not equals or not origin or not all(sign for _, sign, _ in pairs):
-            raise ValueError(f"line {line}: expected NUMBER = FIELD; KEY=VALUE, found {row!r}")
+            raise ValueError(f"expected NUMBER = FIELD; KEY=VALUE, found {row!r}")
         quotes.append(Quote(shown, file, origin, {key.strip(): text.strip() for key, _, text in pairs}))
     return quotes
 
@@ -179,7 +200,7 @@ def _cells(table: str) -> list[str]:
 
 
 def _is_given(text: str, block: Block) -> bool:
-    return any(" ".join(text.split()) in " ".join(one.split()) for one in block.given)
+    return any(" ".join(text.split()) in " ".join(given.split()) for given in block.given)
 
 
 def _origin(text: str) -> tuple[bool, float, str]:

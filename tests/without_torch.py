@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip.errors import BackendMissing
-from hoiclip.torch_extra import EXTRA
+from hoiclip.core.errors import BackendMissing
+from hoiclip.core.torch_extra import EXTRA
 
-THERE = importlib.util.find_spec("torch") is not None
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 PACKAGES = {"torch", "onnx", "onnxscript", "open_clip", "nncf", "triton", "pyarrow", "jsonschema"}
 """What an edge box lacks: torch and what only works with it, and what the extras `archive` and `dev` bring."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ class NeedsTorch(pytest.Module):
 
 
 def needs_torch(test_file: Path) -> bool:
-    """Whether it cannot be imported for want of torch; other errors are for the collection to tell."""
+    """Whether it cannot be imported for want of torch; other errors are reported by the collection."""
     try:
         importlib.import_module(".".join(test_file.relative_to(ROOT).with_suffix("").parts))
     except pytest.skip.Exception:

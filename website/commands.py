@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hoiclip_engine.cli_grammar import build_parser
+from hoiclip_engine.cli.main import build_parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ def _below(parser: argparse.ArgumentParser, words: tuple[str, ...], about: str) 
     if branch is None or not branch.required:
         yield Command(words, about, parser)
     if branch is not None:
-        told = {choice.dest: choice.help or "" for choice in branch._choices_actions}
+        helps = {choice.dest: choice.help or "" for choice in branch._choices_actions}
         for name, child in branch.choices.items():
-            yield from _below(child, (*words, name), told[name])
+            yield from _below(child, (*words, name), helps[name])
 
 
 def _shown(group: argparse._ArgumentGroup) -> list[argparse.Action]:
@@ -89,11 +89,11 @@ def _value(action: argparse.Action) -> str:
 
 
 def _meaning(action: argparse.Action) -> str:
-    said = (action.help or "").replace("|", "\\|")
+    text = (action.help or "").replace("|", "\\|")
     choices = ", ".join(f"`{choice}`" for choice in action.choices or ()) if action.metavar is not None else ""
-    default = "" if "default" in said or action.default in (None, False, [], argparse.SUPPRESS) else action.default
-    told = [said, f"one of {choices}" if choices else "", f"default: {default}" if default not in ("", 0) else ""]
-    return _sentence("; ".join(text for text in told if text))
+    default = "" if "default" in text or action.default in (None, False, [], argparse.SUPPRESS) else action.default
+    sentences = [text, f"one of {choices}" if choices else "", f"default: {default}" if default not in ("", 0) else ""]
+    return _sentence("; ".join(sentence for sentence in sentences if sentence))
 
 
 def _sentence(text: str) -> str:

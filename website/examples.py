@@ -11,7 +11,7 @@ ORDER = ("events.py", "webhook.py", "own_sink.py", "supervision_interop.py")
 
 def example_page() -> str:
     """The page, in Markdown."""
-    sections = ["# Examples\n\nPrograms of the folder `examples/`. The tests run each of them on a drawn clip."]
+    sections = ["# Examples\n\nPrograms of the folder `examples/`. The tests run each of them on a synthetic clip."]
     for name in ORDER:
         code = (ROOT / "examples" / name).read_text(encoding="utf-8")
         sections.append(f"## {name}\n\n{_about(code)}\n\n```python\n{code}```")

@@ -64,7 +64,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """The site works without a network: fonts, scripts and pictures are its own."""
+    """The site works without a network: fonts, scripts and images are its own."""
     for address in re.findall(r"<(?:script|img|link)\b[^>]*(?:src|href)=\"(https?://[^\"]+)\"", output):
         _log.warning("%s loads %s from elsewhere", page.file.src_uri, address)
     return output

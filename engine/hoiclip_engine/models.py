@@ -1,4 +1,4 @@
-"""Models by name, those bundled with the package and those a user has imported; model files and exported folders."""
+"""Models by name (bundled or imported), by file, or in an exported folder."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import contextlib
 from importlib import resources
 from pathlib import Path
 
-from hoiclip.cache import cache_base
-from hoiclip.errors import ModelError
-from hoiclip_engine.graph_folder import model_in
+from hoiclip.core.cache_dirs import cache_base
+from hoiclip.core.errors import ModelError
+from hoiclip_engine.export.bundle import bundled_model
 
 SUFFIX = ".safetensors"
 
 
 def model_folders() -> tuple[Path, ...]:
-    """Where names are looked up, in this order."""
+    """Folders of models that are known by name, in order of precedence."""
     return Path(str(resources.files("hoiclip"))) / "models", cache_base() / "models"
 
 
 def known_models() -> dict[str, Path]:
-    """Name to file."""
+    """Files of all known names."""
     found: dict[str, Path] = {}
     for folder in model_folders():
         for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -28,10 +28,10 @@ def known_models() -> dict[str, Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The file of a name, or the file itself, or that in a folder of `hoiclip export --with-model`.
+    """The model file of a name, the file itself, or the one in a folder of `hoiclip export --with-model`.
 
     Raises:
-        ModelError: neither of them, or the folder is not whole.
+        ModelError: none of them, or the folder is incomplete.
     """
     path = Path(model)
     with contextlib.suppress(OSError, ValueError):  # too long a name, or one with a zero byte, is no file
@@ -42,7 +42,7 @@ def find_model(model: str | Path) -> Path:
         return named[str(model)]
     with contextlib.suppress(OSError, ValueError):
         if path.is_dir():
-            return model_in(path)
+            return bundled_model(path)
     raise ModelError(
         f"expected a model file or a known name, found neither for {str(model)!r}; known names: {', '.join(named)}"
     )

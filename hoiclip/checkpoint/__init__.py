@@ -1,1 +1,1 @@
-"""Model files, and what becomes one."""
+"""Official checkpoints and foreign state dicts, converted into model files; text embeddings."""

@@ -1,4 +1,4 @@
-"""Names of tensors: the official checkpoint's and ours, in both directions. Layout: SPEC.md §3."""
+"""Names of tensors in official checkpoints and in our model files, in both directions."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ _DROPPED = re.compile(
 
 
 def our_name(key: str, zero_shot: bool) -> str | None:
-    """Our name, "" for a key that is dropped, None for one nobody knows."""
+    """Our name, "" for a key that is dropped, None for an unknown one."""
     if key in _OTHER_CLASSIFIER[zero_shot] or _DROPPED.match(key):
         return ""
     return renamed(key, _CLASSIFIER[zero_shot] + RENAMED)
 
 
 def official_name(name: str, zero_shot: bool) -> str:
-    """Inverse of our_name: what the owner of a checkpoint can look for."""
+    """Inverse of our_name, for messages about a checkpoint."""
     rules = [(ours, official) for official, ours in _CLASSIFIER[zero_shot] + RENAMED]
     return renamed(name, rules) or name
 

@@ -1,0 +1,1 @@
+"""Datasets: annotations and their formats, images, samples, augmentation, checks."""

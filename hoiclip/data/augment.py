@@ -1,9 +1,9 @@
-"""The official training augmentations, on a uint8 picture and its annotation.
+"""The official training augmentations, on a uint8 image and its annotation.
 
 In this order: flip, colour jitter, then either a resize, or a resize, a crop and a resize. All resizes are PIL's, by
-the rule of pictures.py. Chance comes from the generator that is passed in, and from nowhere else.
+the rule of hoiclip_kernels.preprocess. Chance comes from the generator that is passed in, and from nowhere else.
 
-Source: SPEC.md §4.
+Source: docs/model.md, Training.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.rows import inside
+from hoiclip.data.annotations import ImageAnnotation, inside
 from hoiclip_kernels.preprocess.plan import resized_hw
 
 _OFFICIAL_SHORT_SIDE_PX = 800
 
 _LONGEST_BEFORE_CROP = 16
-"""Officially nothing limits the long side before a crop; a picture of 1 × 10,000 px would fill the memory."""
+"""Officially nothing limits the long side before a crop; an image of 1 × 10,000 px would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentConfig:
-    """How much a picture may change; the defaults are the official ones."""
+    """Limits of the augmentation; the defaults are the official ones."""
 
     flip: float = 0.5
     """Probability of left for right."""
@@ -39,7 +38,7 @@ class AugmentConfig:
     before_crop_px: tuple[int, ...] = (400, 500, 600)
     """Short sides to choose from before a crop."""
     crop_px: tuple[int, int] = (384, 600)
-    """Smallest and largest side of a crop; smaller only where the picture is."""
+    """Smallest and largest side of a crop; smaller only where the image is."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.flip <= 1 and 0 <= self.crop <= 1 and 0 <= self.jitter < 1):
@@ -66,67 +65,71 @@ class AugmentConfig:
         )
 
 
-Pictured = tuple[Image.Image, ImageAnnotation]
+AnnotatedImage = tuple[Image.Image, ImageAnnotation]
 
 
-def augment(picture: Image.Image, one: ImageAnnotation, config: AugmentConfig, rng: np.random.Generator) -> Pictured:
-    """One random variant.
+def augment(
+    image: Image.Image, annotation: ImageAnnotation, config: AugmentConfig, rng: np.random.Generator
+) -> AnnotatedImage:
+    """Makes one random variant.
 
     Args:
-        picture: RGB.
-        one: its annotation, in the picture's pixels.
+        image: RGB.
+        annotation: its annotation, in the image's pixels.
 
     Returns:
-        A picture of another size, and its annotation; interactions of boxes outside a crop are gone.
+        An image of another size, and its annotation; boxes outside a crop are dropped with their interactions.
     """
     if rng.random() < config.flip:
-        picture, one = flip(picture, one)
-    picture = jitter(picture, config.jitter, rng)
+        image, annotation = flip(image, annotation)
+    image = jitter(image, config.jitter, rng)
     if rng.random() < config.crop:
         short = _choice(config.before_crop_px, rng)
-        picture, one = resize(picture, one, short, _LONGEST_BEFORE_CROP * short)
-        picture, one = crop(picture, one, *_window(picture, config.crop_px, rng))
-    return resize(picture, one, _choice(config.short_sides_px, rng), config.max_side_px)
+        image, annotation = resize(image, annotation, short, _LONGEST_BEFORE_CROP * short)
+        image, annotation = crop(image, annotation, *_window(image, config.crop_px, rng))
+    return resize(image, annotation, _choice(config.short_sides_px, rng), config.max_side_px)
 
 
-def flip(picture: Image.Image, one: ImageAnnotation) -> Pictured:
-    """Left for right."""
-    x1, y1, x2, y2 = one.boxes_xyxy.T
-    flipped = np.stack([picture.width - x2, y1, picture.width - x1, y2], axis=1)
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), replace(one, boxes_xyxy=flipped)
+def flip(image: Image.Image, annotation: ImageAnnotation) -> AnnotatedImage:
+    """Mirrors left and right."""
+    x1, y1, x2, y2 = annotation.boxes_xyxy.T
+    flipped = np.stack([image.width - x2, y1, image.width - x1, y2], axis=1)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), replace(annotation, boxes_xyxy=flipped)
 
 
-def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Brightness, contrast and saturation, in random order."""
+def jitter(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Changes brightness, contrast and saturation, in random order."""
     changes = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for i in rng.permutation(len(changes)):
-        picture = changes[i](picture).enhance(rng.uniform(1 - strength, 1 + strength))
-    return picture
+        image = changes[i](image).enhance(rng.uniform(1 - strength, 1 + strength))
+    return image
 
 
-def resize(picture: Image.Image, one: ImageAnnotation, short_side_px: int, max_side_px: int) -> Pictured:
-    """By the official rule."""
-    old_width, old_height = picture.size
+def resize(image: Image.Image, annotation: ImageAnnotation, short_side_px: int, max_side_px: int) -> AnnotatedImage:
+    """Resizes by the official rule."""
+    old_width, old_height = image.size
     height, width = resized_hw(old_height, old_width, short_side_px, max_side_px)
     scale = np.array([width / old_width, height / old_height] * 2, np.float32)
-    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return resized, replace(one, boxes_xyxy=one.boxes_xyxy * scale, width_px=width, height_px=height)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized, replace(annotation, boxes_xyxy=annotation.boxes_xyxy * scale, width_px=width, height_px=height)
 
 
-def crop(picture: Image.Image, one: ImageAnnotation, left: int, top: int, width: int, height: int) -> Pictured:
-    """A window; boxes are cut at its border, and those outside are gone with their interactions."""
-    moved = replace(one, boxes_xyxy=one.boxes_xyxy - np.array([left, top] * 2, np.float32))
-    return picture.crop((left, top, left + width, top + height)), inside(moved, width, height)
+def crop(
+    image: Image.Image, annotation: ImageAnnotation, left: int, top: int, width: int, height: int
+) -> AnnotatedImage:
+    """Crops to a window; boxes are clipped to it, and those outside are dropped with their interactions."""
+    moved = replace(annotation, boxes_xyxy=annotation.boxes_xyxy - np.array([left, top] * 2, np.float32))
+    return image.crop((left, top, left + width, top + height)), inside(moved, width, height)
 
 
 def _choice(sides: tuple[int, ...], rng: np.random.Generator) -> int:
     return sides[int(rng.integers(len(sides)))]
 
 
-def _window(picture: Image.Image, crop_px: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Left, top, width, height; every size and place equally likely."""
+def _window(image: Image.Image, crop_px: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A random window (left, top, width, height); every size and position is equally likely."""
     smallest, largest = crop_px
-    width, height = (int(rng.integers(min(smallest, side), min(largest, side), endpoint=True)) for side in picture.size)
-    left = int(rng.integers(picture.width - width, endpoint=True))
-    top = int(rng.integers(picture.height - height, endpoint=True))
+    width, height = (int(rng.integers(min(smallest, side), min(largest, side), endpoint=True)) for side in image.size)
+    left = int(rng.integers(image.width - width, endpoint=True))
+    top = int(rng.integers(image.height - height, endpoint=True))
     return left, top, width, height

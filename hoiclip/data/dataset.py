@@ -1,198 +1,223 @@
-"""Annotated pictures in a folder as samples and batches for training and evaluation.
+"""Datasets to train and evaluate on: the interface, and image files with annotations as one implementation.
 
-What a sample looks like depends on seed, epoch and index only, never on workers or on what was drawn before: a run that
-is resumed sees the same pictures as one that was never interrupted.
+The other implementation is hoiclip.synthetic.dataset. A sample depends on seed, epoch and index only, never on workers
+or on earlier samples: a resumed run sees the same images as a run without interruption.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
+import cv2
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.augment import AugmentConfig, augment, resize
+from hoiclip.core.errors import DataError
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip.data.annotations import ImageAnnotation, hois_of_pairs
+from hoiclip.data.augment import AugmentConfig
+from hoiclip.data.formats.hoia import read_hoia
 from hoiclip.data.image_file import ImageError, read_rgb
-from hoiclip.data.rows import inside, keep_rows
-from hoiclip.errors import DataError
-from hoiclip.targets import Targets
-from hoiclip.vocabulary import NO_OBJECT, Vocabulary
-from hoiclip_kernels.preprocess.reference import CLIP_TABLE, DETECTOR_TABLE, clip_crop, normalised
+from hoiclip.data.images import EvaluationSet, FolderImages
+from hoiclip.data.samples import Sample, SampleConfig, make_sample
+
+MOST_PER_HOI = 64
+"""Images beyond this many of each HOI would hardly move the mean of its embeddings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleConfig:
-    """How an annotated picture becomes a sample."""
+class TrainingSamples(Protocol):
+    """Endless training samples by number; the same number always gives the same sample."""
 
-    short_side_px: int = 800
-    """Of the detector picture where nothing is augmented."""
-    max_side_px: int = 1333
-    clip_side_px: int = 224
-    max_pairs: int = 64
-    """Boxes and pairs beyond this many are left out; the official number is that of the queries."""
-    augment: AugmentConfig | None = None
-    """None: as in evaluation."""
-
-    def __post_init__(self) -> None:
-        if min(self.short_side_px, self.max_side_px, self.clip_side_px, self.max_pairs) < 1:
-            raise ValueError(f"sizes and max_pairs must be at least 1, got {self}")
+    def __getitem__(self, number: int, /) -> Sample: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One picture as the model takes it, and what it shows."""
+class Dataset(Protocol):
+    """Annotated images to train and evaluate on, whatever they come from."""
 
-    detector_chw: Tensor
-    clip_chw: Tensor
-    targets: Targets
+    unseen_hois: tuple[int, ...]
+    """HOI classes that its split hides from training."""
+    notice: str
+    """A limit of every model trained on it; empty where there is none."""
 
+    def samples(self, config: SampleConfig) -> TrainingSamples:
+        """Training samples of a model of this input size; whether they are augmented is the dataset's choice."""
+        ...
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """B pictures; the first three are the arguments of HOICLIP."""
+    def examples(self) -> Iterator[tuple[Image.Image, ImageAnnotation]]:
+        """Training images that show every HOI often enough to take its mean embedding, in a fixed order."""
+        ...
 
-    images: Tensor
-    """(B, 3, H, W), zero on padding (right and bottom)."""
-    padding: Tensor
-    """(B, H, W) bool, True on padding."""
-    clip_images: Tensor
-    """(B, 3, S, S)"""
-    targets: list[Targets]
-
-    def to(self, device: torch.device | str) -> Batch:
-        return Batch(
-            images=self.images.to(device, non_blocking=True),
-            padding=self.padding.to(device, non_blocking=True),
-            clip_images=self.clip_images.to(device, non_blocking=True),
-            targets=[one.to(device) for one in self.targets],
-        )
+    def evaluation_set(self) -> EvaluationSet | None:
+        """Images aside from training, for evaluation during training; None where there are none."""
+        ...
 
 
-def read_image(folder: Path, one: ImageAnnotation) -> Image.Image:
+class ImageDataset:
+    """Image files of a folder with annotations in HOI-A JSON, read when they are needed."""
+
+    notice = ""
+
+    def __init__(
+        self,
+        annotations: Path,
+        images: Path,
+        vocabulary: Vocabulary,
+        *,
+        unseen_hois: Collection[int] = (),
+        percent: float = 100,
+        seed: int = 0,
+        test_annotations: Path | None = None,
+        test_images: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            percent: of the images, chosen by `seed`.
+            test_annotations, test_images: the evaluation set; None: no evaluation.
+
+        Raises:
+            ValueError: percent is not in [1, 100].
+        """
+        if not 1 <= percent <= 100:
+            raise ValueError(f"fraction must be from 1 to 100 percent, got {percent}")
+        self.unseen_hois = tuple(sorted(unseen_hois))
+        self._annotations, self._images, self._vocabulary = annotations, images, vocabulary
+        self._percent, self._seed = percent, seed
+        self._test_annotations, self._test_images = test_annotations, test_images
+
+    def training_annotations(self) -> list[ImageAnnotation]:
+        """Annotations that training may use: without unseen HOIs, and only the chosen fraction.
+
+        Raises:
+            DataError: the annotations cannot be read.
+        """
+        seen = drop_unseen(read_hoia(self._annotations, self._vocabulary), self.unseen_hois, self._vocabulary)
+        return fraction(seen, self._percent, self._seed)
+
+    def samples(self, config: SampleConfig) -> ImageSamples:
+        """Augmented, each image once per epoch.
+
+        Raises:
+            DataError: the annotations cannot be read, or there are none.
+        """
+        augmented = replace(config, augment=AugmentConfig.for_size(config.short_side_px, config.max_side_px))
+        return ImageSamples(self.training_annotations(), self._images, self._vocabulary, augmented, self._seed)
+
+    def examples(self) -> Iterator[tuple[Image.Image, ImageAnnotation]]:
+        """Images until every HOI has MOST_PER_HOI of them.
+
+        Raises:
+            DataError: annotations or images cannot be read.
+        """
+        for annotation in enough_of_each(self.training_annotations(), self._vocabulary):
+            yield read_image(self._images, annotation), annotation
+
+    def evaluation_set(self) -> EvaluationSet | None:
+        """
+        Raises:
+            DataError: the annotations cannot be read.
+            SourceError: an image is missing.
+        """
+        if self._test_annotations is None:
+            return None
+        annotations = read_hoia(self._test_annotations, self._vocabulary)
+        images = FolderImages(self._test_images or self._images, annotations)
+        return EvaluationSet(annotations=annotations, images=images)
+
+
+class ImageSamples:
+    """Sample n is image n mod N of a shuffle that depends on seed and epoch n div N."""
+
+    def __init__(
+        self,
+        annotations: Sequence[ImageAnnotation],
+        images: Path,
+        vocabulary: Vocabulary,
+        config: SampleConfig,
+        seed: int,
+    ) -> None:
+        """
+        Raises:
+            DataError: there is nothing to learn from.
+        """
+        if not annotations:
+            raise DataError(
+                "expected annotated images to train on, found none; check the dataset with: hoiclip data check"
+            )
+        self._annotations, self._images = annotations, images
+        self._vocabulary, self._config, self._seed = vocabulary, config, seed
+
+    def __getitem__(self, number: int) -> Sample:
+        """Raises DataError where the image is missing or cannot be decoded."""
+        cv2.setNumThreads(0)  # workers are the threads
+        epoch, row = divmod(number, len(self._annotations))
+        index = int(_shuffle(len(self._annotations), self._seed, epoch)[row])
+        annotation = self._annotations[index]
+        rng = np.random.default_rng((self._seed, epoch, index))
+        return make_sample(read_image(self._images, annotation), annotation, self._vocabulary, self._config, rng)
+
+
+@lru_cache(maxsize=2)
+def _shuffle(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def read_image(folder: Path, annotation: ImageAnnotation) -> Image.Image:
     """The annotated image as image_file.py reads it, in the orientation that its boxes were made in.
 
     Raises:
         DataError: the file is missing, no regular file, or cannot be decoded.
     """
-    path = folder / one.file_name
+    path = folder / annotation.file_name
     try:
-        return read_rgb(path, (one.width_px, one.height_px))
+        return read_rgb(path, (annotation.width_px, annotation.height_px))
     except (OSError, ImageError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"cannot read image {path} ({why}); look at the set with: hoiclip data check") from error
-
-
-def make_sample(
-    picture: Image.Image,
-    one: ImageAnnotation,
-    vocabulary: Vocabulary,
-    config: SampleConfig,
-    rng: np.random.Generator,
-) -> Sample:
-    """One picture, augmented if the config says so; the CLIP picture is cut from the detector picture.
-
-    Args:
-        rng: not used without augmentation.
-    """
-    one = keep_rows(one, np.arange(len(one.labels)) < config.max_pairs)
-    one = inside(one, picture.width, picture.height)
-    if config.augment is not None:
-        picture, one = augment(picture, one, config.augment, rng)
-    else:
-        picture, one = resize(picture, one, config.short_side_px, config.max_side_px)
-    clip_picture = clip_crop(picture, config.clip_side_px)
-    return Sample(
-        detector_chw=torch.from_numpy(normalised(np.asarray(picture), DETECTOR_TABLE)),
-        clip_chw=torch.from_numpy(normalised(np.asarray(clip_picture), CLIP_TABLE)),
-        targets=make_targets(one, vocabulary, config.max_pairs),
-    )
-
-
-def make_targets(one: ImageAnnotation, vocabulary: Vocabulary, max_pairs: int = 64) -> Targets:
-    """Interactions of the same two boxes become one pair; those that are no HOI of the vocabulary are left out.
-
-    Args:
-        one: with width and height.
-    """
-    hois = hois_of_pairs(one, vocabulary)
-    pairs = list(hois)[:max_pairs]
-    hoi_labels = torch.zeros(len(pairs), len(vocabulary.hois))
-    for row, pair in enumerate(pairs):
-        hoi_labels[row, hois[pair]] = 1
-    # One row more: where there is no object, index -1 finds the no-object class and an empty box.
-    labels = np.append(one.labels, len(vocabulary.objects))
-    boxes = np.concatenate([_cxcywh(one), np.zeros((1, 4), np.float32)])
-    humans, things = np.array(pairs, np.int64).reshape(-1, 2).T
-    return Targets(
-        object_labels=torch.from_numpy(labels[things]),
-        hoi_labels=hoi_labels,
-        human_boxes_cxcywh=torch.from_numpy(boxes[humans]),
-        object_boxes_cxcywh=torch.from_numpy(boxes[things]),
-    )
-
-
-def hois_of_pairs(one: ImageAnnotation, vocabulary: Vocabulary) -> dict[tuple[int, int], list[int]]:
-    """HOI indices by human row and object row, in order of first appearance."""
-    hoi_of = {hoi: index for index, hoi in enumerate(vocabulary.hois)}
-    pairs: dict[tuple[int, int], list[int]] = {}
-    for human, thing, verb in one.interactions.tolist():
-        label = int(one.labels[thing]) if thing != NO_OBJECT else len(vocabulary.objects)
-        if (verb, label) in hoi_of:
-            pairs.setdefault((human, thing), []).append(hoi_of[verb, label])
-    return pairs
-
-
-def _cxcywh(one: ImageAnnotation) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Relative to the picture."""
-    corners = one.boxes_xyxy / np.array([one.width_px, one.height_px] * 2, np.float32)
-    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
-
-
-def collate(samples: Sequence[Sample], multiple: int = 1) -> Batch:
-    """Pads right and bottom to the largest height and width, rounded up to `multiple`; officially not rounded."""
-    sizes = np.array([sample.detector_chw.shape[1:] for sample in samples])
-    height, width = (-(-sizes.max(axis=0) // multiple) * multiple).tolist()
-    images = torch.zeros(len(samples), 3, height, width)
-    padding = torch.ones(len(samples), height, width, dtype=torch.bool)
-    for i, (sample, (h, w)) in enumerate(zip(samples, sizes.tolist(), strict=True)):
-        images[i, :, :h, :w] = sample.detector_chw
-        padding[i, :h, :w] = False
-    return Batch(
-        images=images,
-        padding=padding,
-        clip_images=torch.stack([sample.clip_chw for sample in samples]),
-        targets=[sample.targets for sample in samples],
-    )
+        raise DataError(f"cannot read image {path} ({why}); check the dataset with: hoiclip data check") from error
 
 
 def drop_unseen(
     annotations: Sequence[ImageAnnotation], unseen: Collection[int], vocabulary: Vocabulary
 ) -> list[ImageAnnotation]:
-    """For zero-shot training: a pair with an unseen HOI goes as a whole, with all its verbs.
+    """Annotations for zero-shot training: a pair with an unseen HOI is dropped with all its verbs.
 
-    Pictures that lose all their pairs go too: they would teach that nothing happens where something does.
+    Images that lose all their pairs are dropped too: they would teach that nothing happens where something does.
     """
     if not unseen:
         return list(annotations)
     unseen_hois = frozenset(unseen)
     kept = []
-    for one in annotations:
-        dropped = {p for p, hois in hois_of_pairs(one, vocabulary).items() if not unseen_hois.isdisjoint(hois)}
-        stays = [tuple(pair) not in dropped for pair in one.interactions[:, :2].tolist()]
-        if any(stays) or not len(one.interactions):
-            kept.append(replace(one, interactions=one.interactions[stays]))
+    for annotation in annotations:
+        dropped = {p for p, hois in hois_of_pairs(annotation, vocabulary).items() if not unseen_hois.isdisjoint(hois)}
+        stays = [tuple(pair) not in dropped for pair in annotation.interactions[:, :2].tolist()]
+        if any(stays) or not len(annotation.interactions):
+            kept.append(replace(annotation, interactions=annotation.interactions[stays]))
     return kept
 
 
 def fraction(annotations: Sequence[ImageAnnotation], percent: float, seed: int) -> list[ImageAnnotation]:
-    """A random part, in the old order. With the same seed a smaller part lies within every larger one."""
+    """A random subset, in the old order. With the same seed a smaller subset lies within every larger one."""
     if not 0 < percent <= 100:
         raise ValueError(f"percent must be in (0, 100], got {percent}")
     count = max(1, round(len(annotations) * percent / 100)) if annotations else 0
     chosen = np.random.default_rng(seed).permutation(len(annotations))[:count]
     return [annotations[i] for i in sorted(chosen.tolist())]
+
+
+def enough_of_each(annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary) -> Iterator[ImageAnnotation]:
+    """Annotations without those that only show HOIs of MOST_PER_HOI images before; always in the same random order.
+
+    Neighbours in a dataset may be of one video, or of one HOI.
+    """
+    seen: Counter[int] = Counter()
+    for index in np.random.default_rng(0).permutation(len(annotations)):
+        annotation = annotations[index]
+        hois = {hoi for pair_hois in hois_of_pairs(annotation, vocabulary).values() for hoi in pair_hois}
+        if any(seen[hoi] < MOST_PER_HOI for hoi in hois):
+            seen.update(hois)
+            yield annotation

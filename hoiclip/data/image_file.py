@@ -1,8 +1,8 @@
 """Reads image files, in one way for everything: `run`, training, evaluation, calibration and `data check`.
 
-Pixels are RGB of 8 bits. What has 16 bits keeps the upper eight; what is transparent lies on black; an image is
-upright, as its EXIF orientation says, unless its annotation was evidently made on the image as it is stored. What
-Pillow is known to decode wrongly, or what has no white level, is refused.
+Pixels are 8-bit RGB. 16-bit pixels keep their upper eight bits; transparent pixels lie on black; an image is upright,
+by its EXIF orientation, unless its annotation was evidently made on the image as it is stored. Files that Pillow is
+known to decode wrongly, or that have no white level, are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from hoiclip.foreign_file import open_regular
+from hoiclip.core.foreign_file import open_regular
 
 MAX_PIXELS = 2**26
 """Of one image; 192 MiB as RGB."""
@@ -36,12 +36,12 @@ _TO_UPRIGHT = {
 """By EXIF orientation."""
 _TO_STORED = {**_TO_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
-# Pillow's words about damaged EXIF and large sizes; what matters is an error here.
+# Pillow's warnings about damaged EXIF and large sizes; what matters is an error here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class ImageError(ValueError):
-    """An image that is not read, and why, in a few words."""
+    """The reason why an image is not read, in a few words."""
 
 
 class ImageFile:
@@ -83,7 +83,7 @@ class ImageFile:
             raise ImageError(_reason(error)) from error
         tags = getattr(self._image, "tag_v2", {})
         width, height = self._image.size
-        # Pillow itself tells the upright size of a TIFF, and turns it when it loads the pixels.
+        # Pillow itself reports the upright size of a TIFF, and turns it when it loads the pixels.
         self.stored_wh = (tags.get(_WIDTH, width), tags.get(_HEIGHT, height))
         if width * height > max_pixels:
             raise ImageError(f"{width} x {height}, more than {max_pixels} pixels")
@@ -103,7 +103,7 @@ class ImageFile:
 
     @property
     def mode(self) -> str:
-        """Pillow's name of what pixels are made of."""
+        """Pillow's name of the pixel format."""
         return str(self._image.mode)
 
     @property
@@ -121,7 +121,7 @@ class ImageFile:
         return (height, width) if self.orientation >= 5 else (width, height)
 
     def as_stored(self, annotated_wh: tuple[int, int] = (0, 0)) -> bool:
-        """Whether boxes on an image of this size were made without a look at its orientation; zeros: not known."""
+        """Whether boxes on an image of this size were made ignoring its orientation; zeros: not known."""
         return annotated_wh == self.stored_wh != self.upright_wh
 
     def size_wh(self, annotated_wh: tuple[int, int] = (0, 0)) -> tuple[int, int]:
@@ -171,7 +171,7 @@ def _known_formats() -> tuple[str, ...]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 where EXIF says nothing that makes sense."""
+    """EXIF orientation; 1 where it is missing or senseless."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
         return value if value in _TO_UPRIGHT else 1

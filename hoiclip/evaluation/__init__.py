@@ -1,19 +1,18 @@
-"""What predictions are worth: the metrics of HICO-DET and V-COCO, and reports of them."""
+"""Metrics of HICO-DET and V-COCO, error analysis, and reports of both; videos are evaluated in `video`."""
 
 from hoiclip.evaluation.hico import evaluate_hico
 from hoiclip.evaluation.metrics import METRICS, MetricName, choose_metric, evaluate
-from hoiclip.evaluation.predictions import PredictedPairs
 from hoiclip.evaluation.results import ClassResult, Evaluation
-from hoiclip.evaluation.splits import Split, bundled_splits, split_of
-from hoiclip.evaluation.vcoco import evaluate_vcoco
-from hoiclip.evaluation.vcoco_official import evaluate_vcoco_official
+from hoiclip.evaluation.splits import Split, bundled_splits, named_split
+from hoiclip.evaluation.triplets import PredictedTriplets
+from hoiclip.evaluation.vcoco import evaluate_vcoco, evaluate_vcoco_official
 
 __all__ = [
     "METRICS",
     "ClassResult",
     "Evaluation",
     "MetricName",
-    "PredictedPairs",
+    "PredictedTriplets",
     "Split",
     "bundled_splits",
     "choose_metric",
@@ -21,5 +20,5 @@ __all__ = [
     "evaluate_hico",
     "evaluate_vcoco",
     "evaluate_vcoco_official",
-    "split_of",
+    "named_split",
 ]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
+from hoiclip.core.array_types import F64, Bool
 
 RECALL_LEVELS = np.arange(11) / 10
 OFFICIAL_RECALL_LEVELS = np.arange(0, 1.1, 0.1)
-"""As upstream: its fourth is 0.30000000000000004, which a recall of exactly 0.3 does not reach."""
+"""Levels of upstream: the fourth is 0.30000000000000004, which a recall of exactly 0.3 does not reach."""
 
 
 def precision_recall(hits: Bool, num_gt: int) -> tuple[F64, F64]:

@@ -10,36 +10,39 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.errors import SinkError, UsageError
-from hoiclip.evaluation.predictions import PredictedPairs
-from hoiclip.evaluation.vcoco_form import ActionTable, detections_of
-from hoiclip.vocabulary import Vocabulary
+from hoiclip.evaluation.triplets import PredictedTriplets
+from hoiclip.evaluation.vcoco import ActionTable, person_detections
 
-HICO_TEST_PICTURES = 9658
+HICO_TEST_IMAGES = 9658
 HICO_SCORE_SCALE = 1000.0
 
 
 def export_hico(
-    folder: Path, predictions: Sequence[PredictedPairs], annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary
+    folder: Path,
+    predictions: Sequence[PredictedTriplets],
+    annotations: Sequence[ImageAnnotation],
+    vocabulary: Vocabulary,
 ) -> list[Path]:
-    """detections_01.mat to detections_80.mat, one per object class, for the MATLAB evaluation of HICO-DET.
+    """Writes detections_01.mat to detections_80.mat, one per object class, for the MATLAB evaluation of HICO-DET.
 
-    Each holds `all_boxes`, a cell of (HOI classes of the object, pictures); a cell has rows of human box, object box
+    Each holds `all_boxes`, a cell of (HOI classes of the object, images); a cell has rows of human box, object box
     and score times 1000. Boxes are 0-based; the MATLAB code adds 1. Columns are the numbers in names such as
     HICO_test2015_00000001.jpg, all 9,658 of them; where names are others, the order of the annotations.
 
     Raises:
         SinkError: cannot be written.
     """
-    columns, count = hico_columns([one.file_name for one in annotations])
+    columns, count = hico_columns([annotation.file_name for annotation in annotations])
     return export_hico_columns(folder, predictions, columns, count, vocabulary)
 
 
 def export_hico_columns(
-    folder: Path, predictions: Sequence[PredictedPairs], columns: Sequence[int], count: int, vocabulary: Vocabulary
+    folder: Path, predictions: Sequence[PredictedTriplets], columns: Sequence[int], count: int, vocabulary: Vocabulary
 ) -> list[Path]:
-    """As export_hico, with the column of each prediction and the number of columns given.
+    """Writes what export_hico writes, with the column of each prediction and the number of columns given.
 
     Raises:
         SinkError: cannot be written.
@@ -64,9 +67,9 @@ def export_hico_columns(
 
 
 def export_vcoco(
-    path: Path, predictions: Sequence[PredictedPairs], annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary
+    path: Path, predictions: Sequence[PredictedTriplets], annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary
 ) -> None:
-    """A JSON list of detected people with the keys of the V-COCO evaluation: person_box, hold_agent, hold_obj, ...
+    """Writes a JSON list of detected people with the keys of the V-COCO code: person_box, hold_agent, hold_obj, ...
 
     That code reads a pickle. `pickle.dump(json.load(open("detections.json")), open("detections.pkl", "wb"))` makes it
     one; a null is read as NaN, "not predicted".
@@ -79,14 +82,14 @@ def export_vcoco(
     people: list[dict[str, object]] = []
     for annotation, predicted in zip(annotations, predictions, strict=True):
         image_id = _coco_id(annotation.file_name)
-        found = detections_of(predicted, table)
+        found = person_detections(predicted, table)
         for row, box in enumerate(found.person_boxes_xyxy):
-            one: dict[str, object] = {"image_id": image_id, "person_box": _rounded(box)}
+            person: dict[str, object] = {"image_id": image_id, "person_box": _rounded(box)}
             for action, name in enumerate(table.actions):
-                one[f"{name}_agent"] = _rounded(found.agent_scores[row, action : action + 1])[0]
+                person[f"{name}_agent"] = _rounded(found.agent_scores[row, action : action + 1])[0]
                 for role, role_name in enumerate(table.roles[action]):
-                    one[f"{name}_{role_name}"] = _rounded(found.roles[row, action, role])
-            people.append(one)
+                    person[f"{name}_{role_name}"] = _rounded(found.roles[row, action, role])
+            people.append(person)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(people, allow_nan=False), encoding="utf-8")
@@ -95,11 +98,11 @@ def export_vcoco(
 
 
 def hico_columns(file_names: Sequence[str]) -> tuple[list[int], int]:
-    """The column of each picture in HICO-DET's table, and the number of columns: see export_hico."""
+    """Column of each image in HICO-DET's table, and the number of columns: see export_hico."""
     named = [re.search(r"HICO_test2015_(\d{8})\.", name) for name in file_names]
     numbers = [int(match[1]) - 1 for match in named if match]
-    if len(numbers) == len(file_names) and all(0 <= number < HICO_TEST_PICTURES for number in numbers):
-        return numbers, HICO_TEST_PICTURES
+    if len(numbers) == len(file_names) and all(0 <= number < HICO_TEST_IMAGES for number in numbers):
+        return numbers, HICO_TEST_IMAGES
     return list(range(len(file_names))), len(file_names)
 
 

@@ -1,4 +1,4 @@
-"""HICO-DET mAP, default and known-object. The drawn world is judged by the same rule with its own vocabulary.
+"""HICO-DET mAP, default and known-object. The synthetic world is judged by the same rule with its own vocabulary.
 
 Two ways of counting. The clean one is HICO-DET's own definition. `official=True` follows the research code with its
 quirks, for comparison with published numbers:
@@ -15,17 +15,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.evaluation.matching import Matches, match_all
-from hoiclip.evaluation.predictions import PredictedPairs
+from hoiclip.evaluation.matching import TripletMatches, match_all
 from hoiclip.evaluation.results import ClassResult, Evaluation, class_results, mean
 from hoiclip.evaluation.splits import Split
-from hoiclip.evaluation.truth import TruePairs, true_hois
-from hoiclip.vocabulary import Vocabulary
+from hoiclip.evaluation.triplets import GroundTruthTriplets, PredictedTriplets, hoi_ground_truth
 
 
 def evaluate_hico(
-    predictions: Sequence[PredictedPairs],
+    predictions: Sequence[PredictedTriplets],
     annotations: Sequence[ImageAnnotation],
     vocabulary: Vocabulary,
     *,
@@ -36,32 +35,34 @@ def evaluate_hico(
     """mAP over the HOI classes that have ground truth.
 
     Args:
-        predictions: one per annotation; categories are HOI classes. Object labels are not looked at.
+        predictions: one per annotation; categories are HOI classes. Object labels are ignored.
         splits: each gives a summary of its own; without one there is a summary without sides.
-        known_object: for each class only pictures count that show an interaction with its object.
+        known_object: for each class only images count that show an interaction with its object.
 
-    Source: SPEC.md §7.
+    Source: docs/model.md, Evaluation.
     """
-    truths = [true_hois(annotation, vocabulary, keep_doubles=official) for annotation in annotations]
-    return hico_of(predictions, truths, vocabulary, splits=splits, known_object=known_object, official=official)
+    ground_truth = [hoi_ground_truth(annotation, vocabulary, keep_duplicates=official) for annotation in annotations]
+    return evaluate_hico_triplets(
+        predictions, ground_truth, vocabulary, splits=splits, known_object=known_object, official=official
+    )
 
 
-def hico_of(
-    predictions: Sequence[PredictedPairs],
-    truths: Sequence[TruePairs],
+def evaluate_hico_triplets(
+    predictions: Sequence[PredictedTriplets],
+    ground_truth: Sequence[GroundTruthTriplets],
     vocabulary: Vocabulary,
     *,
     splits: Sequence[Split] = (),
     known_object: bool = False,
     official: bool = False,
 ) -> Evaluation:
-    """The evaluation proper; ground truth as of `true_hois`."""
-    all_true = np.concatenate([true.category for true in truths]) if truths else np.zeros(0, np.int64)
-    unknown = int((all_true < 0).sum())
-    num_gt = np.bincount(all_true[all_true >= 0], minlength=len(vocabulary.hois))
-    matches = match_all(predictions, truths)
+    """Evaluates ground truth in the form of `hoi_ground_truth`."""
+    gt_category = np.concatenate([gt.category for gt in ground_truth]) if ground_truth else np.zeros(0, np.int64)
+    unknown = int((gt_category < 0).sum())
+    num_gt = np.bincount(gt_category[gt_category >= 0], minlength=len(vocabulary.hois))
+    matches = match_all(predictions, ground_truth)
     if known_object:
-        matches = _where_object_is_known(matches, truths, vocabulary)
+        matches = _where_object_is_known(matches, ground_truth, vocabulary)
     names = [" ".join(filter(None, (vocabulary.verb_name(v), vocabulary.object_name(o)))) for v, o in vocabulary.hois]
     classes = class_results(matches, num_gt, names, official=official)
     notes = (f"{unknown} interactions of the ground truth are no HOI of the vocabulary and were left out",)
@@ -71,29 +72,34 @@ def hico_of(
         classes=classes,
         summaries={split.name: _summary(classes, split, official) for split in splits} or {"all": _overall(classes)},
         matches=matches,
-        truths=tuple(truths),
+        ground_truth=tuple(ground_truth),
         notes=notes if unknown else (),
     )
 
 
-def _where_object_is_known(matches: Matches, truths: Sequence[TruePairs], vocabulary: Vocabulary) -> Matches:
+def _where_object_is_known(
+    matches: TripletMatches, ground_truth: Sequence[GroundTruthTriplets], vocabulary: Vocabulary
+) -> TripletMatches:
     object_of_hoi = np.array([obj for _, obj in vocabulary.hois], np.int64)
-    shows: NDArray[np.bool_] = np.zeros((len(truths), vocabulary.num_object_classes), np.bool_)
-    for image, true in enumerate(truths):
-        shows[image, object_of_hoi[true.category[true.category >= 0]]] = True
+    shows: NDArray[np.bool_] = np.zeros((len(ground_truth), vocabulary.num_object_classes), np.bool_)
+    for image, gt in enumerate(ground_truth):
+        shows[image, object_of_hoi[gt.category[gt.category >= 0]]] = True
     return matches.rows(shows[matches.image, object_of_hoi[matches.category]])
 
 
 def _overall(classes: Sequence[ClassResult]) -> dict[str, float]:
-    counted = [one for one in classes if one.num_gt]
-    return {"mAP": mean([one.ap for one in counted]), "mean max recall": mean([one.max_recall for one in counted])}
+    counted = [result for result in classes if result.num_gt]
+    return {
+        "mAP": mean([result.ap for result in counted]),
+        "mean max recall": mean([result.max_recall for result in counted]),
+    }
 
 
 def _summary(classes: Sequence[ClassResult], split: Split, official: bool) -> dict[str, float]:
     sides: dict[bool, list[float]] = {True: [], False: []}
-    for index, one in enumerate(classes):
-        if one.num_gt and not (official and one.num_predictions == 0):
-            sides[index in split.inside].append(one.ap)
+    for index, result in enumerate(classes):
+        if result.num_gt and not (official and result.num_predictions == 0):
+            sides[index in split.inside].append(result.ap)
     overall = _overall(classes)
     return {
         "mAP": overall["mAP"],

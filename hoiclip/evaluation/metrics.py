@@ -1,26 +1,25 @@
-"""The metrics by name."""
+"""Image metrics by name, and the choice of one that fits a vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from hoiclip.core.errors import UsageError
+from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.errors import UsageError
 from hoiclip.evaluation.hico import evaluate_hico
-from hoiclip.evaluation.predictions import PredictedPairs
 from hoiclip.evaluation.results import Evaluation
 from hoiclip.evaluation.splits import Split
-from hoiclip.evaluation.vcoco import evaluate_vcoco
-from hoiclip.evaluation.vcoco_official import evaluate_vcoco_official
-from hoiclip.vocabulary import Vocabulary
+from hoiclip.evaluation.triplets import PredictedTriplets
+from hoiclip.evaluation.vcoco import evaluate_vcoco, evaluate_vcoco_official
 
 MetricName = Literal["hico", "hico-ko", "vcoco", "vcoco-official"]
 METRICS: tuple[MetricName, ...] = get_args(MetricName)
 
 
 def choose_metric(name: str, vocabulary: Vocabulary) -> MetricName:
-    """What "auto" stands for with a vocabulary; any other name is checked.
+    """The metric that "auto" stands for with a vocabulary; any other name is checked.
 
     Raises:
         UsageError: no such metric, or one that does not fit the vocabulary.
@@ -38,14 +37,14 @@ def choose_metric(name: str, vocabulary: Vocabulary) -> MetricName:
 
 def evaluate(
     metric: MetricName,
-    predictions: Sequence[PredictedPairs],
+    predictions: Sequence[PredictedTriplets],
     annotations: Sequence[ImageAnnotation],
     vocabulary: Vocabulary,
     *,
     splits: Sequence[Split] = (),
     official: bool = False,
 ) -> Evaluation:
-    """One metric; the splits are for those of HICO."""
+    """Evaluates by one metric; splits apply to those of HICO only."""
     match metric:
         case "hico" | "hico-ko":
             return evaluate_hico(

@@ -1,4 +1,4 @@
-"""The frame of a report page: one HTML file that needs nothing else, and is safe whatever names it shows."""
+"""Parts of report pages: one HTML file that needs no other, with escaped names, and images with boxes drawn in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import base64
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+
+import cv2
+import numpy as np
+
+from hoiclip.core.array_types import RGB
+from hoiclip.evaluation.triplets import BoxPair
 
 _STYLE = """body{font:14px/1.45 system-ui,"DejaVu Sans",sans-serif;margin:2rem auto;max-width:1180px;color:#222;
 background:#fff;padding:0 1rem}h2{margin:2.2rem 0 .6rem}p{max-width:75ch}
@@ -20,13 +26,14 @@ summary{cursor:pointer;font-weight:600;margin-bottom:.3rem}
 .bar{display:flex;width:180px;height:12px;background:#eee;margin-top:.25rem}.bar i{display:block;height:100%}
 .kinds .bar{width:120px}.wide{width:100%;height:20px;margin:.6rem 0}
 .dot{display:inline-block;width:.7em;height:.7em;margin-right:.5em;border-radius:2px}
-.key{white-space:nowrap;margin-right:1.2em}.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(340px,1fr));gap:1.2rem}
-figure{margin:0}figure img{max-width:100%}.sheet img{width:100%}figcaption{font-size:13px}.no{color:#888}
+.key{white-space:nowrap;margin-right:1.2em}.images{display:grid;grid-template-columns:repeat(auto-fill,minmax(340px,1fr));gap:1.2rem}
+figure{margin:0}figure img{max-width:100%}.images img{width:100%}figcaption{font-size:13px}.no{color:#888}
 .p{color:#c86a00}.t{color:#1c8a3c}"""
 
 
 def html_page(title: str, parts: Iterable[str]) -> str:
-    """
+    """Joins HTML parts to a page.
+
     Args:
         parts: HTML, one after the other.
     """
@@ -38,15 +45,15 @@ def html_page(title: str, parts: Iterable[str]) -> str:
 
 
 def text(value: str) -> str:
-    """As HTML. What is not printable (control characters, marks that turn text around) is shown by its number."""
+    """Escapes for HTML. Characters that are not printable (control characters, bidi marks) appear by their number."""
     return escape("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value))
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1, style: str = "") -> str:
-    """Cells are HTML already.
+    """A table of cells that are HTML already.
 
     Args:
-        texts: how many columns are words rather than numbers.
+        texts: number of columns that are words rather than numbers.
     """
     head = f"<tr>{''.join(f'<th>{column}</th>' for column in columns)}</tr>" if any(columns) else ""
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
@@ -54,16 +61,16 @@ def html_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, texts: 
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> str:
-    """Name and value of what was evaluated."""
+    """A table of names and values: model, data, backend."""
     return html_table(("", ""), [(text(name), text(value)) for name, value in facts], style="facts")
 
 
 def figure(data: bytes, kind: str, about: str, caption: str) -> str:
-    """An image in the page itself.
+    """An image embedded in the page.
 
     Args:
         kind: "jpeg" or "png".
-        about: what it shows, plain text.
+        about: its content, as plain text.
         caption: HTML.
     """
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -71,5 +78,29 @@ def figure(data: bytes, kind: str, about: str, caption: str) -> str:
 
 
 def percent(value: float) -> str:
-    """Two decimals; a dash for NaN."""
+    """A fraction in percent with two decimals; a dash for NaN."""
     return "–" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+WIDTH_PX = 420
+_PREDICTED_COLOUR, _GT_COLOUR = (255, 140, 0), (40, 200, 80)
+
+
+def draw_triplets(rgb: RGB, predicted: Sequence[BoxPair], gt: Sequence[BoxPair], width_px: int = WIDTH_PX) -> bytes:
+    """Draws boxes into a JPEG of that width: ground truth green, predictions orange over it, humans thick."""
+    scale = width_px / rgb.shape[1]
+    size = width_px, max(1, round(rgb.shape[0] * scale))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for pairs, colour in ((gt, _GT_COLOUR), (predicted, _PREDICTED_COLOUR)):
+        for boxes in pairs:
+            _draw_boxes(small, boxes, scale, colour)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return bytes(data)
+
+
+def _draw_boxes(rgb: RGB, boxes: BoxPair, scale: float, colour: tuple[int, int, int]) -> None:
+    limit = 4 * max(rgb.shape)
+    for box, thick_px in zip(boxes, (4, 2), strict=True):
+        if box is not None and np.isfinite(box).all():
+            x1, y1, x2, y2 = np.clip(np.round(box * scale), -limit, limit).astype(int).tolist()
+            cv2.rectangle(rgb, (x1, y1), (x2, y2), colour, thick_px)

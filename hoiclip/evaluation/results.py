@@ -1,4 +1,4 @@
-"""What an evaluation found: classes, summaries, and the matches behind them."""
+"""Results of an evaluation: classes, summaries, and the matches behind them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hoiclip.core.array_types import I64
 from hoiclip.evaluation.average_precision import OFFICIAL_RECALL_LEVELS, RECALL_LEVELS, eleven_point
-from hoiclip.evaluation.matching import Matches
-from hoiclip.evaluation.truth import TruePairs
-
-I64 = NDArray[np.int64]
+from hoiclip.evaluation.matching import TripletMatches
+from hoiclip.evaluation.triplets import GroundTruthTriplets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ class ClassResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Numbers of one metric over one set of pictures."""
+    """Numbers of one metric over one set of images."""
 
     metric: str
     official: bool
@@ -52,10 +51,10 @@ class Evaluation:
     """All of them, also those without ground truth."""
     summaries: Mapping[str, Mapping[str, float]]
     """Name of a split to its numbers; the first is the main one. Fractions, not per cent."""
-    matches: Matches | None = None
+    matches: TripletMatches | None = None
     """None where people rather than pairs are matched (vcoco-official)."""
-    truths: tuple[TruePairs, ...] = ()
-    """What the matches refer to, one per picture."""
+    ground_truth: tuple[GroundTruthTriplets, ...] = ()
+    """Rows that the matches refer to, one per image."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -64,8 +63,8 @@ class Evaluation:
 
     @property
     def mean_ap(self) -> float:
-        """Over the classes that have ground truth, whatever the splits: "mAP" of HICO-DET, "mAP_all" of V-COCO."""
-        return mean([one.ap for one in self.classes if one.num_gt])
+        """Mean over the classes that have ground truth, whatever the splits: "mAP" of HICO-DET, "mAP_all" of V-COCO."""
+        return mean([result.ap for result in self.classes if result.num_gt])
 
     def to_json(self) -> dict[str, Any]:
         """Strict JSON values: NaN becomes null."""
@@ -80,25 +79,27 @@ class Evaluation:
             },
             "classes": [
                 {
-                    "name": one.name,
-                    "ap": number(one.ap),
-                    "max_recall": number(one.max_recall),
-                    "num_gt": one.num_gt,
-                    "num_predictions": one.num_predictions,
-                    "num_hits": one.num_hits,
+                    "name": result.name,
+                    "ap": number(result.ap),
+                    "max_recall": number(result.max_recall),
+                    "num_gt": result.num_gt,
+                    "num_predictions": result.num_predictions,
+                    "num_hits": result.num_hits,
                 }
-                for one in self.classes
+                for result in self.classes
             ],
         }
 
 
 def number(value: float) -> float | None:
-    """None for NaN, which JSON has no word for."""
+    """The value; None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
 
 
-def class_results(matches: Matches, num_gt: I64, names: Sequence[str], *, official: bool) -> tuple[ClassResult, ...]:
-    """Eleven-point AP per class. Equal scores count in the order of pictures, then of rows."""
+def class_results(
+    matches: TripletMatches, num_gt: I64, names: Sequence[str], *, official: bool
+) -> tuple[ClassResult, ...]:
+    """Eleven-point AP per class. Equal scores count in the order of images, then of rows."""
     order = np.lexsort((-matches.score, matches.category))
     hits = matches.hit[order]
     ends = np.searchsorted(matches.category[order], np.arange(len(names) + 1))
@@ -113,5 +114,5 @@ def class_results(matches: Matches, num_gt: I64, names: Sequence[str], *, offici
 
 
 def mean(values: Sequence[float]) -> float:
-    """NaN of nothing."""
+    """Mean; NaN of an empty list."""
     return float(np.mean(values)) if len(values) else math.nan

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from hoiclip.data.untrusted import fields, index, items
-from hoiclip.errors import UsageError
-from hoiclip.foreign_file import read_json
-from hoiclip.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
+from hoiclip.core.errors import UsageError
+from hoiclip.core.foreign_file import read_json
+from hoiclip.core.untrusted_values import fields, index, items
+from hoiclip.core.vocabulary import VOCABULARIES, Vocabulary, load_vocabulary
 
-DRAWN = "drawn"
 RARE = "default"
 """Name of the split by number of training instances, as upstream calls it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """HOI classes inside, and all others."""
+    """HOI classes in two sides: those inside, and all others."""
 
     name: str
     inside: frozenset[int]
@@ -28,8 +27,8 @@ class Split:
     outside_name: str = "seen"
 
 
-def split_of(name: str, hois: Iterable[int]) -> Split:
-    """A split whose two sides are called as upstream calls them."""
+def named_split(name: str, hois: Iterable[int]) -> Split:
+    """A split whose sides have upstream's names."""
     sides = {
         RARE: ("rare", "non-rare"),
         "rare": ("rare", "non-rare"),
@@ -39,28 +38,31 @@ def split_of(name: str, hois: Iterable[int]) -> Split:
 
 
 def bundled_splits(vocabulary: Vocabulary) -> dict[str, Split]:
-    """By name, the rare one first: the paper's for HICO, our own for the drawn world, none for others."""
-    if vocabulary.name == DRAWN:
-        return _drawn_splits(vocabulary)
-    if vocabulary.name not in VOCABULARIES or vocabulary.hois != load_vocabulary(vocabulary.name).hois:
+    """Splits by name, the rare one first: the paper's for HICO, our own for the synthetic world, none for others."""
+    if vocabulary.name not in VOCABULARIES:
+        return _synthetic_splits(vocabulary)
+    if vocabulary.hois != load_vocabulary(vocabulary.name).hois:
         return {}
     data = json.loads(resources.files("hoiclip").joinpath(f"vocabularies/{vocabulary.name}.json").read_text("utf-8"))
     lists = {RARE: data.get("rare_hois", ()), **{k: v for k, v in data.get("unseen_hois", {}).items() if v}}
-    return {name: split_of(name, hois) for name, hois in lists.items() if hois}
+    return {name: named_split(name, hois) for name, hois in lists.items() if hois}
 
 
-def _drawn_splits(vocabulary: Vocabulary) -> dict[str, Split]:
-    from hoiclip.data.drawn.splits import SPLIT_NAMES, split_named
-    from hoiclip.data.drawn.vocabulary import drawn_vocabulary
+def _synthetic_splits(vocabulary: Vocabulary) -> dict[str, Split]:
+    from hoiclip.synthetic.splits import SPLIT_NAMES, synthetic_split
+    from hoiclip.synthetic.vocabulary import is_synthetic
 
-    if vocabulary.hois != drawn_vocabulary().hois:
+    if not is_synthetic(vocabulary):
         return {}
-    named = [split_named(name) for name in SPLIT_NAMES]
-    return {one.name: split_of(one.name, one.rare_hois if one.name == RARE else one.unseen_hois) for one in named}
+    splits = [synthetic_split(name) for name in SPLIT_NAMES]
+    return {
+        split.name: named_split(split.name, split.rare_hois if split.name == RARE else split.unseen_hois)
+        for split in splits
+    }
 
 
 def read_splits(path: Path, vocabulary: Vocabulary) -> dict[str, Split]:
-    """Splits of an own vocabulary: {"rare": [HOI index, ...], "any name of unseen ones": [...]}.
+    """Reads splits of a user's vocabulary: {"rare": [HOI index, ...], "any name of unseen ones": [...]}.
 
     Raises:
         UsageError: not readable, or not of that form.
@@ -71,7 +73,9 @@ def read_splits(path: Path, vocabulary: Vocabulary) -> dict[str, Split]:
         raise UsageError(f"expected a JSON file of splits, {path} is none ({error})") from error
     try:
         return {
-            name: split_of(name, [index(hoi, "an HOI", len(vocabulary.hois)) for hoi in items(hois, ascii(name)[:40])])
+            name: named_split(
+                name, [index(hoi, "an HOI", len(vocabulary.hois)) for hoi in items(hois, ascii(name)[:40])]
+            )
             for name, hois in fields(data, "a file of splits").items()
         }
     except ValueError as error:

@@ -25,13 +25,13 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(0.0)
         self.packed = False
-        """Whether what looks at itself is projected by one product; a matter of speed alone, on a GPU."""
+        """Whether self-attention projects by one product; it affects speed only, on a GPU."""
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out.bias)
 
     @property
     def dropped(self) -> float:
-        """Share of the attention weights that is dropped now."""
+        """Current dropout probability of the attention weights."""
         return self.dropout.p if self.training else 0.0
 
     def project(self, x_bnd: Tensor, part: int) -> Tensor:
@@ -50,7 +50,7 @@ class Attention(nn.Module):
         parts = 3 if value is key else 2
         rows = slice(parts * self.in_proj_weight.shape[1])
         together = F.linear(query, self.in_proj_weight[rows], self.in_proj_bias[rows]).chunk(parts, dim=-1)
-        made = tuple(split_heads(one, self.heads) for one in together)
+        made = tuple(split_heads(projected, self.heads) for projected in together)
         return made if value is key else (*made, self.project(value, 2))
 
     def key_value(self) -> KeyValue:
@@ -58,7 +58,7 @@ class Attention(nn.Module):
         return KeyValue(*self._part(1), *self._part(2))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, padding_bn: Tensor | None = None) -> Tensor:
-        """(B, N, D), (B, M, D), (B, M, D) to (B, N, D); padding (B, M) is True where a key is not looked at."""
+        """(B, N, D), (B, M, D), (B, M, D) to (B, N, D); padding (B, M) is True for keys that get no attention."""
         q, k, v = self._projected(query, key, value)
         mixed = attend(q, k, v, additive_mask(padding_bn, q.dtype), self.dropped)
         output: Tensor = self.out(merge_heads(mixed))
@@ -66,12 +66,12 @@ class Attention(nn.Module):
 
 
 def groups_apart(x: Tensor) -> Tensor:
-    """(B, G, N, D) to (B · G, N, D), for what groups of queries must not see of each other; (B, N, D) as it is."""
+    """(B, G, N, D) to (B · G, N, D), for attention within groups of queries; (B, N, D) as it is."""
     return x.flatten(0, 1) if x.dim() == 4 else x
 
 
 def groups_together(x: Tensor) -> Tensor:
-    """(B, G, N, D) to (B, G · N, D), for what all groups look at; (B, N, D) as it is."""
+    """(B, G, N, D) to (B, G · N, D), for attention of all groups to the same memory; (B, N, D) as it is."""
     return x.flatten(1, 2) if x.dim() == 4 else x
 
 
@@ -89,8 +89,8 @@ class FeedForward(nn.Module):
         return output
 
 
-def set_dropout(module: nn.Module, share: float) -> None:
-    """Dropout of all transformer layers below a module. A model has none until training asks for it."""
+def set_dropout(module: nn.Module, probability: float) -> None:
+    """Sets the dropout of all transformer layers below a module. A model has none until training sets it."""
     for part in module.modules():
         if isinstance(part, nn.Dropout):
-            part.p = share
+            part.p = probability

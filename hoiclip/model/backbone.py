@@ -1,8 +1,8 @@
-"""ResNet with frozen batch norm; its last two stages leave it.
+"""ResNet with frozen batch norm, which returns the features of its last two stages.
 
-Padding must not change a prediction: a convolution near the border of a padded picture would otherwise see what batch
-norm made of the padding, where an unpadded picture ends in zeros. So padded cells are put back to zero wherever a
-kernel wider than one cell is about to read them.
+Padding must not change a prediction: a convolution near the border of a padded image would otherwise see the shift of
+batch norm on the padding, where an unpadded image ends in zeros. So padded cells are set to zero where a wide kernel
+is about to read them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class FrozenBatchNorm(nn.Module):
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The same as y = scale · x + shift, (C,) each, in float64."""
         weight, bias, mean, variance = (
-            one.double() for one in (self.weight, self.bias, self.running_mean, self.running_var)
+            tensor.double() for tensor in (self.weight, self.bias, self.running_mean, self.running_var)
         )
         scale = weight / (variance + self.EPS).sqrt()
         return scale, bias - mean * scale
 
 
 class Shift(nn.Module):
-    """What is left of a batch norm whose scale went into the convolution before it (fold.py)."""
+    """The shift of a batch norm whose scale was folded into the convolution before it (gpu_inference.py)."""
 
     bias: Tensor
 
@@ -57,7 +57,7 @@ class Shift(nn.Module):
 
 
 def finish(norm: nn.Module, x: Tensor, *, added: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
-    """relu(norm(x) + added) · valid: what follows a convolution, in one launch where the norm is but a shift.
+    """relu(norm(x) + added) · valid: the operations after a convolution, in one launch where the norm is a Shift.
 
     Args:
         x: (B, C, H, W) a convolution's result; a shift overwrites it.
@@ -163,7 +163,7 @@ class Backbone(nn.Module):
 
         Args:
             images: (B, 3, H, W), zero on padding.
-            valid: (B, 1, H, W), 1 on the picture and 0 on padding; None: everything counts as picture.
+            valid: (B, 1, H, W), 1 on the image and 0 on padding; None: everything counts as image.
         """
         if valid is not None:
             valid = every_second(valid)

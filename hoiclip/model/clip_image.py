@@ -1,4 +1,4 @@
-"""CLIP's vision transformer; all its tokens leave it, not only the class token."""
+"""CLIP's vision transformer, which returns all its tokens, not only the class token."""
 
 from __future__ import annotations
 

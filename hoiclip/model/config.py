@@ -1,11 +1,11 @@
-"""Sizes of a HOICLIP model. Everything that changes a tensor's shape or a prediction is here, nothing else."""
+"""Sizes and settings of a HOICLIP model: everything that changes a tensor's shape or a prediction, nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from hoiclip.errors import ModelError
+from hoiclip.core.errors import ModelError
 
 MAX_SIZE = 65_536
 MAX_LAYERS = 256
@@ -25,7 +25,7 @@ class ModelConfig:
     num_hois: int = 600
 
     short_side_px: int = 800
-    """The resize rule of SPEC.md §1 the model was trained for."""
+    """The resize rule (docs/model.md, Inputs) the model was trained with."""
     max_side_px: int = 1333
 
     backbone_depths: tuple[int, int, int, int] = (3, 4, 6, 3)
@@ -34,15 +34,15 @@ class ModelConfig:
     """Inner channels of each stage; bottleneck stages give four times as many."""
     backbone_block: Literal["bottleneck", "basic"] = "bottleneck"
     backbone_stem: Literal["resnet", "light"] = "resnet"
-    """7x7 and pooling, stride 4; or one 3x3, stride 2, for small pictures. Stages 1 to 3 halve the size again."""
+    """7x7 and pooling, stride 4; or one 3x3, stride 2, for small images. Stages 1 to 3 halve the size again."""
 
     hidden: int = 256
     heads: int = 8
     feedforward: int = 2048
     encoder_layers: int = 6
     fine_memory: bool = False
-    """Whether the decoders look at cells of half the side: the encoder's, enlarged, and the third stage's features. For
-    small objects."""
+    """Whether the decoders attend to cells of half the side, for small objects: the encoder's, enlarged, plus those of
+    the third stage."""
     instance_layers: int = 3
     queries: int = 64
     """Pair slots; there are as many human and as many object queries."""
@@ -63,9 +63,9 @@ class ModelConfig:
     interaction_heads: int = 8
     interaction_feedforward: int = 2048
     verb_weight: float = 0.5
-    """How much the verb branch adds to an HOI logit."""
+    """Weight of the verb branch in an HOI logit."""
     clip_memory: bool = True
-    """Whether the interaction decoder looks at CLIP's tokens besides the detector's memory."""
+    """Whether the interaction decoder attends to CLIP's tokens besides the detector's memory."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -126,7 +126,7 @@ class ModelConfig:
 
     @property
     def memory_stride_px(self) -> int:
-        """Side of one cell that the decoders look at."""
+        """Side of one cell of the memory that the decoders attend to."""
         return self.stride_px // 2 if self.fine_memory else self.stride_px
 
     @property

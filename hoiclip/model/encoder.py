@@ -24,7 +24,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B, N, D) to (B, N, D); padded cells are computed but never looked at."""
+    """(B, N, D) to (B, N, D); padded cells are computed but never attended to."""
 
     def __init__(self, layers: int, width: int, heads: int, inner: int) -> None:
         super().__init__()

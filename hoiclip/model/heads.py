@@ -1,4 +1,4 @@
-"""From decoder outputs to boxes and logits."""
+"""Prediction heads: decoder outputs to boxes and logits."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class MLP(nn.Module):
 class Heads(nn.Module):
     """All prediction heads; the same for every decoder layer.
 
-    Classifier rows start as CLIP text rows and belong to the checkpoint from then on: they are not normalised again.
-    Everything is computed in the type of the heads' own weights, which stay fp32 where the rest of a model is halved.
+    Classifier rows are initialised with CLIP text embeddings and belong to the checkpoint from then on: they are not
+    normalised again. Everything is computed in the type of the heads' own weights, which stay fp32 where the rest of a
+    model is in half precision.
     """
 
     verb_to_hoi: Tensor
@@ -52,7 +53,7 @@ class Heads(nn.Module):
         self.register_buffer("verb_to_hoi", torch.zeros(config.num_verbs, config.num_hois))
 
     def boxes(self, instances: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., 2Q, D) to human and object boxes (..., Q, 4), cx, cy, w, h relative to the unpadded picture."""
+        """(..., 2Q, D) to human and object boxes (..., Q, 4), cx, cy, w, h relative to the unpadded image."""
         humans, objects = instances.to(self.log_scale.dtype).chunk(2, dim=-2)
         return self.human_box(humans).sigmoid(), self.object_box(objects).sigmoid()
 

@@ -1,4 +1,4 @@
-"""Finds humans and objects: human query i and object query i form pair i."""
+"""Instance decoder: humans and objects of pairs; human query i and object query i form pair i."""
 
 from __future__ import annotations
 

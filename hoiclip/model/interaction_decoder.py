@@ -1,6 +1,6 @@
-"""Decides what a pair does: its queries look at CLIP's tokens and at the detector's memory.
+"""Interaction decoder: queries of pairs attend to CLIP's tokens and to the detector's memory.
 
-Both looks share one set of attention weights and one norm (SPEC.md §2.7).
+Both attentions share their weights and their norm (docs/model.md, Interaction decoder).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class InteractionDecoderLayer(nn.Module):
     ) -> Tensor:
         apart = groups_apart(t)
         t = self.norm1(t + self.dropout(self.self_attention(apart, apart, apart).view_as(t)))
-        cross, asking = self.cross_attention, groups_together(t)
+        cross, queries = self.cross_attention, groups_together(t)
         if clip_tokens is None:
-            found = cross(asking, memory, memory, padding_bn).view_as(t)
-            return self._finish(self.norm2(t + self.dropout(found)))
+            attended = cross(queries, memory, memory, padding_bn).view_as(t)
+            return self._finish(self.norm2(t + self.dropout(attended)))
         from_clip, from_memory = attend_memories(
-            cross.project(asking, 0),
+            cross.project(queries, 0),
             clip_tokens,
             memory,
             cross.key_value(),
@@ -58,7 +58,7 @@ class InteractionDecoder(nn.Module):
         self.layers = nn.ModuleList(InteractionDecoderLayer(width, heads, inner) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.form: Form = "auto"
-        """How the detector's memory is looked at; a matter of speed alone. Training always projects it."""
+        """Form of the attention to the detector's memory; it affects speed only. Training always projects it."""
 
     def forward(self, t: Tensor, clip_tokens: Tensor | None, memory: Tensor, padding_bn: Tensor | None) -> Tensor:
         return torch.stack([self.norm(t) for t in self._states(t, clip_tokens, memory, padding_bn)])

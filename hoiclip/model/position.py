@@ -1,4 +1,4 @@
-"""Sine position encoding of a feature map, normalised to the unpadded picture."""
+"""Sine position encoding of a feature map, normalised to the unpadded image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEMPERATURE = 10000.0
 def sine_encoding(padding_bhw: Tensor, channels: int) -> Tensor:
     """(B, h, w), True on padding, to (B, h · w, channels) in float32: the first half encodes y, the second x.
 
-    Source: SPEC.md §2.2 (DETR).
+    Source: docs/model.md, Positions and encoder (DETR).
     """
     valid = (~padding_bhw).to(torch.float32)
     y = valid.cumsum(1)

@@ -1,49 +1,40 @@
-"""From a recipe to something that can be trained: vocabulary, samples, model with its start weights."""
+"""From a recipe to something that can be trained: vocabulary, samples, model with its initial weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from PIL import Image
 
-from hoiclip.checkpoint.official import detr_start
-from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.augment import AugmentConfig
-from hoiclip.data.dataset import SampleConfig, drop_unseen, fraction, read_image
-from hoiclip.data.drawn.captions import TEMPLATES
-from hoiclip.data.drawn.splits import SplitName, split_named
-from hoiclip.data.drawn.vocabulary import drawn_vocabulary
-from hoiclip.data.drawn.world import DrawnWorld, WorldConfig
-from hoiclip.data.hoia import read_hoia
-from hoiclip.data.rows import person_label
-from hoiclip.errors import UsageError
+from hoiclip.checkpoint.official import detr_weights
+from hoiclip.core.errors import UsageError
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip.data.annotations import person_label
+from hoiclip.data.dataset import Dataset, ImageDataset
+from hoiclip.data.samples import Sample, SampleConfig
 from hoiclip.evaluation.splits import bundled_splits
 from hoiclip.model import HOICLIP
+from hoiclip.synthetic.captions import TEMPLATES
+from hoiclip.synthetic.dataset import SyntheticDataset
+from hoiclip.synthetic.splits import SplitName
+from hoiclip.synthetic.vocabulary import named_vocabulary
+from hoiclip.synthetic.world import WorldConfig
 from hoiclip.training.batches import Samples
-from hoiclip.training.clip_task import ClipTask
-from hoiclip.training.drawn_samples import DrawnClipSamples, DrawnSamples
-from hoiclip.training.hoi_task import HoiTask
-from hoiclip.training.parameters import freeze, thaw_batch_norm
-from hoiclip.training.picture_samples import PictureSamples
-from hoiclip.training.recipe import Recipe
-from hoiclip.training.resume import seed_everything
-from hoiclip.training.small_clip import SmallClip
-from hoiclip.training.start_weights import (
-    load_clip,
-    load_detector,
-    load_model,
-    start_classifiers,
-    start_from_scratch,
-    verb_rows,
+from hoiclip.training.initial_weights import (
+    init_classifiers,
+    init_from_scratch,
+    load_clip_weights,
+    load_detector_weights,
+    load_model_weights,
 )
-from hoiclip.training.verb_cuts import enough_of_each, verb_cuts
-from hoiclip.vocabulary import Vocabulary, load_vocabulary
-
-VERB_ROW_PICTURES = 3000
-"""Drawn scenes whose pairs make the verb rows."""
+from hoiclip.training.optimization import freeze, unfreeze_batch_norm
+from hoiclip.training.recipe import Recipe
+from hoiclip.training.run_folder import seed_everything
+from hoiclip.training.small_clip import SmallClip
+from hoiclip.training.synthetic_samples import SyntheticClipSamples
+from hoiclip.training.tasks import ClipTask, HoiTask
+from hoiclip.training.verb_embeddings import verb_crops, verb_embeddings_from_crops
 
 
 def vocabulary_of(recipe: Recipe) -> Vocabulary:
@@ -52,7 +43,7 @@ def vocabulary_of(recipe: Recipe) -> Vocabulary:
     Raises:
         UsageError: they do not fit.
     """
-    vocabulary = drawn_vocabulary() if recipe.data.vocabulary == "drawn" else load_vocabulary(recipe.data.vocabulary)
+    vocabulary = named_vocabulary(recipe.data.vocabulary)
     sizes = (vocabulary.num_object_classes, len(vocabulary.verbs), len(vocabulary.hois))
     model = recipe.model
     if sizes != (model.num_object_classes, model.num_verbs, model.num_hois):
@@ -63,37 +54,42 @@ def vocabulary_of(recipe: Recipe) -> Vocabulary:
     return vocabulary
 
 
-def unseen_hois(recipe: Recipe, vocabulary: Vocabulary) -> tuple[int, ...]:
-    """HOI classes that the recipe's split hides from training."""
-    name = recipe.data.split
-    if name in ("default", "rare"):
-        return ()
-    if recipe.data.kind == "drawn":
-        return split_named(name).unseen_hois
-    splits = bundled_splits(vocabulary)
-    if name not in splits:
-        raise UsageError(f"unknown split {name!r} of {vocabulary.name}; there are default, {', '.join(splits)}")
-    return tuple(sorted(splits[name].inside))
-
-
-def check_data(recipe: Recipe, vocabulary: Vocabulary) -> None:
-    """Whether there is such a split and such a part of the data, before anything is read or trained.
+def dataset_of(recipe: Recipe, vocabulary: Vocabulary) -> Dataset:
+    """The recipe's dataset; its settings are checked, nothing is read yet.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such split, or no such fraction of the data.
     """
+    data = recipe.data
     try:
-        unseen_hois(recipe, vocabulary)
-        if recipe.data.kind == "drawn":
-            world_of(recipe)
-        elif not 1 <= recipe.data.fraction <= 100:
-            raise ValueError(f"fraction must be from 1 to 100 percent, got {recipe.data.fraction}")
+        if data.kind == "synthetic":
+            return SyntheticDataset(world_of(recipe))
+        return ImageDataset(
+            Path(data.annotations),
+            Path(data.images),
+            vocabulary,
+            unseen_hois=_unseen_hois(data.split, vocabulary),
+            percent=data.fraction,
+            seed=recipe.seed,
+            test_annotations=Path(data.test_annotations) if data.test_annotations else None,
+            test_images=Path(data.test_images),
+        )
     except ValueError as error:
         raise UsageError(f"recipe {recipe.name}: {error}") from error
 
 
+def _unseen_hois(split: str, vocabulary: Vocabulary) -> frozenset[int]:
+    """HOI classes that a split hides from training."""
+    if split in ("default", "rare"):
+        return frozenset()
+    splits = bundled_splits(vocabulary)
+    if split not in splits:
+        raise UsageError(f"unknown split {split!r} of {vocabulary.name}; there are default, {', '.join(splits)}")
+    return splits[split].inside
+
+
 def world_of(recipe: Recipe) -> WorldConfig:
-    """The drawn world's training scenes of a recipe."""
+    """The synthetic world's training scenes of a recipe."""
     return WorldConfig(
         seed=recipe.seed,
         split=cast(SplitName, recipe.data.split),  # WorldConfig checks it
@@ -106,61 +102,59 @@ def world_of(recipe: Recipe) -> WorldConfig:
     )
 
 
-def hoi_samples(recipe: Recipe, vocabulary: Vocabulary) -> Samples[Any]:
+def hoi_samples(recipe: Recipe, vocabulary: Vocabulary) -> Samples[Sample]:
     """Training samples of HOICLIP."""
-    model, data = recipe.model, recipe.data
-    if data.kind == "drawn":
-        return DrawnSamples(world_of(recipe), model)
+    model = recipe.model
     config = SampleConfig(
         short_side_px=model.short_side_px,
         max_side_px=model.max_side_px,
         clip_side_px=model.clip_image_px,
         max_pairs=model.queries,
-        augment=AugmentConfig.for_size(model.short_side_px, model.max_side_px),
     )
-    annotations = training_annotations(recipe, vocabulary)
-    return PictureSamples(annotations, Path(data.images), vocabulary, config, recipe.seed)
+    return dataset_of(recipe, vocabulary).samples(config)
 
 
 def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -> HoiTask:
-    """HOICLIP with its start weights, ready for the loop.
+    """HOICLIP with its initial weights, ready for the loop.
 
     Args:
-        resumed: its weights come from a checkpoint, so verb rows need not be made: that takes minutes.
+        resumed: its weights come from a checkpoint, so verb embeddings need not be made: that takes minutes.
     """
     seed_everything(recipe.seed)
-    start = recipe.start
+    init = recipe.init
     model = HOICLIP(recipe.model)
-    if start.model:
-        load_model(model, Path(start.model), vocabulary)
+    if init.model:
+        load_model_weights(model, Path(init.model), vocabulary)
     else:
-        _start(model, recipe, vocabulary, resumed)
-    freeze(model, clip=start.freeze_clip, backbone_start=start.freeze_backbone_start)
-    if recipe.aids.batch_norm:
-        thaw_batch_norm(model.backbone)
-    hidden = set(unseen_hois(recipe, vocabulary))
+        _load_initial_weights(model, recipe, vocabulary, resumed)
+    freeze(model, clip=init.freeze_clip, backbone_start=init.freeze_backbone_start)
+    if recipe.auxiliary.batch_norm:
+        unfreeze_batch_norm(model.backbone)
+    hidden = set(dataset_of(recipe, vocabulary).unseen_hois)
     seen = [k for k in range(len(vocabulary.hois)) if k not in hidden]
     return HoiTask(model, recipe, seen if hidden else None, person_label(vocabulary))
 
 
-def _start(model: HOICLIP, recipe: Recipe, vocabulary: Vocabulary, resumed: bool) -> None:
+def _load_initial_weights(model: HOICLIP, recipe: Recipe, vocabulary: Vocabulary, resumed: bool) -> None:
     """Weights of several sources, or random ones."""
-    start = recipe.start
-    if start.detr:
+    init = recipe.init
+    if init.detr:
         wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        model.load_state_dict(detr_start(Path(start.detr), wanted), strict=False)
-    if start.detector:
-        load_detector(model, Path(start.detector))
-    elif recipe.aids.batch_norm:
-        start_from_scratch(model)
-    if start.clip:
-        load_clip(model, Path(start.clip), vocabulary)
-    start_classifiers(model, vocabulary, text_rows=bool(start.clip) and start.text_rows, bias=start.classifier_bias)
-    if start.verb_rows and start.clip and not resumed:
-        cuts = verb_cuts(_annotated(recipe, vocabulary), vocabulary, recipe.model.clip_image_px)
-        rows = verb_rows(model.clip.eval(), cuts, vocabulary, model.verb_rows)
+        model.load_state_dict(detr_weights(Path(init.detr), wanted), strict=False)
+    if init.detector:
+        load_detector_weights(model, Path(init.detector))
+    elif recipe.auxiliary.batch_norm:
+        init_from_scratch(model)
+    if init.clip:
+        load_clip_weights(model, Path(init.clip), vocabulary)
+    init_classifiers(
+        model, vocabulary, text_embeddings=bool(init.clip) and init.text_embeddings, bias=init.classifier_bias
+    )
+    if init.verb_embeddings and init.clip and not resumed:
+        crops = verb_crops(dataset_of(recipe, vocabulary).examples(), vocabulary, recipe.model.clip_image_px)
+        embeddings = verb_embeddings_from_crops(model.clip.eval(), crops, vocabulary, model.verb_rows)
         with torch.no_grad():
-            model.heads.verb_classifier.weight.copy_(rows)
+            model.heads.verb_classifier.weight.copy_(embeddings)
 
 
 def clip_texts(vocabulary: Vocabulary) -> list[str]:
@@ -171,28 +165,9 @@ def clip_texts(vocabulary: Vocabulary) -> list[str]:
 
 
 def clip_task(recipe: Recipe, vocabulary: Vocabulary) -> tuple[ClipTask, Samples[Any]]:
-    """The small CLIP from scratch, and what it learns from."""
+    """The small CLIP from scratch, and its training samples."""
     seed_everything(recipe.seed)
     clip = SmallClip(recipe.model, clip_texts(vocabulary))
-    hidden = set(unseen_hois(recipe, vocabulary))
+    hidden = set(dataset_of(recipe, vocabulary).unseen_hois)
     prompts = {k: prompt for k, prompt in enumerate(vocabulary.hoi_prompts) if k not in hidden}
-    return ClipTask(clip, prompts, recipe), DrawnClipSamples(world_of(recipe), recipe.model)
-
-
-def training_annotations(recipe: Recipe, vocabulary: Vocabulary) -> list[ImageAnnotation]:
-    """What training may know of annotated pictures: without what the split hides, and only the recipe's part."""
-    data = recipe.data
-    seen = drop_unseen(read_hoia(Path(data.annotations), vocabulary), unseen_hois(recipe, vocabulary), vocabulary)
-    return fraction(seen, data.fraction, recipe.seed)
-
-
-def _annotated(recipe: Recipe, vocabulary: Vocabulary) -> Iterator[tuple[Image.Image, ImageAnnotation]]:
-    """Training pictures, enough for verb rows."""
-    if recipe.data.kind == "drawn":
-        world = DrawnWorld(world_of(recipe))
-        for number in range(VERB_ROW_PICTURES):
-            drawn = world.picture(number)
-            yield Image.fromarray(drawn.rgb), drawn.annotation
-    else:
-        for one in enough_of_each(training_annotations(recipe, vocabulary), vocabulary):
-            yield read_image(Path(recipe.data.images), one), one
+    return ClipTask(clip, prompts, recipe), SyntheticClipSamples(world_of(recipe), recipe.model)

@@ -1,4 +1,4 @@
-"""Samples to batches, in an order that depends on the step alone: a resumed run sees what it would have seen."""
+"""Loads samples as batches, in an order that depends on the step alone: a resumed run sees the same samples."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ S_co = TypeVar("S_co", covariant=True)
 
 
 class Samples(Protocol[S_co]):
-    """Training pictures by running number; the same number always gives the same sample."""
+    """Training images by running number; the same number always gives the same sample."""
 
     def __getitem__(self, number: int, /) -> S_co: ...
 
 
-class _Numbered(Dataset[Any]):
+class _SampleDataset(Dataset[Any]):
     def __init__(self, samples: Samples[Any]) -> None:
         self._samples = samples
 
@@ -25,7 +25,7 @@ class _Numbered(Dataset[Any]):
         return self._samples[number]
 
 
-class _Numbers:
+class _BatchNumbers:
     """Numbers of the samples of each forward pass from `start` on, for one of several ranks."""
 
     def __init__(self, start: int, stop: int, batch_size: int, rank: int, ranks: int) -> None:
@@ -41,7 +41,7 @@ class _Numbers:
             yield list(range(first, first + self._batch_size))
 
 
-def batches(
+def load_batches(
     samples: Samples[Any],
     collate: Callable[[Sequence[Any]], Any],
     *,
@@ -52,17 +52,17 @@ def batches(
     rank: int = 0,
     ranks: int = 1,
 ) -> DataLoader[Any]:
-    """Batches of forward passes start to stop - 1; workers draw ahead.
+    """Batches of forward passes start to stop - 1; workers prefetch.
 
     Args:
         workers: processes besides this one; 0 makes samples here.
     """
     return DataLoader(
-        _Numbered(samples),
-        batch_sampler=_Numbers(start, stop, batch_size, rank, ranks),
+        _SampleDataset(samples),
+        batch_sampler=_BatchNumbers(start, stop, batch_size, rank, ranks),
         collate_fn=collate,
         num_workers=workers,
-        # Its own: a loader draws a seed when it starts, and would shift dropout's generator in a resumed run.
+        # A separate one: a loader draws a seed when it starts, and would shift dropout's generator in a resumed run.
         generator=torch.Generator(),
         prefetch_factor=4 if workers else None,
         # Fork is quick, but unsafe once torch's threads run; the server starts clean.

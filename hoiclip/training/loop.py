@@ -1,13 +1,14 @@
-"""The training loop: one for every recipe, data set and number of GPUs.
+"""The training loop: one for every recipe, dataset and number of GPUs.
 
-A run lives in a folder: log.jsonl, checkpoint.pt, and model.safetensors at the end. Killed at any moment it
-goes on from its last checkpoint, to the same weights as if nothing had happened.
+A run lives in a folder: log.jsonl, checkpoint.pt, and model.safetensors at the end. Killed at any moment it resumes
+from its last checkpoint and ends with the same weights as an uninterrupted run.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,17 +19,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hoiclip.errors import HoiclipError, ModelError, UsageError
-from hoiclip.training.batches import Samples, batches
-from hoiclip.training.ema import RunningModel
-from hoiclip.training.log import RunLog
-from hoiclip.training.parameters import parameter_groups
-from hoiclip.training.recipe import Recipe
-from hoiclip.training.resume import load_checkpoint, save_checkpoint, seed_everything
-from hoiclip.training.task import StepLosses, Task
+from hoiclip.core.errors import HoiclipError, ModelError, UsageError
+from hoiclip.training.batches import Samples, load_batches
+from hoiclip.training.optimization import ModelEMA, parameter_groups
+from hoiclip.training.recipe import Recipe, with_current_names
+from hoiclip.training.run_folder import RunLog, load_checkpoint, save_checkpoint, seed_everything
+from hoiclip.training.tasks import StepLosses, Task
 
 Evaluate = Callable[[Mapping[str, Tensor], int], Mapping[str, float]]
-"""Tensors of what is kept and the step they have reached → numbers for the log."""
+"""Averaged tensors of the finished module and the step they have reached → numbers for the log."""
 Progress = Callable[[int, Mapping[str, float]], None]
 
 
@@ -39,8 +38,8 @@ class TrainingDiverged(HoiclipError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Where a run happens; nothing here changes its weights on one machine."""
+class RunContext:
+    """Folder, device and processes of a run; nothing here changes its weights on one machine."""
 
     folder: Path
     device: torch.device
@@ -49,7 +48,7 @@ class Surroundings:
     ranks: int = 1
 
     @staticmethod
-    def of_this_process(folder: Path, workers: int = 1) -> Surroundings:
+    def of_this_process(folder: Path, workers: int = 1) -> RunContext:
         """Under torchrun one process per GPU, otherwise this one alone.
 
         Raises:
@@ -62,70 +61,70 @@ class Surroundings:
         device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
         if ranks > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return Surroundings(folder=folder, device=device, workers=workers, rank=rank, ranks=ranks)
+        return RunContext(folder=folder, device=device, workers=workers, rank=rank, ranks=ranks)
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes and speaks: the first that torchrun started, or the only one."""
+    """Whether this process writes files and messages: the first of torchrun's, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 class Trainer:
-    """A run of one recipe. `train` goes on where the folder's checkpoint stands."""
+    """A run of one recipe. `train` resumes from the folder's checkpoint."""
 
     def __init__(
         self,
         recipe: Recipe,
         task: Task,
         samples: Samples[Any],
-        surroundings: Surroundings,
+        context: RunContext,
         *,
         evaluate: Evaluate | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Args: the task has its start weights; what is not to be learned has lost its gradients."""
-        self.recipe, self.here = recipe, surroundings
+        """Args: the task has its initial weights; its frozen parameters require no gradients."""
+        self.recipe, self.context = recipe, context
         self._evaluate, self._progress = evaluate, progress
         self._samples, self._task = samples, task
-        self._module: nn.Module = cast(nn.Module, task).to(surroundings.device)
+        self._module: nn.Module = cast(nn.Module, task).to(context.device)
         if channels_last_is_safe(self._module):
             # Convolutions are a tenth faster with channels last, on the CPU too.
             self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        seed_everything(recipe.seed + surroundings.rank)
+        seed_everything(recipe.seed + context.rank)
         self._parallel: nn.Module = self._module
-        if surroundings.ranks > 1:
+        if context.ranks > 1:
             self._parallel = nn.parallel.DistributedDataParallel(self._module, find_unused_parameters=True)
         o = recipe.optimizer
         self._optimizer = torch.optim.AdamW(
             parameter_groups(self._module, lr=o.lr, backbone_lr=o.backbone_lr), lr=o.lr, weight_decay=o.weight_decay
         )
-        half_on_gpu = o.precision == "fp16" and surroundings.device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(surroundings.device.type, enabled=half_on_gpu)
-        self._running = RunningModel(task.kept, o.ema)
+        half_on_gpu = o.precision == "fp16" and context.device.type == "cuda"
+        self._scaler = torch.amp.GradScaler(context.device.type, enabled=half_on_gpu)
+        self._ema = ModelEMA(task.kept, o.ema)
         self.step = 0
 
     def train(self) -> dict[str, Tensor]:
-        """All steps that are left.
+        """Runs all remaining steps.
 
         Returns:
-            Tensors of what is kept: the running average.
+            Averaged tensors of the finished module.
 
         Raises:
             TrainingDiverged: a loss is not finite; the message names it and the step.
         """
         self._resume()
-        log = RunLog(self.here.folder, self.step) if self.here.rank == 0 else None
+        log = RunLog(self.context.folder, self.step) if self.context.rank == 0 else None
         o, steps = self.recipe.optimizer, self.recipe.schedule.steps
         loader = iter(
-            batches(
+            load_batches(
                 self._samples,
                 self._task.collate,
                 start=self.step * o.accumulate,
                 stop=steps * o.accumulate,
                 batch_size=o.batch_size,
-                workers=self.here.workers,
-                rank=self.here.rank,
-                ranks=self.here.ranks,
+                workers=self.context.workers,
+                rank=self.context.rank,
+                ranks=self.context.ranks,
             )
         )
         try:
@@ -138,34 +137,33 @@ class Trainer:
         finally:
             if log is not None:
                 log.close()
-        return self._running.tensors
+        return self._ema.tensors
 
-    def _one_step(self, parts: list[Any]) -> dict[str, float]:
-        if self.here.ranks > 1:
-            # A checkpoint holds the first process's generators only; so the dropout of every process begins each step
-            # at a seed of its own.
-            torch.manual_seed(self.recipe.seed + self.here.ranks * self.step + self.here.rank)
+    def _one_step(self, batches: list[Any]) -> dict[str, float]:
+        if self.context.ranks > 1:
+            # A checkpoint holds the first process's generators only, so every process seeds its dropout at each step.
+            torch.manual_seed(self.recipe.seed + self.context.ranks * self.step + self.context.rank)
         self._parallel.train()
         factor = self.recipe.schedule.factor(self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         self._optimizer.zero_grad(set_to_none=True)
         numbers: dict[str, float] = {}
-        for batch in parts:
-            losses: StepLosses = self._parallel(batch.to(self.here.device))
-            if losses.culprit is not None or not torch.isfinite(losses.total):
+        for batch in batches:
+            losses: StepLosses = self._parallel(batch.to(self.context.device))
+            if losses.non_finite_loss is not None or not torch.isfinite(losses.total):
                 raise TrainingDiverged(
-                    f"step {self.step}: {losses.culprit or 'the total loss'} is not a finite number; "
+                    f"step {self.step}: {losses.non_finite_loss or 'the total loss'} is not a finite number; "
                     "lower the learning rate, or train in fp32"
                 )
-            self._scaler.scale(losses.total / len(parts)).backward()
+            self._scaler.scale(losses.total / len(batches)).backward()
             for name, value in losses.numbers.items():
-                numbers[name] = numbers.get(name, 0.0) + value / len(parts)
+                numbers[name] = numbers.get(name, 0.0) + value / len(batches)
         self._scaler.unscale_(self._optimizer)
         numbers["gradient_norm"] = self._clip_gradients()
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._running.update(self._task.kept)
+        self._ema.update(self._task.kept)
         return {**numbers, "lr": self._optimizer.param_groups[0]["lr"]}
 
     def _clip_gradients(self) -> float:
@@ -175,53 +173,67 @@ class Trainer:
 
     def _report(self, log: RunLog, numbers: dict[str, float], elapsed_s: float) -> None:
         steps, o = self.recipe.schedule.steps, self.recipe.optimizer
-        pictures = o.batch_size * o.accumulate * self.here.ranks
+        images = o.batch_size * o.accumulate * self.context.ranks
         numbers = {name: round(value, 6) for name, value in numbers.items()}
-        log.write(self.step, "train", {**numbers, "pictures_per_s": round(pictures / elapsed_s, 2)})
+        log.write(self.step, "train", {**numbers, "pictures_per_s": round(images / elapsed_s, 2)})
         if self._progress is not None:
             self._progress(self.step, numbers)
         last, every = self.step == steps, self.recipe.evaluate_every
         if self._evaluate is not None and (last or (every and self.step % every == 0)):
-            log.write(self.step, "evaluation", dict(self._evaluate(self._running.tensors, self.step)))
+            log.write(self.step, "evaluation", dict(self._evaluate(self._ema.tensors, self.step)))
         if last or self.step % self.recipe.save_every == 0:
-            save_checkpoint(self.here.folder, self._state())
+            save_checkpoint(self.context.folder, self._state())
 
     def _state(self) -> dict[str, Any]:
         return {
-            "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
+            "recipe": self._recipe_json(),
             "step": self.step,
             "module": self._module.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "running": self._running.tensors,
-            "running_updates": self._running.updates,
+            "running": self._ema.tensors,
+            "running_updates": self._ema.updates,
         }
+
+    def _recipe_json(self) -> str:
+        return json.dumps(self.recipe.to_dict(), sort_keys=True)
 
     def _resume(self) -> None:
         """Raises UsageError where the folder holds a run of another recipe, ModelError where its file is damaged."""
-        state = load_checkpoint(self.here.folder)
+        state = load_checkpoint(self.context.folder)
         if state is None:
             return
-        if state["recipe"] != json.dumps(self.recipe.to_dict(), sort_keys=True):
-            raise UsageError(f"{self.here.folder} holds a run of another recipe; choose another folder with --out")
+        if with_current_names(json.loads(state["recipe"])) != json.loads(self._recipe_json()):
+            raise UsageError(f"{self.context.folder} holds a run of another recipe; choose another folder with --out")
         try:
-            self._module.load_state_dict(state["module"])
+            self._module.load_state_dict(_with_current_keys(state["module"]))
             self._optimizer.load_state_dict(state["optimizer"])
             self._scaler.load_state_dict(state["scaler"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise ModelError(f"the checkpoint in {self.here.folder} does not fit this version; start anew") from error
-        self._running.tensors = {key: value.to(self.here.device) for key, value in state["running"].items()}
-        self._running.updates = state["running_updates"]
+            raise ModelError(
+                f"the checkpoint in {self.context.folder} does not fit this version; start again in another folder"
+            ) from error
+        averaged = _with_current_keys(state["running"])
+        self._ema.tensors = {key: value.to(self.context.device) for key, value in averaged.items()}
+        self._ema.updates = state["running_updates"]
         self.step = state["step"]
+
+
+def _with_current_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of an older version, whose auxiliary heads had other names."""
+    return {re.sub(r"(^|\.)things\.", r"\1object_head.", key): value for key, value in tensors.items()}
 
 
 def channels_last_is_safe(module: nn.Module) -> bool:
     """Whether no 1x1 convolution with a stride has fewer than 16 inputs.
 
     With channels last oneDNN writes the weight gradients of these beyond the end of its buffer and corrupts the heap
-    (github.com/uxlfoundation/oneDNN/issues/6035). Only very small models have such.
+    (github.com/uxlfoundation/oneDNN/issues/6035). Only very small models have such convolutions.
     """
     return not any(
-        isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.stride != (1, 1) and part.in_channels < 16
-        for part in module.modules()
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and layer.stride != (1, 1)
+        and layer.in_channels < 16
+        for layer in module.modules()
     )

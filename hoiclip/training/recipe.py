@@ -1,17 +1,18 @@
-"""What a training run is, as a small TOML file. One recipe, one run; everything that changes a weight is in it."""
+"""Training recipes: a small TOML file with everything that changes a weight of one run."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from hoiclip.errors import UsageError
-from hoiclip.foreign_file import read_text
-from hoiclip.losses import LossConfig
+from hoiclip.core.errors import UsageError
+from hoiclip.core.foreign_file import read_text
 from hoiclip.model.config import ModelConfig
-from hoiclip.training.schedule import Schedule
+from hoiclip.training.losses import LossConfig
+from hoiclip.training.optimization import Schedule
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,34 +24,34 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataRecipe:
-    """What is learned from."""
+class DataConfig:
+    """Training images, and the evaluation images during training."""
 
-    kind: Literal["drawn", "pictures"] = "drawn"
-    """drawn: scenes made on the fly; pictures: annotated images."""
+    kind: Literal["synthetic", "images"] = "synthetic"
+    """synthetic: scenes made on the fly; images: annotated image files."""
     split: str = "default"
     """default, or the name of a zero-shot split: its unseen HOIs are taken out of training."""
     frequencies: Literal["long_tail", "equal"] = "long_tail"
-    """drawn: how often people do what: as in real images, or everything equally often."""
+    """synthetic: how often each HOI occurs: with a long tail as in real images, or all equally often."""
     video_fraction: float = 0.0
-    """drawn: of the images that are frames of videos."""
+    """synthetic: fraction of the images that are frames of videos."""
     optics: bool = False
-    """drawn: light, blur, noise and compression of cameras."""
+    """synthetic: light, blur, noise and compression of cameras."""
     fraction: int = 100
-    """Percent of the training pictures; drawn at 100: every scene is new."""
+    """Percent of the training images; synthetic at 100: every scene is new."""
     annotations: str = ""
-    """pictures: HOI-A JSON."""
+    """images: HOI-A JSON."""
     images: str = ""
-    """pictures: folder of the image files."""
+    """images: folder of the image files."""
     test_annotations: str = ""
-    """pictures: HOI-A JSON of what the model is measured on along the way; empty: nothing."""
+    """images: HOI-A JSON of the evaluation images; empty: no evaluation during training."""
     test_images: str = ""
     vocabulary: str = "drawn"
-    """drawn, hico, vcoco, or the file of an own one (hoiclip vocab show drawn --json shows the form)."""
+    """drawn, hico, vcoco, or the file of your own (hoiclip vocab show drawn --json shows the form)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerRecipe:
+class OptimizerConfig:
     """AdamW with decoupled weight decay."""
 
     lr: float = 1e-4
@@ -59,12 +60,12 @@ class OptimizerRecipe:
     clip_norm: float = 0.1
     """Global norm of all gradients; 0 leaves them as they are."""
     batch_size: int = 8
-    """Pictures of one forward pass on one device."""
+    """Images of one forward pass on one device."""
     accumulate: int = 1
     """Forward passes of one optimiser step."""
     precision: Precision = "fp32"
     ema: float = 0.0
-    """Decay of the running model that is evaluated and saved; 0: the latest weights."""
+    """Decay of the EMA model that is evaluated and saved; 0: the latest weights."""
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -77,8 +78,8 @@ class OptimizerRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AidsRecipe:
-    """Helps that are left out of the finished model. Official recipes use none."""
+class AuxiliaryConfig:
+    """Auxiliary queries, heads and norms that the finished model does not have. Official recipes use none."""
 
     query_groups: int = 1
     dense_heads: bool = False
@@ -91,25 +92,25 @@ class AidsRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartRecipe:
-    """What the weights start as, and what of them stays so."""
+class InitConfig:
+    """Initial weights, and those among them that stay frozen."""
 
     model: str = ""
-    """A model file, or the name of a bundled model, all of whose tensors are taken; what follows is not looked at."""
+    """A model file, or the name of a bundled model, all of whose tensors are taken; other sources are ignored."""
     clip: str = ""
-    """A model file whose image tower and text rows are taken; empty: random."""
+    """A model file whose image tower and text embeddings are taken; empty: random."""
     detr: str = ""
     """DETR-R50 weights for backbone, encoder and instance decoder."""
     detector: str = ""
     """A model trained here whose backbone, encoder, instance decoder and box heads are taken; its classes are not."""
     freeze_clip: bool = True
     freeze_backbone_start: bool = True
-    text_rows: bool = True
-    """Start the classifiers from text rows."""
+    text_embeddings: bool = True
+    """Initialise the classifiers with text embeddings."""
     classifier_bias: float = 0.0
-    """Of all HOI classifiers, frozen with CLIP; below zero it says from the start that most HOIs are absent."""
-    verb_rows: bool = True
-    """Start the verb classifier from visual semantic arithmetic over the training data."""
+    """Of all HOI classifiers, frozen with CLIP; below zero: most HOIs are absent."""
+    verb_embeddings: bool = True
+    """Initialise the verb classifier by visual semantic arithmetic over the training data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +119,15 @@ class Recipe:
 
     name: str
     task: Literal["hoi", "clip"] = "hoi"
-    """hoi: HOICLIP; clip: the small CLIP it looks through, from scratch."""
+    """hoi: HOICLIP; clip: the small CLIP whose image encoder it contains, from scratch."""
     seed: int = 0
     model: ModelConfig
     schedule: Schedule
-    data: DataRecipe = field(default_factory=DataRecipe)
-    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     losses: LossConfig = field(default_factory=LossConfig)
-    aids: AidsRecipe = field(default_factory=AidsRecipe)
-    start: StartRecipe = field(default_factory=StartRecipe)
+    auxiliary: AuxiliaryConfig = field(default_factory=AuxiliaryConfig)
+    init: InitConfig = field(default_factory=InitConfig)
     evaluate_every: int = 0
     """Optimiser steps between evaluations; 0: only at the end."""
     save_every: int = 200
@@ -137,9 +138,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.evaluate_every < 0 or self.save_every < 1:
             raise ValueError("seed and evaluate_every must be at least 0, save_every at least 1")
-        if self.task == "clip" and self.data.kind != "drawn":
+        if self.task == "clip" and self.data.kind != "synthetic":
             raise ValueError(
-                "the small CLIP learns from drawn scenes only; for pictures name a CLIP's weights as start.clip"
+                "the small CLIP learns from synthetic scenes only; for images name a CLIP's weights as init.clip"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,20 +151,27 @@ BUNDLED = Path(__file__).resolve().parents[1] / "recipes"
 
 _SECTIONS: dict[str, type[Any]] = {
     "schedule": Schedule,
-    "data": DataRecipe,
-    "optimizer": OptimizerRecipe,
+    "data": DataConfig,
+    "optimizer": OptimizerConfig,
     "losses": LossConfig,
-    "aids": AidsRecipe,
-    "start": StartRecipe,
+    "auxiliary": AuxiliaryConfig,
+    "init": InitConfig,
 }
+_RENAMED_SECTIONS = {"start": "init", "aids": "auxiliary"}
+_RENAMED_KEYS = {
+    ("init", "text_rows"): "text_embeddings",
+    ("init", "verb_rows"): "verb_embeddings",
+}
+_RENAMED_VALUES = {("data", "kind"): {"drawn": "synthetic", "pictures": "images"}}
+"""Names in older recipes, and the current ones."""
 T = TypeVar("T")
 
 
 def read_recipe(path: Path, **overrides: Any) -> Recipe:
     """A recipe file, with top-level or "section.field" values replaced.
 
-    A recipe may say `extends = "other.toml"`: then it holds only what differs. A name without a folder that is
-    no file is looked up among the bundled recipes, that of `path` too.
+    A recipe with `extends = "other.toml"` holds only the differences. A name without a folder that is no file is
+    looked up among the bundled recipes, that of `path` too.
 
     Raises:
         UsageError: no such file, no TOML, an unknown name, or a value that makes no sense.
@@ -177,7 +185,7 @@ def read_recipe(path: Path, **overrides: Any) -> Recipe:
 
 
 def _or_bundled(path: Path, name: str) -> Path:
-    """A mere name that is no file here may be that of a bundled recipe."""
+    """The bundled recipe of a name without a folder, unless there is such a file here."""
     bundled = BUNDLED / name
     return bundled if Path(name).name == name and not path.exists() and bundled.is_file() else path
 
@@ -186,7 +194,7 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
     try:
         data: dict[str, Any] = tomllib.loads(read_text(path))
     except OSError as error:
-        names = ", ".join(sorted(one.name for one in BUNDLED.glob("*.toml")))
+        names = ", ".join(sorted(recipe.name for recipe in BUNDLED.glob("*.toml")))
         raise UsageError(f"there is no recipe {path} ({error.strerror}); bundled are {names}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no recipe in TOML: {error}") from error
@@ -195,14 +203,16 @@ def _read(path: Path, depth: int = 0) -> dict[str, Any]:
         return data
     if depth > 3 or not isinstance(base, str):
         raise UsageError(f"{path} extends {base!r}, expected the name of a recipe file that does not lead back here")
-    whole = _read(_or_bundled(path.parent / base, base), depth + 1)
+    merged = _read(_or_bundled(path.parent / base, base), depth + 1)
     for key, value in data.items():
-        whole[key] = {**whole[key], **value} if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
-    return whole
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if nested else value
+    return merged
 
 
 def recipe_from_dict(data: dict[str, Any], where: str) -> Recipe:
     """Checks names and values; see read_recipe."""
+    _refuse_old_names(data, where)
     try:
         sections = {name: _section(kind, data[name], name) for name, kind in _SECTIONS.items() if name in data}
         plain = {key: value for key, value in data.items() if key not in _SECTIONS and key != "model"}
@@ -211,6 +221,40 @@ def recipe_from_dict(data: dict[str, Any], where: str) -> Recipe:
         raise UsageError(f"{where} has no section [{error.args[0]}]") from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as a dict, as an older version wrote it into a checkpoint, under the names of this version."""
+    current = {_RENAMED_SECTIONS.get(name, name): value for name, value in data.items()}
+    for section, values in current.items():
+        if isinstance(values, dict):
+            current[section] = {
+                _RENAMED_KEYS.get((section, key), key): _RENAMED_VALUES.get((section, key), {}).get(value, value)
+                if isinstance(value, str)
+                else value
+                for key, value in values.items()
+            }
+    return current
+
+
+def _refuse_old_names(data: Mapping[str, Any], where: str) -> None:
+    """Raises UsageError for a section, key or value that has another name now."""
+    for old, new in _RENAMED_SECTIONS.items():
+        if old in data:
+            raise UsageError(f"{where}: [{old}] is called [{new}] now; rename it")
+    for (section, old), new in _RENAMED_KEYS.items():
+        if old in _table(data, section):
+            raise UsageError(f"{where}: {section}.{old} is called {section}.{new} now; rename it")
+    for (section, key), renamed in _RENAMED_VALUES.items():
+        value = _table(data, section).get(key)
+        if isinstance(value, str) and value in renamed:
+            raise UsageError(f'{where}: {section}.{key} "{value}" is called "{renamed[value]}" now; rename it')
+
+
+def _table(data: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    """A section of the recipe; empty where the name is of something else."""
+    values = data.get(section)
+    return values if isinstance(values, dict) else {}
 
 
 def _section(kind: type[T], values: dict[str, Any], name: str) -> T:

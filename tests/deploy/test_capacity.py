@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "7e4b5f3347f7"
-FPS, LOOKS_PER_S, BUSY, CORES = 25, 5, 0.7, 2
+FPS, DETECTIONS_PER_S, BUSY, CORES = 25, 5, 0.7, 2
 
 
 def rows(heading: str) -> dict[str, list[float]]:
@@ -24,14 +24,14 @@ def rows(heading: str) -> dict[str, list[float]]:
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
     lines = (ROOT / "benchmarks" / "results" / "pipeline.jsonl").read_text(encoding="utf-8").splitlines()
-    return {one["precision"]: one for one in map(json.loads, lines) if one["commit"] == COMMIT}
+    return {line["precision"]: line for line in map(json.loads, lines) if line["commit"] == COMMIT}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-def test_the_tables_are_what_the_formulas_give(measured: dict[str, Any], precision: str) -> None:
+def test_tables_are_what_the_formulas_give(measured: dict[str, Any], precision: str) -> None:
     line = measured[precision]
     c, d = line["cpu_ms_per_frame"], line["stage_ms"]["decode"]["mean"]
     assert rows("Measured")[precision] == [line["frames_per_s"], c, d]
-    every, some = FPS * c / 1000, (FPS * d + LOOKS_PER_S * (c - d)) / 1000
-    told = rows("What follows")[precision]
-    assert told == [round(every, 2), round(some, 2), round(BUSY * CORES / some, 1), round(1000 * some / BUSY)]
+    every, some = FPS * c / 1000, (FPS * d + DETECTIONS_PER_S * (c - d)) / 1000
+    follows = rows("Consequences")[precision]
+    assert follows == [round(every, 2), round(some, 2), round(BUSY * CORES / some, 1), round(1000 * some / BUSY)]

@@ -1,4 +1,4 @@
-"""What the Dockerfiles and the unit say, as far as it can be told without building an image or starting a service."""
+"""What the Dockerfiles and the unit say, as far as can be checked without building an image or starting a service."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_is_copied_is_there_and_not_ignored(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.suffix)
-def test_an_image_runs_as_nobody_in_particular_and_holds_no_secret(path: Path) -> None:
+def test_image_runs_as_nobody_in_particular_and_holds_no_secret(path: Path) -> None:
     said = instructions(path)
     last = len(said) - 1 - [word for word, _ in reversed(said)].index("FROM")
     final = dict(said[last:])
@@ -90,7 +90,7 @@ def unit() -> dict[str, list[str]]:
     return found
 
 
-def test_the_service_is_fenced_in_and_ends_as_run_wants_to_be_ended() -> None:
+def test_service_is_fenced_in_and_ends_as_run_wants_to_be_ended() -> None:
     said = unit()
     for key, value in {
         "NoNewPrivileges": "yes",

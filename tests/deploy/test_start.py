@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine.cli_grammar import build_parser
-from tests.engine.making_videos import write_clip
-from tests.engine.running import json_lines, of_type
-from tests.engine.saying import PYTHONPATH
+from hoiclip_engine.cli.main import build_parser
+from tests.engine.command_output import PYTHONPATH
+from tests.engine.run_processes import json_lines, of_type
 from tests.engine.untrained import untrained_folder
+from tests.engine.video_files import write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 START = ROOT / "deploy" / "start.sh"
@@ -71,7 +71,7 @@ def called(tmp_path: Path) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_the_first_start_builds_and_the_second_only_runs(tmp_path: Path, hoiclip: Path) -> None:
+def test_first_start_builds_and_the_second_only_runs(tmp_path: Path, hoiclip: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", [0, 40, 80])
     settings = {
         "HOICLIP_SOURCE": str(clip),
@@ -94,7 +94,7 @@ def test_the_first_start_builds_and_the_second_only_runs(tmp_path: Path, hoiclip
     second = start(tmp_path, hoiclip, "--jsonl", out, **settings)
     assert second.returncode == 0, second.stderr
     assert "Compared with fp32" not in second.stderr
-    assert "is there in bf16 for openvino" in second.stderr
+    assert "exists in bf16 for openvino" in second.stderr
     assert (entries[0].stat().st_mtime_ns, entries[0].stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
@@ -164,7 +164,7 @@ def test_every_command_is_one_that_hoiclip_knows(tmp_path: Path, recorder: Path)
     assert (tmp_path / "sources").read_text() == "rtsp://one\nrtsp://two\n"
 
 
-def test_a_password_is_in_no_command_line_environment_or_message(tmp_path: Path, recorder: Path) -> None:
+def test_password_is_in_no_command_line_environment_or_message(tmp_path: Path, recorder: Path) -> None:
     source = f"rtsp://user:{PASSWORD}@127.0.0.1:9/stream"
     done = start(tmp_path, recorder, HOICLIP_SOURCE=source)
     assert done.returncode == 0
@@ -179,7 +179,7 @@ def test_a_password_is_in_no_command_line_environment_or_message(tmp_path: Path,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_building_ends_both(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_while_building_ends_both(tmp_path: Path, number: signal.Signals) -> None:
     programs = program(tmp_path / "bin", f'echo $$ > "{tmp_path}/pid"; exec sleep 60')
     env = environment(tmp_path, programs, HOICLIP_SOURCE="a.mp4")
     process = subprocess.Popen([str(START)], env=env, stderr=subprocess.DEVNULL)
@@ -203,7 +203,7 @@ def test_a_signal_while_building_ends_both(tmp_path: Path, number: signal.Signal
         ({"HOICLIP_SOURCE": "a.mp4", "HOICLIP_CACHE": "/proc/nowhere"}, "mount a volume"),
     ],
 )
-def test_a_missing_setting_is_one_line(tmp_path: Path, recorder: Path, settings: dict[str, str], said: str) -> None:
+def test_missing_setting_is_one_line(tmp_path: Path, recorder: Path, settings: dict[str, str], said: str) -> None:
     done = start(tmp_path, recorder, **settings)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -211,7 +211,7 @@ def test_a_missing_setting_is_one_line(tmp_path: Path, recorder: Path, settings:
     assert not (tmp_path / "called").exists()
 
 
-def test_the_script_has_no_lint() -> None:
+def test_script_has_no_lint() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed; apt-get install shellcheck")
     done = subprocess.run(["shellcheck", str(START)], capture_output=True, text=True)

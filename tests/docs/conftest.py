@@ -13,5 +13,5 @@ __all__ = ["cli"]
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing else was asked for, torch: an exported graph and its compiler take half a minute."""
-    choose = engine.choose
-    monkeypatch.setattr(engine, "choose", lambda asked: choose("torch" if asked == "auto" else asked))
+    select_backend = engine.select_backend
+    monkeypatch.setattr(engine, "select_backend", lambda asked: select_backend("torch" if asked == "auto" else asked))

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hoiclip_engine.cli_grammar import build_parser
+from hoiclip_engine.cli.main import build_parser
 from website.commands import Command, commands
 from website.links import ROOT
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from hoiclip.data.drawn import DrawnFrame, draw_clip
+from hoiclip.synthetic import SyntheticFrame, draw_clip
 from hoiclip_engine.models import find_model
-from hoiclip_engine.sinks.encode import VideoEncoder
+from hoiclip_engine.sinks.video_encoder import VideoEncoder
 from tests.docs.documents import blocks
 from tests.engine.untrained import untrained_model
 from website.links import ROOT
@@ -25,16 +25,16 @@ FRAMES = 2
 def prepare(folder: Path, document: Path) -> Path:
     """Fills a folder with what a document speaks of."""
     text = document.read_text(encoding="utf-8")
-    for name in ("demo", "cams", "my_pictures", "pictures", "found", "runs/drawn", "runs/mine"):
+    for name in ("demo", "cams", "my_images", "images", "found", "runs/drawn", "runs/mine"):
         (folder / name).mkdir(parents=True)
     drawn_clip(folder / "demo/clip.mp4")
     copies = ["clip.mp4", "cams/north.mp4", "cams/south.mp4"]
-    if "--out films" not in text:
-        (folder / "films").mkdir()
-        copies.append("films/one.mp4")
+    if "--out videos" not in text:
+        (folder / "videos").mkdir()
+        copies.append("videos/one.mp4")
     for name in copies:
         shutil.copy(folder / "demo/clip.mp4", folder / name)
-    for name in ("pictures/one.jpg", "my_pictures/one.jpg"):
+    for name in ("images/one.jpg", "my_images/one.jpg"):
         Image.new("RGB", (64, 48), (90, 160, 90)).save(folder / name)
     (folder / "gt.txt").write_text("1,1,10,10,20,40,1,1,1\n2,1,11,10,20,40,1,1,1\n")
     (folder / "test.txt").write_text("1,5,10,10,20,40,0.9,-1,-1,-1\n2,5,11,10,20,40,0.9,-1,-1,-1\n")
@@ -58,5 +58,5 @@ def drawn_clip(path: Path, frames: int = FRAMES, start_s: float = 2.5) -> Path:
     return path
 
 
-def _story(fps: float) -> Iterator[DrawnFrame]:
+def _story(fps: float) -> Iterator[SyntheticFrame]:
     yield from draw_clip(256, 192, fps, 9.0, 7)

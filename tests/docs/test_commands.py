@@ -1,4 +1,4 @@
-"""What README and the guides tell a reader to type is typed: in a folder with small files of the same names.
+"""Commands of README and the guides are run: in a folder with small files of the same names.
 
 By default commands run in this process, those that take a minute are left to the slow test, in which a real shell runs
 every line. What can only be parsed here is listed with its reason; test_grammar.py holds all of it to the grammar.
@@ -17,7 +17,7 @@ import pytest
 
 from tests.docs.documents import documents, shell_lines, simple_commands
 from tests.docs.prepared import prepare
-from tests.engine.saying import PYTHONPATH, Cli
+from tests.engine.command_output import PYTHONPATH, Cli
 from website.links import ROOT
 
 ONLY_PARSED = {
@@ -35,7 +35,7 @@ ONLY_PARSED = {
 }
 OWN_TESTS = {
     "training.md": "tests/engine/test_cli_train.py, word by word",
-    "triton.md": "tests/engine/test_triton_repo.py and test_triton_server.py",
+    "triton.md": "tests/engine/test_triton_repository.py and test_triton_server.py",
     "benchmark.md": "tests/engine/test_bench_command.py",
     "archive.md": "tests/engine/test_archive_ray.py",
     "deploy.md": "for other machines",
@@ -51,7 +51,7 @@ SMALLER = {
 }
 SLOW = r"hoiclip (build|export|bench)|python examples"
 """Half a minute each."""
-IN_PROCESS = ("README.md", "first_video.md", "own_data_set.md", "own_vocabulary.md")
+IN_PROCESS = ("README.md", "first_video.md", "own_dataset.md", "own_vocabulary.md")
 """What a stranger reads first; the others wait for the slow test."""
 GUIDES = [path for path in documents() if shell_lines(path.read_text(encoding="utf-8")) and path.name not in OWN_TESTS]
 
@@ -80,7 +80,7 @@ def test_its_commands_run(document: Path, tmp_path: Path, cli: Cli, monkeypatch:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("document", GUIDES, ids=lambda path: path.name)
-def test_a_shell_runs_its_commands(document: Path, tmp_path: Path) -> None:
+def test_shell_runs_its_commands(document: Path, tmp_path: Path) -> None:
     """As they stand, with the backend that a reader gets."""
     folder = prepare(tmp_path, document)
     programs = tmp_path / ".bin"
@@ -110,8 +110,8 @@ def _program(name: str, environment: dict[str, str]) -> str | None:
     return shutil.which(name, path=environment["PATH"])
 
 
-def test_lists_name_nothing_that_is_gone() -> None:
-    """A reason for what no page says any more would hide the next mistake."""
+def test_lists_name_only_what_exists() -> None:
+    """A reason for what no page says any more would hide the next fault."""
     lines = [line for path in documents() for line in shell_lines(path.read_text(encoding="utf-8"))]
     assert [pattern for pattern in [*ONLY_PARSED, SLOW] if not any(re.search(pattern, line) for line in lines)] == []
     assert {name for name in OWN_TESTS if not any((ROOT / where / name).is_file() for where in ("", "docs"))} == set()

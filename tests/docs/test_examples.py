@@ -1,4 +1,4 @@
-"""The programs of examples/, each on a drawn clip in which somebody sits and somebody holds a ball."""
+"""The programs of examples/, each on a synthetic clip in which somebody sits and somebody holds a ball."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.docs.prepared import drawn_clip
-from tests.engine.running import times_of
+from tests.engine.run_processes import times_of
 from website.examples import ORDER, example_page
 from website.links import ROOT
 
@@ -45,21 +45,21 @@ def test_each_is_short_and_on_the_page() -> None:
         assert f"\n## {name}\n" in example_page()
 
 
-def test_events_are_told_as_json_and_posted_to_a_web_hook(
+def test_events_are_printed_as_json_and_posted_to_a_webhook(
     clip: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["events.py", str(clip)])
     example("events").main()
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    begun = [f"{event['time_s']:.2f} {event['does']}" for event in told if event["event"] == "start"]
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    begun = [f"{event['time_s']:.2f} {event['does']}" for event in printed if event["event"] == "start"]
     assert any("sit on chair" in event for event in begun)
-    assert {event["event"] for event in told} == {"start", "end"}
+    assert {event["event"] for event in printed} == {"start", "end"}
     example("webhook").main(str(clip))
     posted = capsys.readouterr().out.splitlines()
     assert [re.sub(r" s  ", " ", line.replace("_", " ")) for line in posted] == begun
 
 
-def test_an_own_sink_sums_up_seconds(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_sink_sums_up_seconds(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("own_sink").main(str(clip))
     *rows, foot = capsys.readouterr().out.splitlines()
     assert foot == "10 frames, 0 dropped"
@@ -68,7 +68,7 @@ def test_an_own_sink_sums_up_seconds(clip: Path, capsys: pytest.CaptureFixture[s
     assert 0 < max(seconds) <= 0.8
 
 
-def test_supervision_draws_the_same_film(clip: Path, tmp_path: Path) -> None:
+def test_supervision_draws_the_same_video(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "annotated.mp4"
     example("supervision_interop").main(str(clip), str(target))
     assert times_of(target) == pytest.approx(times_of(clip), abs=1e-3)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine import cli_grammar
+from hoiclip_engine.cli import options
+from hoiclip_engine.cli import run as run_command
 from tests.docs.documents import (
     complaint,
     documents,
@@ -58,19 +59,19 @@ def test_every_option_in_a_sentence_is_known(document: Path) -> None:
     assert named - known == set()
 
 
-def test_a_renamed_option_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renamed_option_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one whose old name is the beginning of the new one, which argparse would still take."""
-    real = cli_grammar._add_run
-    readme = ROOT / "README.md"
+    real = run_command.add_arguments
+    guide = ROOT / "docs" / "first_video.md"
 
-    def renamed(parser: cli_grammar.Parser) -> None:
+    def renamed(parser: options.Parser) -> None:
         real(parser)
         action = parser._option_string_actions.pop("--short-side")
         action.option_strings = ["--short-side-px"]
         parser._option_string_actions["--short-side-px"] = action
 
-    monkeypatch.setattr(cli_grammar, "_add_run", renamed)
-    assert any("--short-side" in wrong for wrong in complaints(readme))
+    monkeypatch.setattr(run_command, "add_arguments", renamed)
+    assert any("--short-side" in wrong for wrong in complaints(guide))
 
 
 @pytest.mark.parametrize(
@@ -88,11 +89,11 @@ def test_a_renamed_option_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         "nothing --at all",
     ],
 )
-def test_a_wrong_command_is_noticed(line: str) -> None:
+def test_wrong_command_is_noticed(line: str) -> None:
     assert any(complaint(words) for words in simple_commands(line))
 
 
-def test_the_reference_has_every_command_and_option() -> None:
+def test_reference_has_every_command_and_option() -> None:
     page = command_reference()
     for command in commands():
         section = re.split(r"^## ", page.split(f"## {' '.join(command.words)}\n")[1], flags=re.MULTILINE)[0]

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from website.animation import LARGEST_BYTES, TARGET
 from website.links import ROOT, anchors, links, with_links
 
 PAGES = sorted([*ROOT.glob("*.md"), *(page for name in ("docs", "deploy") for page in (ROOT / name).rglob("*.md"))])
@@ -52,11 +53,13 @@ def test_every_guide_is_in_the_navigation() -> None:
     assert {path.name for path in (ROOT / "docs").glob("*.md")} - listed == set()
 
 
-def test_the_picture_of_readme_is_small() -> None:
-    path = ROOT / "docs" / "images" / "annotated.png"
-    assert "docs/images/annotated.png" in [link.path for link in links((ROOT / "README.md").read_text(), "README.md")]
-    assert path.stat().st_size < 150_000
-    assert Image.open(path).size == (640, 480)
+def test_readme_is_short_and_its_animation_small() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 150
+    assert TARGET.relative_to(ROOT).as_posix() in [link.path for link in links(readme, "README.md")]
+    assert TARGET.stat().st_size <= LARGEST_BYTES
+    with Image.open(TARGET) as animation:
+        assert getattr(animation, "n_frames", 1) > 50
 
 
 def _files(value: object) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hoiclip.data.drawn.vocabulary import drawn_vocabulary
+from hoiclip.synthetic.vocabulary import synthetic_vocabulary
 from hoiclip.training.assemble import vocabulary_of
 from hoiclip.training.recipe import read_recipe
 from hoiclip_kernels import pair_nms
@@ -45,8 +45,8 @@ def test_it_runs(document: Path, code: str, tmp_path: Path, monkeypatch: pytest.
     names = given()
     if "PairTracker().update(pairs" in code:
         names["pairs"] = _some_pairs()
-    if "analyse(predictions, annotations" in code:
-        names |= {"predictions": [], "annotations": [], "vocabulary": drawn_vocabulary()}
+    if "analyse_errors(predictions, annotations" in code:
+        names |= {"predictions": [], "annotations": [], "vocabulary": synthetic_vocabulary()}
     exec(compile(code.replace("rtsp://camera/stream", "clip.mp4"), document.name, "exec"), names)
 
 
@@ -57,7 +57,7 @@ def _some_pairs() -> Any:
         return engine.detect(np.full((192, 256, 3), 120, np.uint8))
 
 
-def test_the_recipe_of_the_own_vocabulary_fits_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipe_of_the_own_vocabulary_fits_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (document,) = (path for path in documents() if path.name == "own_vocabulary.md")
     monkeypatch.chdir(prepare(tmp_path, document))
     (recipe,) = blocks(document.read_text(encoding="utf-8"), "toml")

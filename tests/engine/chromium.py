@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, spoken to by its own protocol (Chrome DevTools); nothing but aiohttp is needed."""
+"""A headless Chromium for tests, controlled by the Chrome DevTools protocol; only aiohttp is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-# Without the network flags, Chromium looks for its maker's hosts at every start.
+# Without the network flags, Chromium connects to its maker's hosts at every start.
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run"),
     *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -39,24 +39,24 @@ class Page:
         self._number += 1
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
         while True:
-            said = await self._socket.receive_json(timeout=20)
-            if said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
-                self.complaints.append(said["params"]["entry"]["text"])
-            if said.get("method") == "Runtime.exceptionThrown":
-                self.complaints.append(str(said["params"]["exceptionDetails"]))
-            if said.get("id") == self._number:
-                assert "error" not in said, said
-                result: dict[str, Any] = said["result"]
+            reply = await self._socket.receive_json(timeout=20)
+            if reply.get("method") == "Log.entryAdded" and reply["params"]["entry"]["level"] == "error":
+                self.complaints.append(reply["params"]["entry"]["text"])
+            if reply.get("method") == "Runtime.exceptionThrown":
+                self.complaints.append(str(reply["params"]["exceptionDetails"]))
+            if reply.get("id") == self._number:
+                assert "error" not in reply, reply
+                result: dict[str, Any] = reply["result"]
                 return result
 
     async def run(self, script: str) -> Any:
-        """The value of a JavaScript expression; promises are waited for."""
-        said = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in said, said
-        return said["result"].get("value")
+        """Evaluates a JavaScript expression; promises are awaited."""
+        reply = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     async def wait_for(self, condition: str, within_s: float = 15.0) -> None:
-        """Until the JavaScript expression is true."""
+        """Waits until the JavaScript expression is true."""
         deadline_s = time.monotonic() + within_s
         while not await self.run(f"!!({condition})"):
             assert time.monotonic() < deadline_s, f"never: {condition}; {self.complaints}"
@@ -71,14 +71,14 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
         await self.call("Page.navigate", url=url)
 
-    async def picture(self, path: Path) -> None:
-        """A PNG of what can be seen."""
+    async def image(self, path: Path) -> None:
+        """Writes a screenshot as PNG."""
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot"))["data"]))
 
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[str]:
-    """Args: folder: for its profile. Yields: the address of its protocol, for `with_page`."""
+    """Starts Chromium. Args: folder: for its profile. Yields: the address of its protocol, for `with_page`."""
     program = find_chromium()
     assert program is not None
     process = subprocess.Popen(
@@ -87,13 +87,13 @@ def chromium(folder: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        told = folder / "DevToolsActivePort"
+        port_file = folder / "DevToolsActivePort"
         deadline_s = time.monotonic() + 30
-        while not (told.exists() and told.read_text(encoding="ascii").count("\n")):
+        while not (port_file.exists() and port_file.read_text(encoding="ascii").count("\n")):
             assert process.poll() is None, "Chromium does not start"
-            assert time.monotonic() < deadline_s, "Chromium does not say where it listens"
+            assert time.monotonic() < deadline_s, "Chromium does not report its address"
             time.sleep(0.05)
-        yield f"http://127.0.0.1:{told.read_text(encoding='ascii').splitlines()[0]}"
+        yield f"http://127.0.0.1:{port_file.read_text(encoding='ascii').splitlines()[0]}"
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -106,8 +106,8 @@ def with_page(address: str, drive: Callable[[Page], Any]) -> Any:
 
     async def session() -> Any:
         async with aiohttp.ClientSession() as client:
-            async with client.put(f"{address}/json/new?about:blank") as answer:
-                tab = await answer.json(content_type=None)
+            async with client.put(f"{address}/json/new?about:blank") as response:
+                tab = await response.json(content_type=None)
             async with client.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
                 page = Page(socket)
                 for domain in ("Page", "Runtime", "Log"):

@@ -1,4 +1,4 @@
-"""What the command line tests share."""
+"""Fixtures of the engine's tests."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip.errors import BackendMissing
-from hoiclip.torch_extra import EXTRA
-from hoiclip_engine.cli import main
-from hoiclip_engine.tensorrt_library import Library
-from tests.engine.making_videos import write_clip
-from tests.engine.saying import Cli, Said
+from hoiclip.core.errors import BackendMissing
+from hoiclip.core.torch_extra import EXTRA
+from hoiclip_engine.backends.tensorrt.library import TensorRtLibrary
+from hoiclip_engine.cli.main import main
+from tests.engine.command_output import Cli, CommandOutput
 from tests.engine.untrained import untrained_model
-from tests.without_torch import THERE
+from tests.engine.video_files import write_clip
+from tests.without_torch import HAS_TORCH
 
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*argv: object) -> Said:
+    def call(*argv: object) -> CommandOutput:
         try:
             code = main([str(word) for word in argv])
         except SystemExit as end:
             code = int(end.code or 0)
-        said = Said(code, *capsys.readouterr())
-        if not THERE and code == BackendMissing.exit_code and EXTRA in said.err:
-            pytest.skip(said.err)
-        return said
+        output = CommandOutput(code, *capsys.readouterr())
+        if not HAS_TORCH and code == BackendMissing.exit_code and EXTRA in output.err:
+            pytest.skip(output.err)
+        return output
 
     return call
 
@@ -44,21 +44,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def rtx() -> Library:
+def rtx() -> TensorRtLibrary:
     """TensorRT-RTX, whose builder needs no GPU."""
-    _installed("tensorrt_rtx")
+    _require_installed("tensorrt_rtx")
     return "tensorrt-rtx"
 
 
 @pytest.fixture(scope="session")
 def modelopt() -> None:
-    """What makes graphs of lower precision for TensorRT."""
+    """Skips where ModelOpt, which makes graphs of lower precision for TensorRT, is not installed."""
     for package in ("modelopt", "onnx_graphsurgeon", "polygraphy"):
-        _installed(package)
+        _require_installed(package)
 
 
-def _installed(package: str) -> None:
-    """Wheels that only some machines have; where they are said to be there, nothing passes by skipping."""
+def _require_installed(package: str) -> None:
+    """Skips where a wheel is missing that only some machines have; fails where the environment requires it."""
     if importlib.util.find_spec(package) is not None:
         return
     if os.environ.get("HOICLIP_REQUIRE_TRT") == "1":

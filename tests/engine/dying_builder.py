@@ -1,4 +1,4 @@
-"""What a crash of the builder looks like to whoever asked for an engine: said something, then gone."""
+"""A builder that logs a line and then crashes, hangs or gives up, as the name of its graph says."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import signal
 import sys
 import time
 
-from hoiclip_engine.tensorrt_build import BuildRequest, _end_with
+from hoiclip_engine.backends.tensorrt.builder import EngineBuildRequest, end_with_parent
 
 if __name__ == "__main__":
-    _end_with(int(sys.argv[1]))
-    request = BuildRequest.from_json(sys.stdin.read())
+    end_with_parent(int(sys.argv[1]))
+    request = EngineBuildRequest.from_json(sys.stdin.read())
     print("Global timing cache in use\nCompiler backend is used during engine build.", file=sys.stderr, flush=True)
     match request.graph.stem:
         case "crashes":

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 
-from hoiclip_engine.frame import Frame
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
 from hoiclip_engine.sinks.video_sink import VideoSink
-from tests.engine.making_results import Row, frame_result, header
-from tests.engine.making_videos import picture
+from hoiclip_engine.types.frame import Frame
+from tests.engine.frame_results import Row, frame_result, header
+from tests.engine.video_files import image
 
 FPS = 25
 START_S = 7.3
@@ -26,5 +26,5 @@ if __name__ == "__main__":
         sink.start(dataclasses.replace(header(), policy=policy))  # type: ignore[arg-type]
     for index in range(int(frames)):
         for sink in sinks:
-            sink.write(frame_result(Frame(picture(index), START_S + index / FPS, index), Row()))
+            sink.write(frame_result(Frame(image(index), START_S + index / FPS, index), Row()))
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""What our runtime uses of `cuda.bindings.runtime`, on host memory: the same tuples, the same order of things.
+"""The part of `cuda.bindings.runtime` that our runtime uses, on host memory: the same tuples, the same order of work.
 
-Work on a stream waits until somebody synchronises, as on a GPU; what a capture records does not run. Every call but
-malloc and free on freed or unknown things is an error.
+Work on a stream waits for a synchronisation, as on a GPU; work that a capture records does not run. Every call but
+malloc and free on freed or unknown memory is an error.
 
 Source: cuda-bindings 12.9 and 13, module runtime.
 """
@@ -77,7 +77,7 @@ class FakeCuda:
         self._number = 100
 
     def held(self) -> int:
-        """Things not freed."""
+        """Number of allocations and handles that are not freed."""
         return sum(map(len, (self.memory, self.pinned, self.streams, self.graphs, self.executables)))
 
     def enqueue(self, stream: object, work: Work) -> None:

@@ -1,4 +1,4 @@
-"""A source of frames made on demand, which tells how it was treated."""
+"""A source of frames made on demand, which records how it was used."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from hoiclip_engine.frame import Frame, SourceEvent
-from hoiclip_engine.video.frame_source import SourceCounters, SourceInfo
+from hoiclip_engine.sources.base import SourceCounters, SourceInfo
+from hoiclip_engine.types.frame import Frame, SourceEvent
 
 
 def readers() -> list[threading.Thread]:
@@ -18,7 +18,7 @@ def readers() -> list[threading.Thread]:
 
 
 class FakeSource:
-    """Counts how many frames were asked for and whether it was closed, and by whom."""
+    """Records the number of frames requested, and the thread that closed it."""
 
     def __init__(
         self,
@@ -30,10 +30,11 @@ class FakeSource:
         error: BaseException | None = None,
         events: dict[int, SourceEvent] | None = None,
     ) -> None:
-        """
+        """Creates a source of count frames.
+
         Args:
-            period_s: of a live source; None: one that waits.
-            events: told before the frame of their index.
+            period_s: of a live source; None for one that waits.
+            events: delivered before the frame of their index.
         """
         self.made = self.closed = 0
         self.is_live = period_s is not None

@@ -1,7 +1,7 @@
-"""Modules that have what `tensorrt` 10.3, 10.16 and 11, and `tensorrt_rtx`, have of what we use, and nothing else.
+"""Fakes of `tensorrt` 10.3, 10.16 and 11, and of `tensorrt_rtx`, with the part of each that we use, and nothing else.
 
 A name that a version does not know raises AttributeError, also when set, as pybind11's classes do. Engines are the
-graph itself; ONNX Runtime computes what they say, on the memory of a fake CUDA.
+graph itself; ONNX Runtime computes it, on the memory of a fake CUDA.
 
 Source: TensorRT Python API of 10.x and 11.0, "Python APIs Added in 10.x", "Removed Python APIs" of 11.x, and
 tensorrt_rtx 1.7.1 itself. Of what we use, 10.16 has what 10.3 has.
@@ -81,7 +81,7 @@ class HostMemory(bytes):
 
 
 def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
-    """The module; `calls` is what was called, `trouble` what shall go wrong: name of it and what is logged."""
+    """The module; `calls` holds the calls made, `trouble` the calls that shall fail, each with the line it logs."""
     rtx = version == "rtx"
     major = 10 if rtx else int(version.split(".")[0])
     new = rtx or major >= 11
@@ -116,7 +116,7 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
         trt.calls.append(what)
 
     def registered(logger: Any) -> Any:
-        """The first logger stays the one, whichever is passed later."""
+        """The first logger stays in use, whatever is passed later."""
         if logger is not None:
             loggers.append(logger)
         return loggers[0]
@@ -236,17 +236,20 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
             self._graph = path
             typed = onnx.shape_inference.infer_shapes(model).graph
             types = {
-                one.name: one.type.tensor_type.elem_type for one in (*typed.value_info, *typed.input, *typed.output)
+                value.name: value.type.tensor_type.elem_type
+                for value in (*typed.value_info, *typed.input, *typed.output)
             }
-            types |= {one.name: one.data_type for one in typed.initializer}
+            types |= {tensor.name: tensor.data_type for tensor in typed.initializer}
 
             def tensor(name: str) -> Any:
                 kind = trt.DataType[_TYPES.get(types.get(name, 1), "FLOAT")]
                 return SimpleNamespace(name=name, dtype=kind)
 
             self._inputs = [
-                SimpleNamespace(name=one.name, shape=tuple(d.dim_value or -1 for d in one.type.tensor_type.shape.dim))
-                for one in model.graph.input
+                SimpleNamespace(
+                    name=value.name, shape=tuple(d.dim_value or -1 for d in value.type.tensor_type.shape.dim)
+                )
+                for value in model.graph.input
             ]
             self._layers = [_layer(node, tensor) for node in typed.node]
 
@@ -317,9 +320,9 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
                 "tensor(int64)": "INT64",
             }
             self._tensors = {
-                one.name: (mode, names[one.type], tuple(d if isinstance(d, int) else -1 for d in one.shape))
+                value.name: (mode, names[value.type], tuple(d if isinstance(d, int) else -1 for d in value.shape))
                 for mode, several in (("INPUT", self._session.get_inputs()), ("OUTPUT", self._session.get_outputs()))
-                for one in several
+                for value in several
             }
 
         @property

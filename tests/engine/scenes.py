@@ -1,4 +1,4 @@
-"""Triplets of made-up scenes, as the model would give them, for tests of what follows the model."""
+"""Triplets of made-up scenes, as the model would give them, for tests of tracking."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hoiclip_engine.pairs import Pairs
+from hoiclip.core.detections import HOIDetections
 
 Box = Sequence[float]
 
@@ -18,23 +18,23 @@ HOLD, KICK, RIDE, HUG = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Triplet:
-    """One row of Pairs; `thing` None is a person acting without an object."""
+    """One row of HOIDetections; `target` None is a person acting without an object."""
 
     human: Box
-    thing: Box | None
+    target: Box | None
     label: int = CUP
     verb: int = HOLD
     score: float = 0.8
     verb_score: float = 0.8
 
 
-def pairs_of(*triplets: Triplet) -> Pairs:
+def pairs_of(*triplets: Triplet) -> HOIDetections:
     """The rows as given, each from a query of its own."""
-    return Pairs(
+    return HOIDetections(
         query=np.arange(len(triplets)),
         human_boxes_xyxy=np.array([t.human for t in triplets], np.float32).reshape(-1, 4),
-        object_boxes_xyxy=np.array([t.thing or (0, 0, 0, 0) for t in triplets], np.float32).reshape(-1, 4),
-        label=np.array([-1 if t.thing is None else t.label for t in triplets], np.int64),
+        object_boxes_xyxy=np.array([t.target or (0, 0, 0, 0) for t in triplets], np.float32).reshape(-1, 4),
+        label=np.array([-1 if t.target is None else t.label for t in triplets], np.int64),
         verb=np.array([t.verb for t in triplets], np.int64),
         hoi=np.full(len(triplets), -1),
         score=np.array([t.score for t in triplets], np.float64),
@@ -48,7 +48,7 @@ def box_at(x: float, y: float, width: float = 60, height: float = 120) -> Box:
 
 
 def times(fps: float, seconds: float, *, jitter: float = 0.0, seed: int = 0) -> list[float]:
-    """Presentation times from 0; jitter is a share of the frame period."""
+    """Presentation times from 0; jitter is a fraction of the frame period."""
     count = round(seconds * fps)
     shift = np.random.default_rng(seed).uniform(-jitter / 2, jitter / 2, count)
     return ((np.arange(count) + shift) / fps - shift[0] / fps).tolist()

@@ -1,5 +1,5 @@
-"""The command on a Ray of its own: a corrupt file, a killed worker, a file that kills, an interrupt; nothing lost,
-nothing twice, the same result as a single process, and nobody else can reach it."""
+"""The archive command on a Ray of its own: a corrupt file, a killed worker, a file that kills, an interrupt; nothing is
+lost or duplicated, results equal those of a single process, and only this machine can reach it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from hoiclip_engine.archive.lead import MOST_DEATHS
+from hoiclip_engine.archive.coordinator import MOST_DEATHS
 from hoiclip_engine.engine import Engine
-from tests.engine.archives import TORCH, repeatable, single_run, write_film
-from tests.engine.saying import PYTHONPATH
+from tests.engine.archive_runs import TORCH, repeatable, single_run, write_video
+from tests.engine.command_output import PYTHONPATH
 from tests.engine.untrained import untrained_model
 
-FILMS = tuple("abcdefg")
+VIDEOS = tuple("abcdefg")
 FRAMES = 60
 PATIENCE_S = 540.0
 
@@ -42,25 +42,25 @@ def _ray_is_installed() -> None:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven films and one file that is none."""
-    folder = tmp_path_factory.mktemp("films")
-    for name in FILMS:
-        write_film(folder / f"{name}.mp4", FRAMES)
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven videos and one file that is no video."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name in VIDEOS:
+        write_video(folder / f"{name}.mp4", FRAMES)
     (folder / "corrupt.mp4").write_bytes(bytes(range(256)) * 64)
     return folder
 
 
 @pytest.fixture(scope="module")
-def singles(films: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What a single process makes of each film."""
+def singles(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Results of a single process for each video."""
     folder = tmp_path_factory.mktemp("singles")
     with Engine.load(untrained_model(), TORCH) as engine:
-        return {name: single_run(engine, films / f"{name}.mp4", folder) for name in FILMS}
+        return {name: single_run(engine, videos / f"{name}.mp4", folder) for name in VIDEOS}
 
 
-def start(films: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "hoiclip_engine.cli", "archive", films, "-o", out, "--model", untrained_model()]
+def start(videos: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hoiclip_engine.cli", "archive", videos, "-o", out, "--model", untrained_model()]
     return subprocess.Popen(
         [*map(str, command), "--backend", "torch", "--workers", "2", "--segment-seconds", "1"],
         env={**os.environ, "PYTHONPATH": PYTHONPATH},
@@ -80,7 +80,7 @@ def results(out: Path) -> dict[str, list[str]]:
 
 
 class Killer(threading.Thread):
-    """Ends, as the kernel would, processes that begin with a part of some file, in the middle of it."""
+    """Kills processes in the middle of a segment of one file, as the kernel would."""
 
     def __init__(self, out: Path, name: str, deaths: int) -> None:
         super().__init__(daemon=True)
@@ -126,54 +126,54 @@ def is_loopback(address: str) -> bool:
     return (mapped or found).is_loopback
 
 
-def test_a_killed_worker_and_a_corrupt_file_change_nothing_for_the_others(
-    films: Path, singles: dict[str, list[str]], tmp_path: Path
+def test_killed_worker_and_corrupt_file_leave_other_results_unchanged(
+    videos: Path, singles: dict[str, list[str]], tmp_path: Path
 ) -> None:
     before = set(listeners())
     out = tmp_path / "out"
-    process = start(films, out)
+    process = start(videos, out)
     killer = Killer(out, "c", deaths=1)
     killer.start()
-    heard: set[tuple[int, str]] = set()
-    while process.poll() is None and not (heard and len(list((out / "jsonl").glob("*"))) >= 4):
-        heard |= set(listeners()) - before
+    addresses: set[tuple[int, str]] = set()
+    while process.poll() is None and not (addresses and len(list((out / "jsonl").glob("*"))) >= 4):
+        addresses |= set(listeners()) - before
         time.sleep(0.2)
-    code, said, err = end(process)
+    code, output, err = end(process)
     killer.over.set()
     assert killer.killed, err
-    assert (code, said) == (7, ""), err
+    assert (code, output) == (7, ""), err
     assert err.count("\nhoiclip: ") == 1, err
-    told = manifest(out)
-    assert {name: entry["state"] for name, entry in told.items()} == dict.fromkeys(FILMS, "done") | {
+    entries = manifest(out)
+    assert {name: entry["state"] for name, entry in entries.items()} == dict.fromkeys(VIDEOS, "done") | {
         "corrupt": "failed"
     }
-    assert "expected a video or image file" in told["corrupt"]["error"]
+    assert "expected a video or image file" in entries["corrupt"]["error"]
     assert results(out) == singles
-    assert all(told[name]["frames"] == FRAMES and told[name]["units"] > 1 for name in FILMS)
-    assert heard
-    assert [address for _, address in heard if not is_loopback(address)] == []
+    assert all(entries[name]["frames"] == FRAMES and entries[name]["units"] > 1 for name in VIDEOS)
+    assert addresses
+    assert [address for _, address in addresses if not is_loopback(address)] == []
 
 
-def test_a_file_that_kills_its_worker_each_time_is_given_up(
-    films: Path, singles: dict[str, list[str]], tmp_path: Path
+def test_file_that_always_kills_its_worker_is_given_up(
+    videos: Path, singles: dict[str, list[str]], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = start(films, out)
+    process = start(videos, out)
     killer = Killer(out, "b", deaths=99)
     killer.start()
     code, _, err = end(process)
     killer.over.set()
     assert code == 7, err
-    told = manifest(out)
-    assert told["b"]["state"] == "failed"
-    assert f"{MOST_DEATHS} processes dead" in told["b"]["error"]
+    entries = manifest(out)
+    assert entries["b"]["state"] == "failed"
+    assert f"{MOST_DEATHS} processes dead" in entries["b"]["error"]
     assert len(killer.killed) >= MOST_DEATHS
     assert results(out) == {name: lines for name, lines in singles.items() if name != "b"}
 
 
-def test_an_interrupted_call_is_gone_on_with(films: Path, singles: dict[str, list[str]], tmp_path: Path) -> None:
+def test_interrupted_archive_is_resumed(videos: Path, singles: dict[str, list[str]], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(films, out)
+    process = start(videos, out)
     while process.poll() is None and not list(out.glob("work/*/0*.looks.parquet")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -182,7 +182,7 @@ def test_an_interrupted_call_is_gone_on_with(films: Path, singles: dict[str, lis
     states = [entry["state"] for entry in manifest(out).values()]
     assert "pending" in states
     done = {path: path.stat().st_mtime_ns for path in out.glob("work/*/0*.looks.parquet")}
-    again = start(films, out)
+    again = start(videos, out)
     seen: dict[Path, int] = {}
     while again.poll() is None:
         for path in done:
@@ -191,4 +191,4 @@ def test_an_interrupted_call_is_gone_on_with(films: Path, singles: dict[str, lis
         time.sleep(0.02)
     assert end(again)[0] == 7
     assert results(out) == singles
-    assert all(seen.get(path, done[path]) == done[path] for path in done)  # nothing was looked at twice
+    assert all(seen.get(path, done[path]) == done[path] for path in done)  # nothing was inferred twice

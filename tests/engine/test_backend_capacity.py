@@ -1,4 +1,4 @@
-"""Several pictures of one call, several calls at a time: the same numbers as one by one."""
+"""Batches and concurrent requests give the same numbers as single images."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from hoiclip.checkpoint.model_file import ModelFile, load_model_file
-from hoiclip_engine.backends import BackendName, load_backend
-from hoiclip_engine.backends.capacity import Capacity
-from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess, stack
-from hoiclip_engine.raw_output import RawOutput
+from hoiclip.core.model_file import ModelFile, load_model_file
+from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess, stack
+from hoiclip.core.raw_output import RawOutput
+from hoiclip_engine.backends.base import BackendName, Capacity
+from hoiclip_engine.backends.registry import load_backend
 from tests.engine.untrained import untrained_model
 
-CANVAS = 128, 160
+PADDED_HW = 128, 160
 BACKENDS: tuple[BackendName, ...] = ("torch", "openvino", "onnxruntime")
 
 
@@ -28,7 +28,7 @@ def model() -> ModelFile:
 def inputs(model: ModelFile) -> list[ModelInput]:
     rng = np.random.default_rng(0)
     sizes = ((120, 150), (128, 160), (90, 160), (128, 100))
-    config = PreprocessConfig(short_side_px=96, max_side_px=160, clip_side_px=64, canvas_hw=CANVAS)
+    config = PreprocessConfig(short_side_px=96, max_side_px=160, clip_side_px=64, padded_hw=PADDED_HW)
     return [preprocess(rng.integers(0, 256, (*size, 3), np.uint8), config) for size in sizes]
 
 
@@ -39,11 +39,9 @@ def assert_same(found: RawOutput, expected: RawOutput) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_batch_says_of_each_picture_what_it_alone_says(
-    name: BackendName, model: ModelFile, inputs: list[ModelInput]
-) -> None:
-    one = load_backend(name, model, CANVAS)
-    several = load_backend(name, model, CANVAS, wanted=Capacity(batch=4))
+def test_batch_equals_its_images_inferred_alone(name: BackendName, model: ModelFile, inputs: list[ModelInput]) -> None:
+    one = load_backend(name, model, PADDED_HW)
+    several = load_backend(name, model, PADDED_HW, capacity=Capacity(batch=4))
     assert (one.capacity.batch, several.capacity.batch) == (1, 4)
     raw = several(stack(inputs))
     for row, model_input in enumerate(inputs):
@@ -53,11 +51,13 @@ def test_a_batch_says_of_each_picture_what_it_alone_says(
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_lanes_keep_their_answers_apart(name: BackendName, model: ModelFile, inputs: list[ModelInput]) -> None:
-    backend = load_backend(name, model, CANVAS, wanted=Capacity(lanes=2))
-    assert backend.capacity.lanes == (1 if name == "torch" else 2)  # torch's threads belong to the whole process
+def test_concurrent_requests_keep_their_outputs_apart(
+    name: BackendName, model: ModelFile, inputs: list[ModelInput]
+) -> None:
+    backend = load_backend(name, model, PADDED_HW, capacity=Capacity(num_requests=2))
+    assert backend.capacity.num_requests == (1 if name == "torch" else 2)  # torch's threads belong to the whole process
     expected = [backend(model_input) for model_input in inputs]
-    with ThreadPoolExecutor(backend.capacity.lanes) as pool:
+    with ThreadPoolExecutor(backend.capacity.num_requests) as pool:
         found = list(pool.map(backend, inputs * 8))
     for row, raw in enumerate(found):
         assert_same(raw, expected[row % len(inputs)])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.running import SIMPLEST
-from tests.engine.saying import PYTHONPATH, Cli
+from tests.engine.command_output import PYTHONPATH, Cli
+from tests.engine.run_processes import QUICK_BACKEND
 
 ABSURD = ["1e308", "nan", "inf", "-inf", "1e400", "9" * 400, "-" + "9" * 30, "0x10", "1_000_000_000_000", "²", ""]
 NUMBERS = {
@@ -32,14 +32,14 @@ NUMBERS = {
 @pytest.mark.parametrize("command", NUMBERS)
 def test_absurd_numbers_are_a_usage_error(command: str, value: str, cli: Cli, tmp_path: Path) -> None:
     for option in NUMBERS[command].split():
-        said = cli(*command.replace("out", str(tmp_path / "out")).split(), f"{option}={value}")
-        assert said.is_one_error(2), (option, value)
-        assert len(said.err) < 600
+        result = cli(*command.replace("out", str(tmp_path / "out")).split(), f"{option}={value}")
+        assert result.is_one_error(2), (option, value)
+        assert len(result.err) < 600
     assert not list(tmp_path.iterdir())
 
 
-def test_large_numbers_that_are_allowed_end_in_one_line_too(clip: Path, model: Path, cli: Cli, tmp_path: Path) -> None:
-    run = ("run", clip, "--model", model, "--backend", SIMPLEST)
+def test_allowed_large_numbers_end_in_one_line(clip: Path, model: Path, cli: Cli, tmp_path: Path) -> None:
+    run = ("run", clip, "--model", model, "--backend", QUICK_BACKEND)
     assert cli(*run, "--start", "999999999", "--jsonl", tmp_path / "a").code == 3
     assert cli(*run, "--short-side", "999999999").is_one_error(2)
     for size, fps, duration in (("16384x16384", "25", "1e9"), ("64x64", "1e9", "1"), ("64x64", "25", "1e8")):
@@ -47,29 +47,29 @@ def test_large_numbers_that_are_allowed_end_in_one_line_too(clip: Path, model: P
         assert cli("data", "draw", "--video", 1, "--out", tmp_path / "drawn", *words).is_one_error(2)
 
 
-def test_a_loop_of_links_is_no_source_and_no_place(tmp_path: Path, clip: Path, model: Path, cli: Cli) -> None:
+def test_symlink_loop_is_no_source_and_no_target(tmp_path: Path, clip: Path, model: Path, cli: Cli) -> None:
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
     assert cli("run", tmp_path / "one", "--model", model).is_one_error(3)
     assert cli("run", tmp_path / "one", "--model", model, "--csv", tmp_path / "two").code in (2, 3)
     assert cli("models", "info", tmp_path / "one").is_one_error(4)
-    said = cli("run", clip, "--model", model, "--backend", "torch", "--csv", tmp_path / "one")
-    assert said.code in (2, 7), said.err
-    assert "internal error" not in said.err
+    result = cli("run", clip, "--model", model, "--backend", "torch", "--csv", tmp_path / "one")
+    assert result.code in (2, 7), result.err
+    assert "internal error" not in result.err
 
 
 @pytest.mark.parametrize("line", ["a\0b.mp4", "\0", "*\0.mp4", "rtsp://host/\0", "0\0"])
-def test_zero_bytes_in_a_list_are_told(line: str, tmp_path: Path, cli: Cli) -> None:
+def test_zero_bytes_in_a_list_are_reported(line: str, tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "list.txt").write_text(f"{line}\n")
-    said = cli("run", tmp_path / "list.txt")
-    assert said.code in (2, 3)
-    assert said.err.count("\n") == 1
-    assert "zero byte" in said.err
-    assert "\0" not in said.err
+    result = cli("run", tmp_path / "list.txt")
+    assert result.code in (2, 3)
+    assert result.err.count("\n") == 1
+    assert "zero byte" in result.err
+    assert "\0" not in result.err
 
 
 @pytest.mark.parametrize("kind", ["scalar", "empty", "sparse", "complex", "quantized"])
-def test_tensors_of_another_kind_are_no_checkpoint(kind: str, tmp_path: Path, cli: Cli) -> None:
+def test_tensors_of_another_type_are_no_checkpoint(kind: str, tmp_path: Path, cli: Cli) -> None:
     torch = pytest.importorskip("torch")
     tensor = {
         "scalar": lambda: torch.zeros(()),
@@ -79,18 +79,20 @@ def test_tensors_of_another_kind_are_no_checkpoint(kind: str, tmp_path: Path, cl
         "quantized": lambda: torch.quantize_per_tensor(torch.zeros(81, 512), 0.1, 0, torch.qint8),
     }[kind]()
     torch.save({"model": {"obj_visual_projection.weight": tensor}}, tmp_path / "c.pth")
-    said = cli("models", "import", tmp_path / "c.pth", "-o", tmp_path / "o.safetensors")
-    assert said.is_one_error(4)
+    result = cli("models", "import", tmp_path / "c.pth", "-o", tmp_path / "o.safetensors")
+    assert result.is_one_error(4)
     assert not (tmp_path / "o.safetensors").exists()
 
 
 @pytest.mark.parametrize("base", ["file", "/proc/none", "file/below"])
-def test_looking_around_needs_no_cache(base: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inspection_commands_need_no_cache(
+    base: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / base))
-    said = cli("models", "list")
-    assert said.code == 0, said.err
-    assert "drawn" in said.out
+    result = cli("models", "list")
+    assert result.code == 0, result.err
+    assert "drawn" in result.out
 
 
 def shell(script: str, *argv: object) -> subprocess.CompletedProcess[str]:
@@ -103,18 +105,18 @@ def shell(script: str, *argv: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("closed", [">&-", "> /dev/full"])
-def test_output_that_cannot_be_written_is_exit_code_7(closed: str) -> None:
+@pytest.mark.parametrize("redirection", [">&-", "> /dev/full"])
+def test_unwritable_output_is_exit_code_7(redirection: str) -> None:
     for words in ("models list", "models info drawn --json"):
-        done = shell(f'exec "$0" -m hoiclip_engine.cli {words} {closed}')
-        assert done.returncode == 7, done.stderr
-        assert [line.split(":")[0] for line in done.stderr.splitlines() if "hoiclip:" in line] == ["hoiclip"]
-        assert "Traceback" not in done.stderr
-        assert "Exception" not in done.stderr
+        process = shell(f'exec "$0" -m hoiclip_engine.cli {words} {redirection}')
+        assert process.returncode == 7, process.stderr
+        assert [line.split(":")[0] for line in process.stderr.splitlines() if "hoiclip:" in line] == ["hoiclip"]
+        assert "Traceback" not in process.stderr
+        assert "Exception" not in process.stderr
 
 
-def test_files_never_take_the_place_of_closed_streams(tmp_path: Path) -> None:
-    """What is printed would end up in them."""
-    done = shell(f'exec "$0" -m hoiclip_engine.cli data draw --images 1 --out {tmp_path} <&- >&- 2>&-')
-    assert done.returncode == 0
+def test_closed_standard_streams_are_never_reused_by_files(tmp_path: Path) -> None:
+    """Printed text would end up in them."""
+    process = shell(f'exec "$0" -m hoiclip_engine.cli data draw --images 1 --out {tmp_path} <&- >&- 2>&-')
+    assert process.returncode == 0
     assert (tmp_path / "annotations.json").read_text().startswith("[")

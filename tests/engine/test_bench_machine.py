@@ -1,4 +1,4 @@
-"""What a machine tells of itself, from folders like its own: meters, clocks, throttling, and reasons for silence."""
+"""State of the machine, from folders like its own: meters, clocks, throttling, and reasons for missing values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from typing import Any
 import pytest
 
 from hoiclip_engine.bench.energy import EnergyMeter
-from hoiclip_engine.bench.machine_state import clocks, machine_state, throttling
-from hoiclip_engine.bench.memory import PeakMemory
-from hoiclip_engine.bench.nvml import Nvml
-from hoiclip_engine.bench.provenance import commit, versions
-from hoiclip_engine.bench.speed_probe import SpeedProbe
-from hoiclip_engine.bench.told import Told
+from hoiclip_engine.bench.machine import Measurement, Nvml, PeakMemory, SpeedProbe, clocks, machine_state, throttling
+from hoiclip_engine.bench.report import commit, versions
 
 
 def put(root: Path, files: dict[str, object]) -> None:
@@ -68,23 +64,23 @@ def silent() -> Nvml:
     return Nvml(NoGpu())
 
 
-def test_a_number_has_a_value_or_a_reason_and_never_both() -> None:
+def test_measurement_has_either_a_value_or_a_reason() -> None:
     for wrong in ({}, {"value": 1, "reason": "but"}):
         with pytest.raises(ValueError, match="a value or a reason"):
-            Told(**wrong)
+            Measurement(**wrong)
 
 
-def test_a_machine_without_meters_says_why_there_is_no_energy(tmp_path: Path) -> None:
+def test_energy_without_meters_gives_the_reason(tmp_path: Path) -> None:
     meter = EnergyMeter(silent(), tmp_path)
     meter.start()
-    told = meter.per_frame_j(10)
-    assert told.value is None
-    assert told.reason is not None
+    measurement = meter.per_frame_j(10)
+    assert measurement.value is None
+    assert measurement.reason is not None
     for word in ("RAPL", "INA", "NVML Shared Library Not Found"):
-        assert word in told.reason
+        assert word in measurement.reason
 
 
-def test_a_counter_of_the_processor_is_shared_out_over_frames_and_may_start_over(tmp_path: Path) -> None:
+def test_energy_counter_is_divided_over_frames_and_may_wrap_around(tmp_path: Path) -> None:
     package = "sys/class/powercap/intel-rapl:0/"
     put(
         tmp_path,
@@ -98,16 +94,16 @@ def test_a_counter_of_the_processor_is_shared_out_over_frames_and_may_start_over
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_counter_that_may_not_be_read_is_the_reason(tmp_path: Path) -> None:
+def test_unreadable_energy_counter_is_the_reason(tmp_path: Path) -> None:
     package = "sys/class/powercap/intel-rapl:0/"
     put(tmp_path, {package + "name": "package-0", package + "energy_uj": 1})
     (tmp_path / package / "energy_uj").chmod(0)
-    told = EnergyMeter(silent(), tmp_path).per_frame_j(1)
-    assert told.reason is not None
-    assert "may not be read" in told.reason
+    measurement = EnergyMeter(silent(), tmp_path).per_frame_j(1)
+    assert measurement.reason is not None
+    assert "may not be read" in measurement.reason
 
 
-def test_rails_of_a_jetson_are_summed_up_over_time(tmp_path: Path) -> None:
+def test_jetson_rails_are_integrated_over_time(tmp_path: Path) -> None:
     chip = "sys/class/hwmon/hwmon1/"
     put(tmp_path, {chip + "name": "ina3221", "sys/class/hwmon/hwmon0/name": "nvme"})
     put(tmp_path, {chip + "in1_label": "VDD_IN", chip + "in1_input": 5000, chip + "curr1_input": 2000})
@@ -116,15 +112,15 @@ def test_rails_of_a_jetson_are_summed_up_over_time(tmp_path: Path) -> None:
     begun_s = time.monotonic()
     meter.start()
     time.sleep(0.25)
-    told = meter.per_frame_j(1)
+    measurement = meter.per_frame_j(1)
     seconds = time.monotonic() - begun_s
-    assert told.value["VDD_IN"] == pytest.approx(10 * seconds, rel=0.2)  # watts
-    assert told.value["VDD_CPU"] == pytest.approx(told.value["VDD_IN"] / 5)
+    assert measurement.value["VDD_IN"] == pytest.approx(10 * seconds, rel=0.2)  # watts
+    assert measurement.value["VDD_CPU"] == pytest.approx(measurement.value["VDD_IN"] / 5)
 
 
-def test_a_gpu_is_asked_for_energy_memory_and_why_it_is_slow(tmp_path: Path) -> None:
+def test_nvml_reports_energy_memory_and_throttling(tmp_path: Path) -> None:
     nvml = Nvml(OneGpu())
-    assert nvml.is_there
+    assert nvml.is_available
     meter = EnergyMeter(nvml, tmp_path)
     meter.start()
     assert meter.per_frame_j(100).value == {"gpu": pytest.approx(0.3)}
@@ -134,7 +130,7 @@ def test_a_gpu_is_asked_for_energy_memory_and_why_it_is_slow(tmp_path: Path) -> 
     assert nvml.clock_mhz().reason == "NVML: Not Supported"
 
 
-def test_clocks_and_throttling_are_told_as_they_changed(tmp_path: Path) -> None:
+def test_clocks_and_throttling_are_reported_as_changes(tmp_path: Path) -> None:
     (own, *_) = sorted(os.sched_getaffinity(0))
     cpu = "sys/devices/system/cpu/"
     stat = f"cpu  9 9 9 9 9 9 9 9 0 0\ncpu{own} {{}} 0 0 100 0 0 0 {{}} 0 0"
@@ -161,10 +157,10 @@ def test_clocks_and_throttling_are_told_as_they_changed(tmp_path: Path) -> None:
         },
     )
     after = machine_state(silent(), tmp_path)
-    told = clocks(before, after)
-    assert told["cpu_mhz"]["value"] == {"before": 2500.0, "after": 1500.0}
-    assert told["cpu_governor"]["value"] == "powersave"
-    assert told["gpu_mhz"]["reason"]
+    section = clocks(before, after)
+    assert section["cpu_mhz"]["value"] == {"before": 2500.0, "after": 1500.0}
+    assert section["cpu_governor"]["value"] == "powersave"
+    assert section["gpu_mhz"]["reason"]
     throttled = throttling(before, after)
     assert throttled["cpu_thermal_events"]["value"] == 2
     assert throttled["cgroup_throttled_ms"]["value"] == pytest.approx(3.5)
@@ -172,14 +168,14 @@ def test_clocks_and_throttling_are_told_as_they_changed(tmp_path: Path) -> None:
     assert throttled["stolen_share"]["value"] > 0
 
 
-def test_a_machine_that_tells_nothing_gives_reasons(tmp_path: Path) -> None:
+def test_machine_without_counters_gives_reasons(tmp_path: Path) -> None:
     state = machine_state(silent(), tmp_path)
-    told = {**clocks(state, state), **throttling(state, state)}
-    assert len(told) == 8
-    assert all(one["value"] is None and one["reason"] for one in told.values())
+    sections = {**clocks(state, state), **throttling(state, state)}
+    assert len(sections) == 8
+    assert all(value["value"] is None and value["reason"] for value in sections.values())
 
 
-def test_files_of_nonsense_tell_nothing(tmp_path: Path) -> None:
+def test_malformed_system_files_give_no_values(tmp_path: Path) -> None:
     put(
         tmp_path,
         {
@@ -193,7 +189,7 @@ def test_files_of_nonsense_tell_nothing(tmp_path: Path) -> None:
     assert (state.cpu_mhz, state.thermal_events, state.cgroup_throttled_ms, state.busy_s) == (None,) * 4
 
 
-def test_this_machine_tells_its_memory_and_speed() -> None:
+def test_peak_memory_and_speed_probe_work_on_this_machine() -> None:
     peak = PeakMemory()
     kept = bytearray(64 << 20)
     kept[::4096] = b"x" * len(kept[::4096])
@@ -204,8 +200,8 @@ def test_this_machine_tells_its_memory_and_speed() -> None:
     assert 0 < probe() < 1000
 
 
-def test_a_result_says_which_code_and_versions_it_is_of() -> None:
+def test_provenance_names_commit_and_versions() -> None:
     found = versions(("numpy", "no-such-package"))
     assert set(found) == {"python", "hoiclip", "numpy"}
-    made = commit()
-    assert made is None or len(made.rstrip("+")) == 12
+    found_commit = commit()
+    assert found_commit is None or len(found_commit.rstrip("+")) == 12

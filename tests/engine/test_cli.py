@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hoiclip import __version__
-from hoiclip.checkpoint.model_file import load_model_file, save_model_file
-from tests.engine.running import SIMPLEST
-from tests.engine.saying import Cli, Said, python
+from hoiclip.core.model_file import load_model_file, save_model_file
+from tests.engine.command_output import Cli, CommandOutput, python
+from tests.engine.run_processes import QUICK_BACKEND
 
 # Usage.
 
@@ -46,7 +46,7 @@ from tests.engine.saying import Cli, Said, python
     ],
     ids=lambda argv: " ".join(argv) or "nothing",
 )
-def test_a_command_that_makes_no_sense_is_one_line_and_exit_code_2(argv: list[str], model: Path, cli: Cli) -> None:
+def test_command_that_makes_no_sense_is_one_line_and_exit_code_2(argv: list[str], model: Path, cli: Cli) -> None:
     if argv[:1] == ["run"] and len(argv) > 1:
         argv = [*argv, "--model", str(model)]
     assert cli(*argv).is_one_error(2)
@@ -54,7 +54,7 @@ def test_a_command_that_makes_no_sense_is_one_line_and_exit_code_2(argv: list[st
 
 def test_outputs_neither_overwrite_the_source_nor_each_other(clip: Path, model: Path, tmp_path: Path, cli: Cli) -> None:
     before = clip.read_bytes()
-    run = ("run", clip, "--model", model, "--backend", SIMPLEST)
+    run = ("run", clip, "--model", model, "--backend", QUICK_BACKEND)
     (tmp_path / "link.mp4").symlink_to(clip)
     out = tmp_path / "out"
     for outputs in (
@@ -70,7 +70,7 @@ def test_outputs_neither_overwrite_the_source_nor_each_other(clip: Path, model: 
     assert not out.exists()
 
 
-def test_a_video_with_an_unknown_ending_is_refused_before_anything_is_written(
+def test_video_with_an_unknown_ending_is_refused_before_anything_is_written(
     clip: Path, model: Path, tmp_path: Path, cli: Cli
 ) -> None:
     said = cli("run", clip, "--model", model, "-o", tmp_path / "out.xyz", "--jsonl", tmp_path / "out.jsonl")
@@ -92,7 +92,7 @@ def sound_only(path: Path) -> Path:
     return path
 
 
-def test_a_source_that_cannot_be_read_is_one_line_and_exit_code_3(model: Path, tmp_path: Path, cli: Cli) -> None:
+def test_source_that_cannot_be_read_is_one_line_and_exit_code_3(model: Path, tmp_path: Path, cli: Cli) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("these are notes\n" * 20, encoding="utf-8")
     empty = tmp_path / "empty.mp4"
@@ -102,14 +102,23 @@ def test_a_source_that_cannot_be_read_is_one_line_and_exit_code_3(model: Path, t
     results.mkdir()
     for source in (tmp_path / "missing.mp4", results, text, empty, sound, "0", "-", "x" * 5000):
         said = cli(
-            "run", source, "--model", model, "--backend", SIMPLEST, "-o", results / "o.mp4", "--jsonl", results / "o"
+            "run",
+            source,
+            "--model",
+            model,
+            "--backend",
+            QUICK_BACKEND,
+            "-o",
+            results / "o.mp4",
+            "--jsonl",
+            results / "o",
         )
         assert said.is_one_error(3)
         assert list(results.iterdir()) == []
 
 
-def test_a_start_behind_the_end_is_a_source_error(clip: Path, model: Path, cli: Cli) -> None:
-    said = cli("run", clip, "--model", model, "--backend", SIMPLEST, "--start", 60, "--jsonl", os.devnull)
+def test_start_behind_the_end_is_a_source_error(clip: Path, model: Path, cli: Cli) -> None:
+    said = cli("run", clip, "--model", model, "--backend", QUICK_BACKEND, "--start", 60, "--jsonl", os.devnull)
     assert said.code == 3
     assert said.err.splitlines()[-1].startswith("hoiclip: expected a frame 60 s after the start")
 
@@ -129,8 +138,8 @@ URL = "rtsp://user:secret@host/x"
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_a_password_never_shows(argv: list[str], code: int, model: Path, cli: Cli) -> None:
-    said = cli(*argv, *(["--model", model, "--backend", SIMPLEST, "--timeout", 0.3] if argv[0] == "run" else []))
+def test_password_never_shows(argv: list[str], code: int, model: Path, cli: Cli) -> None:
+    said = cli(*argv, *(["--model", model, "--backend", QUICK_BACKEND, "--timeout", 0.3] if argv[0] == "run" else []))
     assert said.code == code
     assert "secret" not in said.out + said.err
     assert said.err
@@ -145,7 +154,7 @@ def truncated(model: Path, path: Path, share: float) -> Path:
     return path
 
 
-def test_a_model_that_cannot_be_read_is_one_line_and_exit_code_4(
+def test_model_that_cannot_be_read_is_one_line_and_exit_code_4(
     clip: Path, model: Path, tmp_path: Path, cli: Cli
 ) -> None:
     foreign = tmp_path / "foreign.safetensors"
@@ -158,7 +167,7 @@ def test_a_model_that_cannot_be_read_is_one_line_and_exit_code_4(
             assert cli(*argv).is_one_error(4)
 
 
-def test_verify_tells_a_whole_model_from_one_with_values_that_are_not_finite(
+def test_verify_accepts_a_whole_model_and_refuses_values_that_are_not_finite(
     model: Path, tmp_path: Path, cli: Cli
 ) -> None:
     good = cli("models", "verify", model)
@@ -176,14 +185,14 @@ def test_verify_tells_a_whole_model_from_one_with_values_that_are_not_finite(
 
 
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
-def test_a_planned_backend_is_exit_code_5(backend: str, clip: Path, model: Path, cli: Cli) -> None:
+def test_planned_backend_is_exit_code_5(backend: str, clip: Path, model: Path, cli: Cli) -> None:
     assert cli("run", clip, "--model", model, "--backend", backend).is_one_error(5)
 
 
-def test_a_backend_that_is_not_installed_names_what_to_install(
+def test_backend_that_is_not_installed_names_what_to_install(
     clip: Path, model: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hoiclip_engine.backends.installed", lambda name: name != "openvino")
+    monkeypatch.setattr("hoiclip_engine.backends.registry.is_installed", lambda name: name != "openvino")
     said = cli("run", clip, "--model", model, "--backend", "openvino")
     assert said.is_one_error(5)
     assert "pip install openvino" in said.err
@@ -206,40 +215,42 @@ def test_doctor_reports_packages_and_what_auto_takes(cli: Cli) -> None:
     assert all(name in table.out for name in ("numpy", "openvino", "auto takes"))
 
 
-def test_the_version_is_told(cli: Cli) -> None:
-    assert cli("--version") == Said(0, f"hoiclip {__version__}\n", "")
+def test_version_is_printed(cli: Cli) -> None:
+    assert cli("--version") == CommandOutput(0, f"hoiclip {__version__}\n", "")
 
 
-def test_an_internal_error_is_one_line_and_a_traceback_only_when_asked_for(
+def test_internal_error_is_one_line_and_a_traceback_only_when_asked_for(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_as_json: bool) -> int:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("hoiclip_engine.commands.doctor.doctor", fail)
+    monkeypatch.setattr("hoiclip_engine.cli.doctor.doctor", fail)
     said = cli("doctor")
     assert (said.code, said.err.count("\n")) == (1, 1)
     assert "RuntimeError: first line second line" in said.err
     assert "Traceback" in cli("doctor", "--debug").err
 
 
-def test_a_process_ends_with_the_exit_code_and_says_one_line(model: Path) -> None:
-    said = python("-m", "hoiclip_engine.cli", "run", "/nowhere/missing.mp4", "--model", model, "--backend", SIMPLEST)
+def test_process_ends_with_the_exit_code_and_one_line(model: Path) -> None:
+    said = python(
+        "-m", "hoiclip_engine.cli", "run", "/nowhere/missing.mp4", "--model", model, "--backend", QUICK_BACKEND
+    )
     assert said.is_one_error(3)
 
 
-def test_a_reader_that_goes_away_is_exit_code_7_without_a_traceback() -> None:
+def test_reader_that_goes_away_is_exit_code_7_without_a_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
         said = python("-m", "hoiclip_engine.cli", "vocab", "show", "vcoco", "--json", stdout=writer)
     finally:
         os.close(writer)
-    assert said == Said(7, "", "")
+    assert said == CommandOutput(7, "", "")
 
 
 WITHOUT_TORCH = (
-    "import sys; sys.modules['torch'] = None; from hoiclip_engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    "import sys; sys.modules['torch'] = None; from hoiclip_engine.cli.main import main; sys.exit(main(sys.argv[1:]))"
 )
 
 
@@ -251,7 +262,7 @@ WITHOUT_TORCH = (
         ["doctor"],
     ],
 )
-def test_looking_around_needs_no_torch(argv: list[str], model: Path) -> None:
+def test_listing_and_showing_need_no_torch(argv: list[str], model: Path) -> None:
     said = python("-c", WITHOUT_TORCH, *(str(model) if word == "MODEL" else word for word in argv))
     assert said.code == 0, said.err
     assert said.out

@@ -1,4 +1,4 @@
-"""hoiclip build: what it makes, refuses and says, and what runs take of it."""
+"""hoiclip build: the builds it makes and refuses, and the builds that runs take."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from typing import Any
 
 import pytest
 
-from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip.data.hoia import write_hoia
-from hoiclip.data.rows import image_annotation
-from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine import gate
+from hoiclip.core.model_file import load_model_file
+from hoiclip.core.vocabulary import load_vocabulary
+from hoiclip.data.annotations import image_annotation
+from hoiclip.data.formats.hoia import write_hoia
 from hoiclip_engine.backends import openvino_backend
-from hoiclip_engine.builds import chosen_build, find_build
-from hoiclip_engine.cli import main
-from hoiclip_engine.export import exported_graph
-from tests.engine.making_videos import write_clip
-from tests.engine.saying import PYTHONPATH, Cli
+from hoiclip_engine.cache.artifacts import exported_graph
+from hoiclip_engine.cli.main import main
+from hoiclip_engine.quantization import accuracy_gate
+from hoiclip_engine.quantization.builds import find_build, select_build
+from tests.engine.command_output import PYTHONPATH, Cli
 from tests.engine.untrained import untrained_model
-from tests.hoiclip.making_data import save_noise
+from tests.engine.video_files import write_clip
+from tests.hoiclip.small_datasets import save_noise
 
 pytest.importorskip("torch", reason="builds are compared with fp32 in torch")
 FEW = ("--calibration-pictures", "2", "--short-side", "64")
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("film") / "film.mp4", [40 * n for n in range(6)])
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[Path]:
+def built(tmp_path_factory: pytest.TempPathFactory, video: Path) -> Iterator[Path]:
     """A cache with an int8 and a bf16 build of the untrained model for OpenVINO, the first of them forced."""
     before = os.environ["HOICLIP_CACHE"]
     cache = tmp_path_factory.mktemp("built")
@@ -47,11 +47,11 @@ def built(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[Path
     shutil.copytree(before, cache, dirs_exist_ok=True)
     os.environ["HOICLIP_CACHE"] = str(cache)
     try:
-        limits = {**gate.LIMITS, "int8": gate.Limits(map_points=0, agreement=1.01)}
+        limits = {**accuracy_gate.ACCURACY_LIMITS, "int8": accuracy_gate.AccuracyLimits(map_points=0, agreement=1.01)}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gate, "LIMITS", limits)
-            assert main(build_words(film, "int8", "--force")) == 0
-        assert main(build_words(film, "bf16")) == 0
+            patch.setattr(accuracy_gate, "ACCURACY_LIMITS", limits)
+            assert main(build_words(video, "int8", "--force")) == 0
+        assert main(build_words(video, "bf16")) == 0
         yield cache
     finally:
         os.environ["HOICLIP_CACHE"] = before
@@ -65,9 +65,9 @@ def cache(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def build_words(film: Path, precision: str, *more: str) -> list[str]:
+def build_words(video: Path, precision: str, *more: str) -> list[str]:
     return ["build", str(untrained_model()), "--backend", "openvino", "--precision", precision,
-            "--calibrate", str(film), *FEW, *more]  # fmt: skip
+            "--calibrate", str(video), *FEW, *more]  # fmt: skip
 
 
 def entry(cache: Path, precision: str) -> Path:
@@ -75,55 +75,61 @@ def entry(cache: Path, precision: str) -> Path:
     return found
 
 
-def said_of(cache: Path, precision: str) -> dict[str, Any]:
+def record_of(cache: Path, precision: str) -> dict[str, Any]:
     return dict(json.loads((entry(cache, precision) / "entry.json").read_text()))
 
 
-def header(cli: Cli, film: Path, *words: str) -> dict[str, Any]:
-    said = cli("run", film, "--model", untrained_model(), "--backend", "openvino", "--short-side", 64,
+def header(cli: Cli, video: Path, *words: str) -> dict[str, Any]:
+    output = cli("run", video, "--model", untrained_model(), "--backend", "openvino", "--short-side", 64,
                "--max-frames", 1, "--jsonl", "-", *words)  # fmt: skip
-    assert said.code == 0, said.err
-    return dict(json.loads(said.out.splitlines()[0]))
+    assert output.code == 0, output.err
+    return dict(json.loads(output.out.splitlines()[0]))
 
 
-def test_the_record_tells_what_was_made_and_how(built: Path) -> None:
-    said = said_of(built, "int8")
-    about = said["about"]
+def test_record_of_a_build_holds_calibration_and_gate(built: Path) -> None:
+    record = record_of(built, "int8")
+    about = record["about"]
     assert about["forced"] is True
     assert about["calibration"]["source"] == "film.mp4"
     assert about["calibration"]["count"] == 2
     assert 0 <= about["gate"]["compared"]["agreement"] <= 1
-    assert set(said["files"]) == {"model.xml", "model.bin"}
-    assert said_of(built, "bf16")["files"] == {}
+    assert set(record["files"]) == {"model.xml", "model.bin"}
+    assert record_of(built, "bf16")["files"] == {}
     assert not list((built / "builds").glob(".part-*"))
 
 
-def test_auto_takes_what_passed_and_never_what_was_forced(built: Path, cli: Cli, film: Path) -> None:
+def test_auto_takes_a_passed_build_and_never_a_forced_one(built: Path, cli: Cli, video: Path) -> None:
     from hoiclip_engine.backends import openvino_backend
 
     fast = openvino_backend.fast_precisions()
     expected = "bf16" if "bf16" in fast else "fp32"
-    assert header(cli, film)["precision"] == expected
-    assert header(cli, film, "--precision", "int8")["precision"] == "int8"
-    assert header(cli, film, "--precision", "fp32")["precision"] == "fp32"
+    assert header(cli, video)["precision"] == expected
+    assert header(cli, video, "--precision", "int8")["precision"] == "int8"
+    assert header(cli, video, "--precision", "fp32")["precision"] == "fp32"
 
 
-def test_a_precision_nobody_built_is_one_line_with_the_command(cli: Cli, film: Path, tmp_path: Path) -> None:
+def test_missing_build_is_one_line_with_the_command(cli: Cli, video: Path, tmp_path: Path) -> None:
     os.environ["HOICLIP_CACHE"], before = str(tmp_path), os.environ["HOICLIP_CACHE"]
     try:
-        said = cli("run", film, "--model", "drawn", "--backend", "openvino", "--precision", "int8")
+        output = cli("run", video, "--model", "drawn", "--backend", "openvino", "--precision", "int8")
     finally:
         os.environ["HOICLIP_CACHE"] = before
-    assert said.is_one_error(4)
-    assert "hoiclip build drawn --backend openvino --precision int8" in said.err
+    assert output.is_one_error(4)
+    assert "hoiclip build drawn --backend openvino --precision int8" in output.err
 
 
-def test_what_loses_too_much_is_not_kept(cache: Path, cli: Cli, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_that_loses_too_much_is_not_kept(
+    cache: Path, cli: Cli, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(entry(cache, "bf16"))
-    monkeypatch.setattr(gate, "LIMITS", {**gate.LIMITS, "bf16": gate.Limits(map_points=0, agreement=1.01)})
-    said = cli(*build_words(film, "bf16"))
-    assert said.code == 6
-    assert "expected at least 101%; nothing is kept" in said.err
+    monkeypatch.setattr(
+        accuracy_gate,
+        "ACCURACY_LIMITS",
+        {**accuracy_gate.ACCURACY_LIMITS, "bf16": accuracy_gate.AccuracyLimits(map_points=0, agreement=1.01)},
+    )
+    output = cli(*build_words(video, "bf16"))
+    assert output.code == 6
+    assert "expected at least 101%; nothing is kept" in output.err
     assert find_build(load_model_file(untrained_model()), "openvino", "bf16") is None
     assert not list((cache / "builds").glob(".part-*"))
 
@@ -134,9 +140,9 @@ def truncate_graph(folder: Path) -> None:
 
 
 def tamper(folder: Path) -> None:
-    said = json.loads((folder / "entry.json").read_text())
-    said["about"]["forced"] = False
-    (folder / "entry.json").write_text(json.dumps(said))
+    record = json.loads((folder / "entry.json").read_text())
+    record["about"]["forced"] = False
+    (folder / "entry.json").write_text(json.dumps(record))
 
 
 def lose(folder: Path) -> None:
@@ -147,10 +153,10 @@ def lose(folder: Path) -> None:
     ("damage", "why"),
     [(truncate_graph, "may be truncated"), (tamper, "not signed by this machine"), (lose, "No such file")],
 )
-def test_a_damaged_build_is_not_used_and_one_line_says_why(
+def test_damaged_build_is_not_used_and_one_line_gives_the_reason(
     cache: Path,
     cli: Cli,
-    film: Path,
+    video: Path,
     damage: Callable[[Path], None],
     why: str,
     caplog: pytest.LogCaptureFixture,
@@ -159,16 +165,16 @@ def test_a_damaged_build_is_not_used_and_one_line_says_why(
     damage(entry(cache, "int8"))
     monkeypatch.setattr(openvino_backend, "fast_precisions", lambda: ("int8",))  # whatever this processor is quick in
     model = load_model_file(untrained_model())
-    assert chosen_build(model, "openvino", "auto").precision != "int8"
+    assert select_build(model, "openvino", "auto").precision != "int8"
     assert why in caplog.text
     assert "hoiclip build" in caplog.text
     assert all("\n" not in record.getMessage() for record in caplog.records)
-    said = cli("run", film, "--model", untrained_model(), "--backend", "openvino", "--precision", "int8")
-    assert said.code == 4
-    assert "Traceback" not in said.err
+    output = cli("run", video, "--model", untrained_model(), "--backend", "openvino", "--precision", "int8")
+    assert output.code == 4
+    assert "Traceback" not in output.err
 
 
-def test_another_library_or_machine_is_another_build(
+def test_build_of_another_library_or_machine_is_another_build(
     cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from hoiclip_engine.backends import openvino_backend
@@ -180,38 +186,38 @@ def test_another_library_or_machine_is_another_build(
     monkeypatch.undo()
 
 
-def test_a_full_disk_keeps_what_was_there(cache: Path, film: Path) -> None:
+def test_full_disk_keeps_the_earlier_build(cache: Path, video: Path) -> None:
     """Writes beyond a megabyte fail in the operating system, as on a full disk."""
-    before = said_of(cache, "int8")
+    before = record_of(cache, "int8")
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18));"
-        "from hoiclip_engine.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from hoiclip_engine.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *build_words(film, "int8", "--force")],
+        [sys.executable, "-c", script, *build_words(video, "int8", "--force")],
         env={**os.environ, "PYTHONPATH": PYTHONPATH}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode in (4, 7), done.stderr
     assert "Traceback" not in done.stderr
     assert "internal error" not in done.stderr
-    assert said_of(cache, "int8") == before
+    assert record_of(cache, "int8") == before
     assert not list((cache / "builds").glob(".part-*"))
 
 
-def test_a_cache_nobody_can_write_is_one_line(cli: Cli, film: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    words = build_words(film, "bf16")
+def test_cache_that_cannot_be_written_is_one_line(cli: Cli, video: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    words = build_words(video, "bf16")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "file"))
-    said = cli(*words)
-    assert said.code == 7
-    assert "Traceback" not in said.err
-    assert "HOICLIP_CACHE" in said.err
+    output = cli(*words)
+    assert output.code == 7
+    assert "Traceback" not in output.err
+    assert "HOICLIP_CACHE" in output.err
 
 
-def test_a_killed_build_leaves_the_old_one_and_the_next_one_clears_up(cache: Path, film: Path) -> None:
-    before = said_of(cache, "int8")
+def test_killed_build_leaves_the_old_one_and_the_next_one_clears_up(cache: Path, video: Path) -> None:
+    before = record_of(cache, "int8")
     process = subprocess.Popen(
-        [sys.executable, "-m", "hoiclip_engine.cli", *build_words(film, "int8", "--force")],
+        [sys.executable, "-m", "hoiclip_engine.cli", *build_words(video, "int8", "--force")],
         env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 60
@@ -220,15 +226,15 @@ def test_a_killed_build_leaves_the_old_one_and_the_next_one_clears_up(cache: Pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     (left,) = (cache / "builds").glob(".part-*")
-    assert said_of(cache, "int8") == before
+    assert record_of(cache, "int8") == before
     assert find_build(load_model_file(untrained_model()), "openvino", "int8") is not None
     os.utime(left, (0, 0))  # long ago
-    assert main(build_words(film, "bf16")) == 0
+    assert main(build_words(video, "bf16")) == 0
     assert not left.exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--precision", "fp32"], "fp32 needs no build"),
         (["--precision", "fp16", "--backend", "openvino"], "openvino does not compute in fp16"),
@@ -237,26 +243,26 @@ def test_a_killed_build_leaves_the_old_one_and_the_next_one_clears_up(cache: Pat
         (["--data", "x.json"], "needs both --data FILE.json and --images DIR"),
     ],
 )
-def test_what_cannot_be_built_is_refused_before_anything_is_read(cli: Cli, words: list[str], said: str) -> None:
+def test_impossible_build_is_refused_before_the_source_is_read(cli: Cli, words: list[str], message: str) -> None:
     refused = cli("build", untrained_model(), *words, "--calibrate", "missing.mp4")
     assert refused.is_one_error(2)
-    assert said in refused.err
+    assert message in refused.err
 
 
-def test_a_model_that_knows_no_drawn_scenes_wants_pictures(cli: Cli) -> None:
-    said = cli("build", untrained_model(), "--backend", "openvino", "--precision", "int8")
-    assert said.is_one_error(2)
-    assert "--calibrate SRC" in said.err
+def test_model_without_synthetic_vocabulary_needs_calibration_images(cli: Cli) -> None:
+    output = cli("build", untrained_model(), "--backend", "openvino", "--precision", "int8")
+    assert output.is_one_error(2)
+    assert "--calibrate SRC" in output.err
 
 
-def test_a_benchmark_of_ones_own_decides_by_map(cache: Path, film: Path, tmp_path: Path, cli: Cli) -> None:
+def test_own_benchmark_decides_by_map(cache: Path, video: Path, tmp_path: Path, cli: Cli) -> None:
     vocabulary = load_vocabulary("hico")
-    verb, thing = vocabulary.hois[0]
-    boxes, labels = [(4.0, 5.0, 30.0, 40.0), (10.0, 8.0, 40.0, 44.0)], [vocabulary.person, thing]
-    pairs = [image_annotation(f"{name}.png", boxes, labels, [(0, 1, verb)]) for name in "ab"]
-    for one in pairs:
-        save_noise(tmp_path / one.file_name)
-    write_hoia(tmp_path / "data.json", pairs, vocabulary)
-    said = cli(*build_words(film, "bf16", "--force"), "--data", tmp_path / "data.json", "--images", tmp_path)
-    assert said.code == 0, said.err
-    assert said_of(cache, "bf16")["about"]["gate"]["mean_precisions"]["pictures"] == 2
+    verb, target = vocabulary.hois[0]
+    boxes, labels = [(4.0, 5.0, 30.0, 40.0), (10.0, 8.0, 40.0, 44.0)], [vocabulary.person, target]
+    annotations = [image_annotation(f"{name}.png", boxes, labels, [(0, 1, verb)]) for name in "ab"]
+    for annotation in annotations:
+        save_noise(tmp_path / annotation.file_name)
+    write_hoia(tmp_path / "data.json", annotations, vocabulary)
+    output = cli(*build_words(video, "bf16", "--force"), "--data", tmp_path / "data.json", "--images", tmp_path)
+    assert output.code == 0, output.err
+    assert record_of(cache, "bf16")["about"]["gate"]["mean_precisions"]["pictures"] == 2

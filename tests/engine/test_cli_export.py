@@ -1,4 +1,4 @@
-"""hoiclip export: what it writes, that it is right, and what it says where it cannot be."""
+"""hoiclip export: the graphs and metadata it writes, their accuracy, and its errors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import onnxruntime
 import pytest
 import torch
 
-from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip_engine.cli import main
-from hoiclip_engine.commands import export as command
-from hoiclip_engine.graph_form import INPUTS, OUTPUTS, GraphForm
-from tests.engine.saying import Cli
+from hoiclip.core.model_file import load_model_file
+from hoiclip_engine.cli.main import main
+from hoiclip_engine.export import onnx_export
+from hoiclip_engine.export.graph_spec import INPUTS, OUTPUTS, GraphSpec
+from tests.engine.command_output import Cli
 from tests.engine.untrained import CONFIG, untrained_model
 
 
@@ -36,12 +36,12 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(path: Path, inputs: dict[str, Any]) -> dict[str, Any]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_outputs()]
-    needed = {one.name: inputs[one.name] for one in session.get_inputs()}
+    names = [output.name for output in session.get_outputs()]
+    needed = {value.name: inputs[value.name] for value in session.get_inputs()}
     return dict(zip(names, session.run(None, needed), strict=True))
 
 
-def picture(batch: int, height: int, width: int) -> dict[str, Any]:
+def image(batch: int, height: int, width: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     padding = np.zeros((batch, height, width), np.bool_)
     padding[:, :, width - 20 :] = True
@@ -53,18 +53,18 @@ def picture(batch: int, height: int, width: int) -> dict[str, Any]:
     }
 
 
-def test_any_batch_and_size_goes_through_a_dynamic_graph(whole: Path) -> None:
-    both = run(whole / "model.onnx", picture(2, 128, 160))
+def test_dynamic_graph_takes_any_batch_and_size(whole: Path) -> None:
+    both = run(whole / "model.onnx", image(2, 128, 160))
     assert tuple(both) == OUTPUTS["whole"]
     assert both["hoi_logits"].shape == (2, CONFIG.queries, CONFIG.num_hois)
-    one = {name: value[1:] for name, value in picture(2, 128, 160).items()}
-    for name, value in run(whole / "model.onnx", one).items():
+    second = {name: value[1:] for name, value in image(2, 128, 160).items()}
+    for name, value in run(whole / "model.onnx", second).items():
         np.testing.assert_allclose(value, both[name][1:], atol=2e-4, err_msg=name)
-    assert run(whole / "model.onnx", picture(1, 64, 320))["object_boxes_cxcywh"].shape == (1, CONFIG.queries, 4)
+    assert run(whole / "model.onnx", image(1, 64, 320))["object_boxes_cxcywh"].shape == (1, CONFIG.queries, 4)
 
 
-def test_the_parts_one_after_the_other_are_the_whole(whole: Path, split: Path) -> None:
-    inputs = picture(1, 128, 160)
+def test_parts_one_after_the_other_give_the_outputs_of_the_whole(whole: Path, split: Path) -> None:
+    inputs = image(1, 128, 160)
     expected = run(whole / "model.onnx", inputs)
     found = run(split / "detector.onnx", inputs) | run(split / "clip.onnx", inputs)
     found |= run(split / "interaction.onnx", found)
@@ -72,37 +72,39 @@ def test_the_parts_one_after_the_other_are_the_whole(whole: Path, split: Path) -
         np.testing.assert_allclose(found[name], expected[name], atol=2e-4, err_msg=name)
 
 
-def test_the_sidecar_says_what_the_graphs_are(split: Path) -> None:
-    said = json.loads((split / "model.json").read_text(encoding="utf-8"))
-    assert said["schema"] == "hoiclip-graph/1"
+def test_metadata_describes_the_graphs(split: Path) -> None:
+    metadata = json.loads((split / "model.json").read_text(encoding="utf-8"))
+    assert metadata["schema"] == "hoiclip-graph/1"
     names = ["clip.onnx", "detector.onnx", "interaction.onnx", "model.json"]
     assert sorted(path.name for path in split.iterdir()) == names
-    assert said["preprocessing"]["images"]["short_side_px"] == CONFIG.short_side_px
-    assert len(said["vocabulary"]["labels"]["hois"]) == CONFIG.num_hois
-    for entry, part in zip(said["graphs"], ("detector", "clip", "interaction"), strict=True):
+    assert metadata["preprocessing"]["images"]["short_side_px"] == CONFIG.short_side_px
+    assert len(metadata["vocabulary"]["labels"]["hois"]) == CONFIG.num_hois
+    for entry, part in zip(metadata["graphs"], ("detector", "clip", "interaction"), strict=True):
         graph = onnx.load(split / entry["file"]).graph
         assert entry["form"]["part"] == part
-        assert list(entry["inputs"]) == list(INPUTS[part]) == [one.name for one in graph.input]  # type: ignore[index]
+        assert list(entry["inputs"]) == list(INPUTS[part]) == [value.name for value in graph.input]  # type: ignore[index]
         assert list(entry["outputs"]) == list(OUTPUTS[part])  # type: ignore[index]
-        assert 0 <= max(entry["checked"]["max_abs_error"].values()) <= command.LARGEST_ERROR
-    assert said["graphs"][0]["inputs"]["images"] == {"type": "float", "shape": [1, 3, 128, 160]}
+        assert 0 <= max(entry["checked"]["max_abs_error"].values()) <= onnx_export.LARGEST_ERROR
+    assert metadata["graphs"][0]["inputs"]["images"] == {"type": "float", "shape": [1, 3, 128, 160]}
 
 
-def test_layer_norms_are_nodes_and_rows_of_text_are_constants(whole: Path) -> None:
+def test_layer_norms_are_nodes_and_text_embeddings_are_constants(whole: Path) -> None:
     model = onnx.load(whole / "model.onnx")
     kinds = [node.op_type for node in model.graph.node]
     module = load_model_file(untrained_model()).build()
-    norms = sum(isinstance(one, torch.nn.LayerNorm) for one in module.modules())
+    norms = sum(isinstance(layer, torch.nn.LayerNorm) for layer in module.modules())
     # Once each, but twice in a layer of the interaction decoder; only the last layer's state gets the decoder's own.
     assert kinds.count("LayerNormalization") == norms + CONFIG.interaction_layers
     assert not {"ReduceMean", "Sqrt", "Pow"} & set(kinds)  # what a norm falls into
-    assert {one.name for one in model.graph.input} == set(INPUTS["whole"])
+    assert {value.name for value in model.graph.input} == set(INPUTS["whole"])
     assert model.opset_import[0].version == 20
 
 
-def test_a_plugin_graph_has_our_node_and_is_checked_by_its_plain_twin(tmp_path: Path) -> None:
-    form = GraphForm(part="interaction", attention="plugin", opset=19, canvas_hw=(64, 64))
-    entry = command.checked(load_model_file(untrained_model()).build(), form, tmp_path / "interaction.onnx")
+def test_plugin_graph_has_our_node_and_is_checked_by_its_plain_twin(tmp_path: Path) -> None:
+    form = GraphSpec(part="interaction", attention="plugin", opset=19, padded_hw=(64, 64))
+    entry = onnx_export.export_checked_graph(
+        load_model_file(untrained_model()).build(), form, tmp_path / "interaction.onnx"
+    )
     model = onnx.load(tmp_path / "interaction.onnx")
     assert sum(node.op_type == "HoiclipDualAttention" for node in model.graph.node) == CONFIG.interaction_layers
     assert model.opset_import[0].version == 19
@@ -110,29 +112,31 @@ def test_a_plugin_graph_has_our_node_and_is_checked_by_its_plain_twin(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["interaction.onnx"]
 
 
-def test_a_wrong_graph_is_not_kept_and_nothing_is_lost(
+def test_wrong_graph_is_not_kept_and_the_earlier_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: Path
 ) -> None:
-    (tmp_path / "model.onnx").write_text("the one before")
+    (tmp_path / "model.onnx").write_text("the earlier one")
 
     def wrong(module: object, form: object, path: Path) -> None:
         model = onnx.load(whole / "model.onnx")
-        for one in model.graph.initializer:
-            if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) == 2:
-                one.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(one) * np.float32(1.1), one.name))
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2:
+                tensor.CopyFrom(
+                    onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * np.float32(1.1), tensor.name)
+                )
         onnx.save(model, path)
 
-    monkeypatch.setattr(command, "write_graph", wrong)
+    monkeypatch.setattr(onnx_export, "write_graph", wrong)
     assert main(["export", str(untrained_model()), "-o", str(tmp_path)]) == 4
-    said = capsys.readouterr().err
-    assert "computes something else than the model" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "computes something else than the model" in stderr
+    assert stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-    assert (tmp_path / "model.onnx").read_text() == "the one before"
+    assert (tmp_path / "model.onnx").read_text() == "the earlier one"
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--size", "100x128"], "expected sides in steps of 32 px, at least 64, got 100x128"),
         (["--size", "32x64"], "at least 64, got 32x64"),
@@ -141,18 +145,18 @@ def test_a_wrong_graph_is_not_kept_and_nothing_is_lost(
         (["--opset", "12"], "invalid choice"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+def test_impossible_graph_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     try:
         code: int | str | None = main(["export", str(untrained_model()), "-o", str(tmp_path), *options])
     except SystemExit as exit_:
         code = exit_.code
     assert code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["export", str(untrained_model()), "-o", str(tmp_path / "file" / "below")]) == 7
     assert "cannot make the folder" in capsys.readouterr().err
@@ -165,7 +169,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.
         (("--for", "tensorrt", "--batch", "dynamic"), ".onnx"),
     ],
 )
-def test_eight_bits_for_a_runtime_are_told_and_run(
+def test_int8_graphs_for_a_runtime_are_described_and_run(
     tmp_path: Path,
     clip: Path,
     words: tuple[str, ...],
@@ -174,11 +178,11 @@ def test_eight_bits_for_a_runtime_are_told_and_run(
 ) -> None:
     if "tensorrt" in words:
         pytest.importorskip("modelopt")
-    said = cli("export", untrained_model(), "-o", tmp_path / "out", "--precision", "int8", *words,
+    output = cli("export", untrained_model(), "-o", tmp_path / "out", "--precision", "int8", *words,
                "--calibrate", clip, "--calibration-pictures", 2)  # fmt: skip
-    assert said.code == 0, said.err
-    told = json.loads((tmp_path / "out" / "model.json").read_text())
-    for graph in told["graphs"]:
+    assert output.code == 0, output.err
+    metadata = json.loads((tmp_path / "out" / "model.json").read_text())
+    for graph in metadata["graphs"]:
         assert graph["file"].endswith(suffix)
         assert (tmp_path / "out" / graph["file"]).is_file()
         precision = graph["precision"]
@@ -190,17 +194,17 @@ def test_eight_bits_for_a_runtime_are_told_and_run(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--precision", "fp16", "--for", "openvino"), "expected one of int8 for openvino, got fp16"),
         (("--precision", "int8", "--attention", "plugin"), "expected plain attention"),
         (("--precision", "int8"), "--calibrate SRC"),
     ],
 )
-def test_a_precision_that_cannot_be_is_refused_at_once(
-    cli: Cli, tmp_path: Path, words: tuple[str, ...], said: str
+def test_impossible_precision_is_refused_at_once(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     refused = cli("export", untrained_model(), "-o", tmp_path / "out", *words)
     assert refused.is_one_error(2)
-    assert said in refused.err
+    assert message in refused.err
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Runs that go on without us, and runs of several sources: what is written, counted and told, and how they end."""
+"""Live runs and runs of several sources: outputs, counts and messages, and how they end."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine.cli import main
-from tests.engine.making_videos import write_clip
-from tests.engine.running import SIMPLEST, json_lines, of_type, start, times_of, wait_for_frames
+from hoiclip_engine.cli.main import main
+from tests.engine.run_processes import QUICK_BACKEND, json_lines, of_type, start, times_of, wait_for_frames
 from tests.engine.untrained import untrained_model
+from tests.engine.video_files import write_clip
 
 STEP_MS = 40
 LONG = 3000
@@ -36,9 +36,9 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", [STEP_MS * i for i in range(LONG)])
 
 
-def test_a_file_plays_in_real_time_and_every_frame_is_counted(clip: Path, model: Path, tmp_path: Path) -> None:
+def test_file_plays_in_real_time_and_every_frame_is_counted(clip: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    argv = ["run", clip, "--jsonl", out, "--model", model, "--backend", SIMPLEST, "--policy", "latest"]
+    argv = ["run", clip, "--jsonl", out, "--model", model, "--backend", QUICK_BACKEND, "--policy", "latest"]
     assert main([str(word) for word in argv]) == 0
     lines = json_lines(out.read_text(encoding="utf-8"))
     frames, summary = of_type(lines, "frame"), lines[-1]
@@ -49,7 +49,7 @@ def test_a_file_plays_in_real_time_and_every_frame_is_counted(clip: Path, model:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_live_run_within_a_second(
+def test_signal_ends_a_live_run_within_a_second(
     number: signal.Signals, long_clip: Path, model: Path, tmp_path: Path
 ) -> None:
     jsonl, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
@@ -70,9 +70,7 @@ def test_a_signal_ends_a_live_run_within_a_second(
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="needs pipes of a chosen size, which Linux has")
 @pytest.mark.parametrize("policy", ["lossless", "latest"])
-def test_a_second_sigint_ends_a_run_whose_output_hangs(
-    policy: str, long_clip: Path, model: Path, tmp_path: Path
-) -> None:
+def test_second_sigint_ends_a_run_whose_output_hangs(policy: str, long_clip: Path, model: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "out.jsonl"
     os.mkfifo(pipe)
     process = start(long_clip, "--jsonl", pipe, "--model", model, "--policy", policy)
@@ -89,14 +87,14 @@ def test_a_second_sigint_ends_a_run_whose_output_hangs(
     assert "Traceback" not in err
 
 
-def test_several_files_are_run_one_after_the_other_and_a_bad_one_is_told(
+def test_several_files_run_one_after_the_other_and_a_bad_one_is_reported(
     clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):
         shutil.copy(clip, tmp_path / f"{name}.mp4")
     (tmp_path / "broken.mp4").write_text("no video\n" * 99, encoding="utf-8")
     out = tmp_path / "out"
-    argv = ["run", tmp_path, "--jsonl", out, "--model", model, "--backend", SIMPLEST, "--max-frames", 6]
+    argv = ["run", tmp_path, "--jsonl", out, "--model", model, "--backend", QUICK_BACKEND, "--max-frames", 6]
     assert main([str(word) for word in argv]) == 7
     assert sorted(path.name for path in out.iterdir()) == ["a.jsonl", "b.jsonl"]
     for path in out.iterdir():
@@ -109,13 +107,13 @@ def test_several_files_are_run_one_after_the_other_and_a_bad_one_is_told(
 
 
 @pytest.mark.parametrize("policy", ["lossless", "latest"])
-def test_sources_that_run_together_say_what_each_alone_says(
+def test_sources_that_run_together_give_what_each_alone_gives(
     policy: str, clip: Path, model: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torch", reason="several pictures at once need a graph of their own")
+    pytest.importorskip("torch", reason="several images at once need a graph of their own")
     narrow = write_clip(tmp_path / "narrow.mp4", [STEP_MS * i for i in range(10)], size_px=(96, 128))
     for name, sources in (("alone", [narrow]), ("together", [clip, narrow])):
-        argv = ["run", *sources, "--jsonl", tmp_path / name, "--model", model, "--backend", SIMPLEST, "--batch", 2]
+        argv = ["run", *sources, "--jsonl", tmp_path / name, "--model", model, "--backend", QUICK_BACKEND, "--batch", 2]
         assert main([str(word) for word in [*argv, "--policy", policy]]) == 0
     alone = json_lines((tmp_path / "alone").read_text(encoding="utf-8"))
     together = json_lines((tmp_path / "together" / "narrow.jsonl").read_text(encoding="utf-8"))
@@ -132,7 +130,17 @@ def test_sources_that_run_together_say_what_each_alone_says(
 def test_sources_of_which_none_can_be_read_are_a_source_error(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["run", "nowhere.mp4", "neither.mp4", "--model", model, "--backend", SIMPLEST, "--jsonl", tmp_path / "out"]
+    argv = [
+        "run",
+        "nowhere.mp4",
+        "neither.mp4",
+        "--model",
+        model,
+        "--backend",
+        QUICK_BACKEND,
+        "--jsonl",
+        tmp_path / "out",
+    ]
     assert main([str(word) for word in argv]) == 3
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hoiclip:")]
     assert len(errors) == 2

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hoiclip.checkpoint.model_file import load_model_file, save_model_file
-from hoiclip.vocabulary import Vocabulary, load_vocabulary
-from tests.engine.saying import Cli
+from hoiclip.core.model_file import load_model_file, save_model_file
+from hoiclip.core.vocabulary import Vocabulary, load_vocabulary
+from tests.engine.command_output import Cli
 from tests.engine.untrained import NOTICE
 
 
@@ -58,7 +58,7 @@ def test_names_with_brackets_are_printed_as_they_are(model: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["hico", "vcoco"])
-def test_a_shown_vocabulary_is_the_bundled_one(name: str, tmp_path: Path, cli: Cli) -> None:
+def test_shown_vocabulary_is_the_bundled_one(name: str, tmp_path: Path, cli: Cli) -> None:
     shown = cli("vocab", "show", name, "--json")
     assert shown.code == 0
     assert Vocabulary.from_dict(json.loads(shown.out)) == load_vocabulary(name)
@@ -69,12 +69,12 @@ def test_a_shown_vocabulary_is_the_bundled_one(name: str, tmp_path: Path, cli: C
     assert all(verb.replace("_", " ") in table.out for verb in load_vocabulary(name).verbs)
 
 
-def test_the_vocabulary_of_a_model_can_be_shown(model: Path, cli: Cli) -> None:
+def test_vocabulary_of_a_model_can_be_shown(model: Path, cli: Cli) -> None:
     assert Vocabulary.from_dict(json.loads(cli("vocab", "show", model, "--json").out)) == load_vocabulary("hico")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"null", b"{", b"\xff\xfe", b'{"name": "x"}', b"[" * 100_000])
-def test_a_vocabulary_file_that_is_none_is_one_line_and_exit_code_4(
+def test_vocabulary_file_that_is_none_is_one_line_and_exit_code_4(
     content: bytes | None, tmp_path: Path, cli: Cli
 ) -> None:
     path = tmp_path / "words.json"
@@ -87,7 +87,7 @@ WIDTH, LAYERS, CONTEXT = 64, 2, 77
 
 
 def clip_text_state() -> dict[str, torch.Tensor]:
-    """A CLIP text tower of one head, with a picture tower's tensor beside it that must be left alone."""
+    """A CLIP text tower of one head, with an image tower's tensor beside it that must be left alone."""
     random = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -135,7 +135,7 @@ def small_vocabulary(tmp_path: Path) -> Path:
     return path
 
 
-def test_text_rows_are_unit_rows_and_are_encoded_once(
+def test_text_embeddings_are_unit_vectors_and_are_encoded_once(
     small_vocabulary: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from safetensors.torch import save_file as save_tensors
@@ -157,10 +157,10 @@ def test_text_rows_are_unit_rows_and_are_encoded_once(
         torch.testing.assert_close(value.norm(dim=-1), torch.ones(len(value)))
         assert not torch.allclose(value[0], value[1])
 
-    def nobody(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr("hoiclip.text.encode", nobody)
+    monkeypatch.setattr("hoiclip.checkpoint.text_embeddings.encode", fail)
     assert cli("vocab", "build", small_vocabulary, "--weights", tmp_path / "clip.pt", "-o", second).code == 0
     again = load_file(second)
     assert all(torch.equal(rows[name], again[name]) for name in rows)

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hoiclip_engine.cli import main
-from tests.engine.making_videos import picture, write_clip
-from tests.engine.running import SIMPLEST, json_lines, of_type, start, times_of, wait_for_frames
+from hoiclip_engine.cli.main import main
+from tests.engine.run_processes import QUICK_BACKEND, json_lines, of_type, start, times_of, wait_for_frames
 from tests.engine.untrained import untrained_model
+from tests.engine.video_files import image, write_clip
 
 PTS = [433, 466, 500, 533, 700, 733, 766, 800, 833, 866, 900, 1900, 1933, 1966, 2000, 2033, 2066, 2100, 2133, 2166]
 """Milliseconds: a late start, a pause of 0.17 s and one of 1 s."""
@@ -40,7 +40,7 @@ def whole(clip: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Folder of a run with all outputs."""
     folder = tmp_path_factory.mktemp("whole")
     outputs = [word for kind, option in OUTPUTS.items() for word in (option, str(folder / f"out.{kind}"))]
-    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", SIMPLEST]) == 0
+    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", QUICK_BACKEND]) == 0
     return folder
 
 
@@ -53,7 +53,7 @@ Run = Callable[..., list[dict[str, Any]]]
 def run(model: Path, tmp_path: Path) -> Run:
     """The JSON lines of a run that must succeed."""
 
-    def call(source: Path, *options: object, backend: str = SIMPLEST) -> list[dict[str, Any]]:
+    def call(source: Path, *options: object, backend: str = QUICK_BACKEND) -> list[dict[str, Any]]:
         path = tmp_path / "run.jsonl"
         argv = ["run", source, "--jsonl", path, "--model", model, "--backend", backend, *options]
         assert main([str(word) for word in argv]) == 0
@@ -105,7 +105,7 @@ def test_boxes_are_finite_and_scores_lie_between_0_and_1(lines: list[dict[str, A
         assert all(isinstance(score, ALL_NUMBERS) and 0 <= score <= 1 for score in scores)
 
 
-def test_a_start_is_told_behind_the_frame_that_first_shows_the_verb_as_active(lines: list[dict[str, Any]]) -> None:
+def test_start_event_follows_the_frame_that_first_shows_the_verb_as_active(lines: list[dict[str, Any]]) -> None:
     active: set[tuple[int, str]] = set()
     fresh: set[tuple[int, str]] = set()
     now_s, starts = 0.0, 0
@@ -116,12 +116,12 @@ def test_a_start_is_told_behind_the_frame_that_first_shows_the_verb_as_active(li
             active, fresh, now_s = shown, shown - active, line["pts_s"]
         elif line["event"] == "start":
             fresh.remove((line["pair"], line["verb"]))
-            assert PTS[0] / 1000 <= line["pts_s"] <= now_s  # when it began, which is told once it is believed
+            assert PTS[0] / 1000 <= line["pts_s"] <= now_s  # when it began, which is reported once it is active
             starts += 1
     assert 0 < starts == sum(line.get("event") == "end" for line in lines)
 
 
-def test_the_video_has_the_frames_of_the_source_at_its_times(whole: Path, clip: Path) -> None:
+def test_video_has_the_frames_of_the_source_at_its_times(whole: Path, clip: Path) -> None:
     assert times_of(whole / "out.mp4") == pytest.approx(times_of(clip), abs=1e-3)
     assert not list(whole.glob("*.part*"))
 
@@ -149,7 +149,7 @@ def test_there_is_one_cue_per_interaction(whole: Path, lines: list[dict[str, Any
     assert text.count("\n\n") == len(starts) + 1
 
 
-def test_a_second_run_writes_the_same_bytes_except_for_the_summary(
+def test_second_run_writes_the_same_bytes_except_for_the_summary(
     whole: Path, clip: Path, run: Run, tmp_path: Path
 ) -> None:
     run(clip)
@@ -160,21 +160,21 @@ def test_a_second_run_writes_the_same_bytes_except_for_the_summary(
 def test_json_on_standard_output_is_alone_there(
     clip: Path, model: Path, whole: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", str(clip), "--jsonl", "-", "--model", str(model), "--backend", SIMPLEST]) == 0
+    assert main(["run", str(clip), "--jsonl", "-", "--model", str(model), "--backend", QUICK_BACKEND]) == 0
     out, err = capfd.readouterr()
     assert out.splitlines()[:-1] == (whole / "out.jsonl").read_text(encoding="utf-8").splitlines()[:-1]
     assert json_lines(out)[-1]["type"] == "summary"
     assert "untrained" in err
 
 
-def test_a_run_without_outputs_tells_events(
+def test_run_without_outputs_prints_events(
     clip: Path, model: Path, lines: list[dict[str, Any]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["run", str(clip), "--model", str(model), "--backend", SIMPLEST]) == 0
-    told = capfd.readouterr().out.splitlines()
+    assert main(["run", str(clip), "--model", str(model), "--backend", QUICK_BACKEND]) == 0
+    printed = capfd.readouterr().out.splitlines()
     events = of_type(lines, "event")
-    assert len(told) == len(events)
-    for line, event in zip(told, events, strict=True):
+    assert len(printed) == len(events)
+    for line, event in zip(printed, events, strict=True):
         assert line.split()[:3] == [f"{event['pts_s']:.3f}", "s", event["event"]]
         assert event["verb"].replace("_", " ") in line
 
@@ -205,13 +205,13 @@ def test_compiled_backends_see_what_torch_sees(backend: str, clip: Path, run: Ru
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_part_of_the_clip_is_a_part_of_its_frames(options: list[str], frames: slice, clip: Path, run: Run) -> None:
+def test_segment_of_the_clip_has_its_frames(options: list[str], frames: slice, clip: Path, run: Run) -> None:
     found = of_type(run(clip, *options), "frame")
     assert [frame["pts_s"] for frame in found] == pytest.approx(times_of(clip)[frames], abs=1e-6)
     assert [frame["index"] for frame in found] == list(range(len(found)))
 
 
-def test_looking_at_every_third_frame_is_marked_and_counted(clip: Path, run: Run) -> None:
+def test_detecting_in_every_third_frame_is_marked_and_counted(clip: Path, run: Run) -> None:
     found = run(clip, "--detect-every", 3)
     assert [frame["detected"] for frame in of_type(found, "frame")] == [index % 3 == 0 for index in range(len(PTS))]
     assert found[-1]["decoded"] == len(PTS)
@@ -234,7 +234,7 @@ def test_nothing_reaches_a_score_of_1(clip: Path, run: Run, tmp_path: Path) -> N
 # Sources that are not ordinary.
 
 
-def test_a_stream_whose_size_changes_is_followed_to_its_end(run: Run, tmp_path: Path) -> None:
+def test_stream_whose_size_changes_is_followed_to_its_end(run: Run, tmp_path: Path) -> None:
     sizes = [(64, 48), (96, 64), (48, 64), (64, 48)]
     stream = tmp_path / "changing.h264"
     with stream.open("wb") as file:
@@ -245,14 +245,14 @@ def test_a_stream_whose_size_changes_is_followed_to_its_end(run: Run, tmp_path: 
     shown = [(frame.get("width_px", 64), frame.get("height_px", 48)) for frame in of_type(found, "frame")]
     assert shown == [size_px for size_px in sizes for _ in range(3)]
     with av.open(str(tmp_path / "out.mp4")) as container:
-        pictures = [(frame.width, frame.height) for frame in container.decode(video=0)]
-    assert pictures == [(64, 48)] * 12
+        images = [(frame.width, frame.height) for frame in container.decode(video=0)]
+    assert images == [(64, 48)] * 12
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_a_photo_is_a_stream_of_one_frame(suffix: str, run: Run, tmp_path: Path) -> None:
+def test_photo_is_a_stream_of_one_frame(suffix: str, run: Run, tmp_path: Path) -> None:
     photo = tmp_path / f"photo{suffix}"
-    Image.fromarray(picture(3, 100, 75)).save(photo)
+    Image.fromarray(image(3, 100, 75)).save(photo)
     found = run(photo, "-o", tmp_path / "out.mp4")
     assert (found[0]["width_px"], found[0]["height_px"]) == (100, 75)
     assert len(of_type(found, "frame")) == found[-1]["decoded"] == 1
@@ -263,11 +263,11 @@ def test_a_photo_is_a_stream_of_one_frame(suffix: str, run: Run, tmp_path: Path)
 
 
 @pytest.mark.parametrize("option", list(OUTPUTS.values()))
-def test_a_folder_that_is_not_there_is_one_line_and_exit_code_7(
+def test_missing_folder_is_one_line_and_exit_code_7(
     option: str, clip: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "missing" / "out.mp4"
-    assert main(["run", str(clip), option, str(target), "--model", str(model), "--backend", SIMPLEST]) == 7
+    assert main(["run", str(clip), option, str(target), "--model", str(model), "--backend", QUICK_BACKEND]) == 7
     out, err = capsys.readouterr()
     assert out == ""
     errors = [line for line in err.splitlines() if not line.startswith("Note: this model is untrained")]
@@ -278,8 +278,8 @@ def test_a_folder_that_is_not_there_is_one_line_and_exit_code_7(
 def test_one_output_that_fails_does_not_spoil_the_others(
     clip: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hoiclip.errors import SinkError
-    from hoiclip_engine.sinks.mot_sink import MotSink
+    from hoiclip.core.errors import SinkError
+    from hoiclip_engine.sinks.text_sinks import MotSink
 
     def fail(self: MotSink, result: Any) -> None:
         if result.index == 4:
@@ -287,7 +287,7 @@ def test_one_output_that_fails_does_not_spoil_the_others(
 
     monkeypatch.setattr(MotSink, "write", fail)
     outputs = [word for kind, option in OUTPUTS.items() for word in (option, str(tmp_path / f"out.{kind}"))]
-    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", SIMPLEST]) == 7
+    assert main(["run", str(clip), *outputs, "--model", str(model), "--backend", QUICK_BACKEND]) == 7
     assert (
         capsys.readouterr().err.splitlines()[-1] == "hoiclip: cannot write out.mot: no space left; choose another place"
     )
@@ -308,7 +308,7 @@ ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIG
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_a_signal_ends_the_run_with_everything_found_so_far(
+def test_signal_ends_the_run_with_everything_found_so_far(
     number: signal.Signals, long_clip: Path, model: Path, tmp_path: Path
 ) -> None:
     jsonl, video = tmp_path / "out.jsonl", tmp_path / "out.mp4"
@@ -328,7 +328,7 @@ def test_a_signal_ends_the_run_with_everything_found_so_far(
     assert times_of(video) == pytest.approx([frame["pts_s"] for frame in frames], abs=1e-3)
 
 
-def test_a_reader_that_stops_reading_is_one_line_and_exit_code_7(long_clip: Path, model: Path) -> None:
+def test_reader_that_stops_reading_is_one_line_and_exit_code_7(long_clip: Path, model: Path) -> None:
     process = start(long_clip, "--jsonl", "-", "--model", model, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["type"] == "header"
@@ -343,6 +343,6 @@ def test_a_reader_that_stops_reading_is_one_line_and_exit_code_7(long_clip: Path
 
 
 def test_pts_of_the_clip_are_irregular() -> None:
-    """Guards the tests above: with equal steps they could not tell kept times from made ones."""
+    """Guards the tests above: with equal steps kept times could not be distinguished from made ones."""
     assert len({b - a for a, b in pairwise(PTS)}) > 3
     assert np.all(np.diff(PTS) > 0)

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip.data.hoia import write_hoia
-from hoiclip.training.log import read_log
-from tests.engine.saying import PYTHONPATH
-from tests.hoiclip.making_data import FRUIT, fruit, save_noise
+from hoiclip.core.model_file import load_model_file
+from hoiclip.data.formats.hoia import write_hoia
+from hoiclip.training.run_folder import read_log
+from tests.engine.command_output import PYTHONPATH
+from tests.hoiclip.small_datasets import FRUIT, fruit, save_noise
 from tests.hoiclip.test_training_model import SMALL
 
 STEPS = 8
@@ -29,23 +29,23 @@ SIZES = replace(SMALL, num_object_classes=3, num_verbs=2, num_hois=4, short_side
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few pictures of noise, learned with everything that has chance in it."""
+    """A recipe for a few images of noise, with dropout and everything else that is random."""
     folder = tmp_path_factory.mktemp("fruit")
     annotations = [fruit(f"{number}.png") for number in range(5)]
-    for number, one in enumerate(annotations):
-        save_noise(folder / one.file_name, seed=number)
+    for number, annotation in enumerate(annotations):
+        save_noise(folder / annotation.file_name, seed=number)
     write_hoia(folder / "annotations.json", annotations, FRUIT)
     (folder / "vocabulary.json").write_text(FRUIT.to_json(), encoding="utf-8")
     sections = {
         "data": {
-            "kind": "pictures",
+            "kind": "images",
             "annotations": str(folder / "annotations.json"),
             "images": str(folder),
             "vocabulary": str(folder / "vocabulary.json"),
         },
         "schedule": {"kind": "cosine", "steps": STEPS, "warmup_steps": 1},
         "optimizer": {"lr": 1e-3, "backbone_lr": 1e-3, "batch_size": 2, "accumulate": 2, "ema": 0.9, "dropout": 0.2},
-        "aids": {"query_groups": 2, "dense_heads": True, "batch_norm": True},
+        "auxiliary": {"query_groups": 2, "dense_heads": True, "batch_norm": True},
         "model": SIZES.to_dict(),
     }
     lines = ["save_every = 2"]
@@ -77,16 +77,16 @@ def started(recipe: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def workers(torchrun: subprocess.Popen[str]) -> list[int]:
-    """They are in sessions of their own, so that killing torchrun alone leaves them training."""
+    """Kills all processes: they have sessions of their own, and would survive torchrun."""
     children = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children")
     return [int(number) for number in children.read_text().split()]
 
 
 def finish(recipe: Path, folder: Path) -> str:
     with started(recipe, folder) as process:
-        said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said[-3000:]
-    return said
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output[-3000:]
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,9 @@ def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder, finish(recipe, folder)
 
 
-def test_two_processes_leave_one_log_and_one_model_and_say_so_once(whole: tuple[Path, str]) -> None:
-    folder, said = whole
-    assert said.count("Wrote ") == 1, said
+def test_two_processes_write_one_log_and_one_model_and_report_once(whole: tuple[Path, str]) -> None:
+    folder, output = whole
+    assert output.count("Wrote ") == 1, output
     lines = read_log(folder)
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     assert all(line["kind"] == "train" and line["total"] > 0 for line in lines)
@@ -107,7 +107,7 @@ def test_two_processes_leave_one_log_and_one_model_and_say_so_once(whole: tuple[
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_two_processes_that_were_killed_end_with_the_weights_of_an_uninterrupted_run(
+def test_resumed_two_processes_end_with_the_weights_of_an_uninterrupted_run(
     recipe: Path, whole: tuple[Path, str], tmp_path: Path
 ) -> None:
     with started(recipe, tmp_path) as process:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hoiclip.checkpoint.model_file import load_model_file
-from tests.engine.making_videos import write_clip
-from tests.engine.saying import Cli, python
+from hoiclip.core.model_file import load_model_file
+from tests.engine.command_output import Cli, python
+from tests.engine.video_files import write_clip
 
 RECIPES = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
 LAYERS = {f"{part}_layers": 1 for part in ("encoder", "instance", "clip", "interaction")}
@@ -42,9 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
-def test_the_guide_leads_from_pictures_to_pairs_in_a_video(
-    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_guide_leads_from_images_to_pairs_in_a_video(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every block of docs/training.md as it stands, only smaller."""
     monkeypatch.chdir(folder)
     write_clip(folder / "clip.mp4", [0, 40, 80])
@@ -81,15 +79,15 @@ def test_the_guide_leads_from_pictures_to_pairs_in_a_video(
     [
         (["RECIPE", "--out", "OUT", "--set", "seed"], 2),
         (["RECIPE", "--out", "OUT", "--set", "optimizer.speed=3"], 2),
-        (["RECIPE", "--out", "OUT", "--set", "start.clip=none.safetensors"], 4),
+        (["RECIPE", "--out", "OUT", "--set", "init.clip=none.safetensors"], 4),
         (["none.toml", "--out", "OUT"], 2),
         (["RECIPE", "--out", "OUT", "--set", "data.split=foo"], 2),
         (["RECIPE", "--out", "OUT", "--set", "data.fraction=7"], 2),
-        (["RECIPE", "--out", "OUT", "--set", "start.detector=none.safetensors"], 4),
+        (["RECIPE", "--out", "OUT", "--set", "init.detector=none.safetensors"], 4),
         (["RECIPE", "--out", "OUT", "--workers", "-1"], 2),
         (["RECIPE", "--out", "/proc/none"], 7),
     ],
 )
-def test_a_run_that_cannot_start_is_one_line(words: list[str], code: int, tmp_path: Path, cli: Cli) -> None:
+def test_run_that_cannot_start_is_one_line(words: list[str], code: int, tmp_path: Path, cli: Cli) -> None:
     names = {"RECIPE": str(RECIPES / "drawn.toml"), "OUT": str(tmp_path / "out")}
     assert cli("train", *(names.get(word, word) for word in words)).is_one_error(code)

@@ -1,11 +1,11 @@
-"""The bar tells how long it will take."""
+"""Remaining time of the progress bar."""
 
 from __future__ import annotations
 
-from hoiclip_engine.commands.console import progress
+from hoiclip_engine.cli.console import progress
 
 
-def test_the_remaining_time_of_slow_steps_is_told() -> None:
+def test_progress_shows_the_remaining_time_of_slow_steps() -> None:
     now_s = 0.0
     bar = progress()
     bar.get_time = lambda: now_s
@@ -16,7 +16,7 @@ def test_the_remaining_time_of_slow_steps_is_told() -> None:
     assert bar.tasks[0].time_remaining == 6 * 90
 
 
-def test_steps_of_an_earlier_run_do_not_count_as_fast_ones() -> None:
+def test_progress_ignores_steps_of_an_earlier_run() -> None:
     now_s = 0.0
     bar = progress()
     bar.get_time = lambda: now_s

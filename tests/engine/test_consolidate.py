@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hoiclip_engine.pairs import Pairs
+from hoiclip.core.detections import HOIDetections
 from hoiclip_engine.track.consolidate import Scene, consolidate
 from hoiclip_kernels.box_iou import box_iou
-from tests.engine.absurd import absurd_64
+from tests.engine.extreme_numbers import extreme_64
 from tests.engine.scenes import BIKE, CUP, DOG, HOLD, HUG, KICK, NUM_VERBS, PERSON, RIDE, Triplet, box_at, pairs_of
 
 ANN, BOB = box_at(100, 100), box_at(300, 100)
@@ -34,7 +34,7 @@ def members(scene: Scene) -> list[tuple[list[float], list[float] | None]]:
     ]
 
 
-def test_the_same_pair_seen_twice_is_one_with_the_better_boxes_and_the_best_score_per_verb():
+def test_duplicate_pair_keeps_better_boxes_and_best_score_per_verb():
     scene = scene_of(
         Triplet(ANN_AGAIN, MUG_AGAIN, verb=HOLD, score=0.5, verb_score=0.9),
         Triplet(ANN, MUG, verb=HOLD, score=0.8, verb_score=0.6),
@@ -47,20 +47,20 @@ def test_the_same_pair_seen_twice_is_one_with_the_better_boxes_and_the_best_scor
     assert scene.scores.tolist() == [0.8, 0.8]
 
 
-def test_one_person_with_two_things_and_one_thing_with_two_persons():
+def test_shared_persons_and_objects_stay_in_all_their_pairs():
     dog = box_at(200, 200, 50, 40)
     scene = scene_of(Triplet(ANN, MUG), Triplet(ANN_AGAIN, dog, label=DOG), Triplet(BOB, dog, label=DOG, verb=KICK))
     assert len(scene.labels) == 4
     assert sorted(members(scene)) == sorted([(list(ANN), list(MUG)), (list(ANN), list(dog)), (list(BOB), list(dog))])
 
 
-def test_two_things_of_one_kind_side_by_side_stay_two():
+def test_adjacent_objects_of_one_class_stay_two():
     other = box_at(155, 100, 20, 20)
     assert len(scene_of(Triplet(ANN, MUG), Triplet(ANN, other)).human) == 2
 
 
 @pytest.mark.parametrize("person_label", [0, 1])
-def test_people_who_hug_are_the_humans_of_both_pairs(person_label):
+def test_hugging_people_are_the_humans_of_both_pairs(person_label):
     scene = scene_of(
         Triplet(ANN, BOB_AGAIN, label=person_label, verb=HUG, score=0.9),
         Triplet(BOB, ANN_AGAIN, label=person_label, verb=HUG, score=0.8),
@@ -70,23 +70,23 @@ def test_people_who_hug_are_the_humans_of_both_pairs(person_label):
     assert sorted(zip(scene.human.tolist(), scene.object.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
-def test_nobody_is_a_pair_with_himself():
+def test_person_is_no_pair_with_itself():
     assert len(scene_of(Triplet(ANN, ANN_AGAIN, label=PERSON, verb=HUG)).human) == 0
 
 
-def test_where_no_object_is_a_person_humans_share_no_label_with_objects():
+def test_humans_share_no_label_with_objects_without_person_class():
     scene = scene_of(Triplet(ANN, ANN_AGAIN, label=PERSON), person_label=-1)
     assert scene.labels.tolist() == [-1, PERSON]
     assert len(scene.human) == 1
 
 
-def test_a_person_without_an_object_makes_a_pair_without_an_object():
+def test_person_without_object_makes_a_pair_without_object():
     scene = scene_of(Triplet(ANN, None, verb=RIDE), Triplet(ANN_AGAIN, MUG))
     assert sorted(members(scene), key=str) == sorted([(list(ANN), None), (list(ANN), list(MUG))], key=str)
     assert len(scene.labels) == 2
 
 
-def test_of_two_names_for_one_box_the_better_stays_whoever_uses_it():
+def test_better_label_of_one_box_is_kept_in_all_pairs():
     ride = box_at(120, 150, 100, 60)
     scene = scene_of(
         Triplet(ANN, ride, label=BIKE, verb=RIDE, score=0.7),
@@ -98,26 +98,26 @@ def test_of_two_names_for_one_box_the_better_stays_whoever_uses_it():
     assert scene.verb_scores[0, KICK] == 0
 
 
-def test_an_object_as_large_as_the_person_is_not_taken_for_the_person():
+def test_object_as_large_as_the_person_stays_an_object():
     scene = scene_of(Triplet(ANN, ANN, label=BIKE, verb=RIDE))
     assert members(scene) == [(list(ANN), list(ANN))]
 
 
-def test_nothing_found_is_an_empty_scene():
+def test_consolidate_of_no_detections_is_empty():
     scene = scene_of()
     assert scene.boxes_xyxy.shape == (0, 4)
     assert scene.verb_scores.shape == (0, NUM_VERBS)
 
 
 @pytest.mark.parametrize("bad", [(np.nan, 0, 9, 9), (0, 0, np.inf, 9), (9, 9, 5, 5), (5, 5, 5, 9)])
-def test_triplets_with_a_box_that_is_none_are_passed_over(bad):
+def test_triplets_with_unusable_boxes_are_skipped(bad):
     scene = scene_of(Triplet(bad, MUG, score=0.9), Triplet(ANN, bad, score=0.9), Triplet(ANN, MUG, score=0.5))
     assert members(scene) == [(list(ANN), list(MUG))]
     assert scene.pair_scores.tolist() == [0.5]
 
 
 @pytest.mark.parametrize("verb", [-1, NUM_VERBS])
-def test_a_verb_outside_the_vocabulary_is_refused(verb):
+def test_verb_outside_the_vocabulary_is_refused(verb):
     with pytest.raises(ValueError, match=r"verbs must be 0\.\.3"):
         scene_of(Triplet(ANN, MUG, verb=verb))
 
@@ -127,7 +127,7 @@ score = st.floats(0, 1)
 triplet = st.builds(
     Triplet,
     human=box,
-    thing=st.none() | box,
+    target=st.none() | box,
     label=st.integers(0, 3),
     verb=st.integers(0, 3),
     score=score,
@@ -137,8 +137,8 @@ triplet = st.builds(
 
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(triplets=st.lists(triplet, max_size=12))
-def test_what_comes_out_has_no_duplicates_and_invents_nothing(triplets):
-    pairs: Pairs = pairs_of(*triplets)
+def test_consolidate_output_has_no_duplicates_and_no_new_pairs(triplets):
+    pairs: HOIDetections = pairs_of(*triplets)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scene = consolidate(pairs, num_verbs=NUM_VERBS, person_label=PERSON)
@@ -157,12 +157,12 @@ def test_what_comes_out_has_no_duplicates_and_invents_nothing(triplets):
 
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(
-    boxes=arrays(np.float64, (2, 4, 4), elements=st.one_of(st.floats(0, 300), absurd_64)),
-    scores=arrays(np.float64, (2, 4), elements=st.one_of(st.floats(0, 1), absurd_64)),
+    boxes=arrays(np.float64, (2, 4, 4), elements=st.one_of(st.floats(0, 300), extreme_64)),
+    scores=arrays(np.float64, (2, 4), elements=st.one_of(st.floats(0, 1), extreme_64)),
     labels=st.lists(st.integers(-1, 1), min_size=4, max_size=4),
 )
-def test_boxes_and_scores_that_cannot_be_never_come_out_and_warn_nobody(boxes, scores, labels):
-    pairs = Pairs(
+def test_impossible_boxes_and_scores_are_dropped_without_warning(boxes, scores, labels):
+    pairs = HOIDetections(
         query=np.arange(4),
         human_boxes_xyxy=boxes[0],
         object_boxes_xyxy=boxes[1],

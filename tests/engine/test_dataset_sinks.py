@@ -1,4 +1,4 @@
-"""CSV, COCO JSON and HICO-DET detections: what programs of others read."""
+"""CSV, COCO JSON and HICO-DET detections: formats that other programs read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import loadmat
 
-from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.frame import Frame
-from hoiclip_engine.results import FrameResult, Sink
+from hoiclip.core.errors import SinkError, UsageError
 from hoiclip_engine.sinks import hico_sink
 from hoiclip_engine.sinks.coco_sink import CocoSink
-from hoiclip_engine.sinks.csv_sink import COLUMNS, CsvSink
 from hoiclip_engine.sinks.hico_sink import HicoDetections
-from tests.engine.making_results import VOCABULARY, Row, frame_result, header, summary
+from hoiclip_engine.sinks.text_sinks import COLUMNS, CsvSink
+from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.results import FrameResult, Sink
+from tests.engine.frame_results import VOCABULARY, Row, frame_result, header, summary
 
 RGB = np.zeros((48, 64, 3), np.uint8)
 RIDES = Row(pair=1, human=1, object=2, verbs={0: 0.88, 1: 0.9, 2: 0.3}, active=(0, 1), score=0.7)
@@ -48,7 +48,7 @@ def no_constant(name: str) -> float:
 # CSV.
 
 
-def test_each_verb_that_goes_on_has_a_row_and_a_pair_that_does_nothing_has_one(tmp_path: Path) -> None:
+def test_csv_has_a_row_per_active_verb_and_one_per_idle_pair(tmp_path: Path) -> None:
     shown(CsvSink(tmp_path / "o.csv"), at(0), at(1, RIDES, IDLE, ALONE))
     with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -64,7 +64,7 @@ def test_each_verb_that_goes_on_has_a_row_and_a_pair_that_does_nothing_has_one(t
     assert rows[3]["object_x1_px"] == ""
 
 
-def test_names_with_commas_and_quotes_stay_one_field(tmp_path: Path) -> None:
+def test_csv_quotes_names_with_commas_and_quotes(tmp_path: Path) -> None:
     sink = CsvSink(tmp_path / "o.csv")
     words = dataclasses.replace(VOCABULARY, objects=('a "big", red one', "sports_ball"))
     sink.start(dataclasses.replace(header(), vocabulary=words))
@@ -91,9 +91,9 @@ def test_coco_has_images_and_annotations_with_tracks(tmp_path: Path, interrupted
     assert found["images"][1] == {"id": 1, "file_name": "00000001.jpg", "width": 64, "height": 48, "pts_s": 0.04}
     names = {category["id"]: category["name"] for category in found["categories"]}
     assert names == {1: "bicycle", 2: "sports_ball", 3: "person"}
-    told = [(a["image_id"], a["track_id"], names[a["category_id"]], a["bbox"]) for a in found["annotations"]]
-    assert told == [
-        (1, 1, "person", [5.0, 4.0, 16.0, 36.0]),  # in two pairs: the box of the better one
+    annotations = [(a["image_id"], a["track_id"], names[a["category_id"]], a["bbox"]) for a in found["annotations"]]
+    assert annotations == [
+        (1, 1, "person", [5.0, 4.0, 16.0, 36.0]),  # in two pairs: the box of the better pair
         (1, 2, "bicycle", [16.0, 20.0, 24.0, 24.0]),
         (1, 4, "sports_ball", [16.0, 20.0, 24.0, 24.0]),
         (2, 9, "person", [4.0, 4.0, 16.0, 36.0]),
@@ -107,7 +107,7 @@ def test_coco_has_images_and_annotations_with_tracks(tmp_path: Path, interrupted
     assert [p.name for p in tmp_path.iterdir()] == ["o.json"]
 
 
-def test_the_image_of_a_picture_has_its_name(tmp_path: Path) -> None:
+def test_coco_image_of_an_image_source_has_its_name(tmp_path: Path) -> None:
     sink = CocoSink(tmp_path / "o.json")
     sink.start(header(source="photos/Dog.JPG"))
     sink.write(at(0))
@@ -115,7 +115,7 @@ def test_the_image_of_a_picture_has_its_name(tmp_path: Path) -> None:
     assert coco(tmp_path / "o.json")["images"][0]["file_name"] == "Dog.JPG"
 
 
-def test_coco_of_nothing_is_a_document_too(tmp_path: Path) -> None:
+def test_coco_of_an_empty_run_is_valid(tmp_path: Path) -> None:
     shown(CocoSink(tmp_path / "o.json"))
     found = coco(tmp_path / "o.json")
     assert (found["images"], found["annotations"]) == ([], [])
@@ -123,7 +123,9 @@ def test_coco_of_nothing_is_a_document_too(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(numbers=st.lists(st.floats(width=32), min_size=10, max_size=10))
-def test_both_are_readable_whatever_the_numbers(tmp_path_factory: pytest.TempPathFactory, numbers: list[float]) -> None:
+def test_csv_and_coco_are_readable_for_any_numbers(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[float]
+) -> None:
     row = Row(human_box_xyxy=numbers[:4], object_box_xyxy=numbers[4:8], score=numbers[8], verbs={0: numbers[9]})
     folder = tmp_path_factory.getbasetemp()
     shown(CocoSink(folder / "any.json"), at(0, row))
@@ -134,7 +136,7 @@ def test_both_are_readable_whatever_the_numbers(tmp_path_factory: pytest.TempPat
     assert "inf" not in text
 
 
-def test_memory_stays_flat_while_coco_is_written(tmp_path: Path) -> None:
+def test_coco_memory_stays_flat(tmp_path: Path) -> None:
     sink = CocoSink(tmp_path / "o.json")
     sink.start(header())
     for index in range(50):
@@ -151,7 +153,7 @@ def test_memory_stays_flat_while_coco_is_written(tmp_path: Path) -> None:
     assert len(coco(tmp_path / "o.json")["images"]) == 1050
 
 
-def test_a_full_disk_leaves_no_half_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_no_partial_coco_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = CocoSink(tmp_path / "o.json")
     sink.start(header())
 
@@ -175,28 +177,28 @@ def cells(folder: Path) -> Any:
     return loadmat(folder / "detections_01.mat")["all_boxes"]
 
 
-def test_hico_detections_are_those_of_the_evaluation(tmp_path: Path) -> None:
+def test_hico_detections_equal_those_of_the_evaluation(tmp_path: Path) -> None:
     shown(HicoDetections(tmp_path / "mat", ["a.mp4"]).sink(0), at(0, RIDES), at(1), at(2, RIDES, IDLE))
     assert sorted(p.name for p in (tmp_path / "mat").iterdir()) == ["detections_01.mat", "detections_02.mat"]
     bicycle = cells(tmp_path / "mat")
-    assert bicycle.shape == (2, 3)  # ride and sit on, three pictures
+    assert bicycle.shape == (2, 3)  # ride and sit on, three images
     assert bicycle[0, 0].tolist() == [[4, 4, 20, 40, 16, 20, 40, 44, pytest.approx(880, abs=0.01)]]
     assert bicycle[1, 2].tolist() == [[4, 4, 20, 40, 16, 20, 40, 44, pytest.approx(900, abs=0.01)]]
     assert bicycle[0, 1].size == 0
 
 
-def test_pictures_of_the_benchmark_have_its_columns(tmp_path: Path) -> None:
+def test_hico_images_of_the_benchmark_have_its_columns(tmp_path: Path) -> None:
     names = [f"test/HICO_test2015_0000000{number}.jpg" for number in (2, 7)]
     detections = HicoDetections(tmp_path, names)
     shown(detections.sink(1), at(0, RIDES))
-    assert list(tmp_path.iterdir()) == [], "the other picture is still to come"
+    assert list(tmp_path.iterdir()) == [], "the other image is still to come"
     shown(detections.sink(0), at(0))
     bicycle = cells(tmp_path)
     assert bicycle.shape == (2, 9658)
     assert [column for column in range(10) if bicycle[0, column].size] == [6]
 
 
-def test_what_was_found_is_written_though_a_source_never_came(tmp_path: Path) -> None:
+def test_hico_writes_detections_even_if_a_source_never_began(tmp_path: Path) -> None:
     detections = HicoDetections(tmp_path, ["a.jpg", "missing.jpg", "c.jpg"])
     for number in (0, 2):
         shown(detections.sink(number), at(0, RIDES))
@@ -207,7 +209,7 @@ def test_what_was_found_is_written_though_a_source_never_came(tmp_path: Path) ->
     assert not (tmp_path / "detections_01.mat").exists(), "once is enough"
 
 
-def test_hico_is_not_for_what_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hico_refuses_endless_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="clips"):
         HicoDetections(tmp_path / "mat", ["a"]).sink(0).start(dataclasses.replace(header(), policy="latest"))
     monkeypatch.setattr(hico_sink, "MAX_FRAMES", 1)
@@ -219,6 +221,6 @@ def test_hico_is_not_for_what_never_ends(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("sink", [CsvSink, CocoSink])
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path, sink: Any) -> None:
+def test_dataset_sink_in_a_missing_folder_is_reported(tmp_path: Path, sink: Any) -> None:
     with pytest.raises(SinkError, match="No such file"):
         sink(tmp_path / "no" / "out").start(header())

@@ -1,4 +1,4 @@
-"""No command writes over what it reads, by whatever name; nothing has changed when it says so."""
+"""No command overwrites its inputs, under any name; a refused command changes nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip.errors import UsageError
-from hoiclip_engine.commands.distinct_files import require_distinct, source_inputs
-from hoiclip_engine.video.expand import expand_sources
-from tests.engine.making_videos import write_clip
-from tests.engine.saying import PYTHONPATH, Cli
+from hoiclip.core.errors import UsageError
+from hoiclip_engine.cli.distinct_files import require_distinct, source_inputs
+from hoiclip_engine.sources.source_list import expand_sources
+from tests.engine.command_output import PYTHONPATH, Cli
+from tests.engine.video_files import write_clip
 
 
 def linked_twice(file: Path, link: Path) -> None:
@@ -37,10 +37,10 @@ def folder(tmp_path: Path, clip: Path, model: Path) -> Path:
     shutil.copyfile(clip, tmp_path / "clip.mp4")
     shutil.copyfile(model, tmp_path / "own.safetensors")
     (tmp_path / "list.txt").write_text("clip.mp4\n")
-    (tmp_path / "films").mkdir()
-    for name in ("one", "two"):
-        shutil.copyfile(clip, tmp_path / "films" / f"{name}.mp4")
-        (tmp_path / "films" / f"{name}.jsonl").write_text("the ground truth\n")
+    (tmp_path / "videos").mkdir()
+    for name in ("first", "second"):
+        shutil.copyfile(clip, tmp_path / "videos" / f"{name}.mp4")
+        (tmp_path / "videos" / f"{name}.jsonl").write_text("the ground truth\n")
     (tmp_path / "images" / "deep").mkdir(parents=True)
     (tmp_path / "images" / "deep" / "a.png").write_text("an image\n")
     for name in ("data.json", "base.json", "gt.txt", "found.txt", "recipe.toml", "words.json", "prior.npy", "own.pth"):
@@ -56,28 +56,28 @@ COMMANDS = [
     "run clip.mp4 --csv clip.mp4",
     "run clip.mp4 -o clip.mp4",
     "run list.txt --jsonl list.txt",
-    "run films --jsonl films",
-    "run films --hico films",
+    "run videos --jsonl videos",
+    "run videos --hico videos",
     "run clip.mp4 --model own.safetensors --vtt own.safetensors",
     "run clip.mp4 --csv out --mot out",
     "eval --model own.safetensors --data data.json --images images --json data.json",
     "eval --model own.safetensors --data data.json --images images --json images/deep/a.png",
     "eval --model own.safetensors --data data.json --images images --report images",
     "eval --model own.safetensors --data data.json --images images --prior prior.npy --json prior.npy",
-    "eval --model own.safetensors --films films --json films/one.jsonl",
-    "eval --model own.safetensors --films films --json own.safetensors",
-    "eval --model own.safetensors --films films --split words.json --json words.json",
-    "eval video films --model own.safetensors --json films/one.jsonl",
+    "eval --model own.safetensors --films videos --json videos/first.jsonl",
+    "eval --model own.safetensors --films videos --json own.safetensors",
+    "eval --model own.safetensors --films videos --split words.json --json words.json",
+    "eval video videos --model own.safetensors --json videos/first.jsonl",
     "eval video --mot gt.txt --results found.txt --json found.txt",
     "eval video --mot gt.txt --results found.txt --json gt.txt",
-    "eval video films --results found.txt --json found.txt",
+    "eval video videos --results found.txt --json found.txt",
     "export own.safetensors -o . --with-model",
     "export own.safetensors -o images --precision int8 --calibrate images",
     "bench clip.mp4 --model own.safetensors --json clip.mp4",
     "bench clip.mp4 --model own.safetensors --markdown own.safetensors",
     "bench clip.mp4 --model own.safetensors --compare base.json --fail-on p50:+5% --json base.json",
     "bench clip.mp4 --model own.safetensors --accuracy 1 --data data.json --images images --plot images/deep/a.png",
-    "archive films -o films --model own.safetensors",
+    "archive videos -o videos --model own.safetensors",
     "data convert data.json --from hico-json -o data.json",
     "data convert data.json --from vcoco --instances base.json -o base.json",
     "data convert data.json --from hico-json --vocabulary words.json -o words.json",
@@ -88,7 +88,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_an_output_is_never_an_input(line: str, folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_never_an_input(line: str, folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     if line.startswith("archive"):
         pytest.importorskip("ray")
     if line.startswith("models import"):
@@ -96,26 +96,28 @@ def test_an_output_is_never_an_input(line: str, folder: Path, cli: Cli, monkeypa
         line = line.replace("own.safetensors", "linked.safetensors")
     monkeypatch.chdir(folder)
     before = contents(folder)
-    said = cli(*line.split())
-    assert said.is_one_error(2)
-    assert "different files" in said.err
+    output = cli(*line.split())
+    assert output.is_one_error(2)
+    assert "different files" in output.err
     assert contents(folder) == before
 
 
-def test_a_training_run_spares_recipe_data_and_weights(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_never_overwrites_recipe_data_or_weights(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
     monkeypatch.chdir(folder)
     (folder / "run").mkdir()
     shutil.copyfile(folder / "own.safetensors", folder / "run" / "model.safetensors")
     before = contents(folder)
-    said = cli("train", "drawn.toml", "--out", "run", "--set", "start.detector=run/model.safetensors")
-    assert said.is_one_error(2)
+    output = cli("train", "drawn.toml", "--out", "run", "--set", "init.detector=run/model.safetensors")
+    assert output.is_one_error(2)
     assert contents(folder) == before
 
 
 @pytest.mark.parametrize("kind", LINKS)
 @pytest.mark.parametrize("option", ["-o", "--csv", "--jsonl", "--mot", "--vtt", "--coco"])
-def test_links_are_what_they_lead_to(kind: str, option: str, folder: Path, cli: Cli) -> None:
+def test_links_count_as_their_targets(kind: str, option: str, folder: Path, cli: Cli) -> None:
     link = folder / "other.mp4"
     LINKS[kind](folder / "clip.mp4", link)
     before = contents(folder)
@@ -123,7 +125,7 @@ def test_links_are_what_they_lead_to(kind: str, option: str, folder: Path, cli: 
     assert contents(folder) == before
 
 
-def test_the_unfinished_name_of_a_video_counts_too(folder: Path, cli: Cli) -> None:
+def test_unfinished_name_of_a_video_counts_as_output(folder: Path, cli: Cli) -> None:
     (folder / "clip.mp4").rename(folder / "out.part.mp4")
     before = contents(folder)
     assert cli("run", folder / "out.part.mp4", "-o", folder / "out.mp4").is_one_error(2)
@@ -140,13 +142,13 @@ def test_standard_output_may_be_the_source(folder: Path, model: Path) -> None:
     assert (done.returncode, source.read_bytes()) == (2, before), done.stderr
 
 
-def test_hard_links_into_a_folder_are_found_however_deep(folder: Path) -> None:
+def test_hard_links_into_a_folder_are_found_at_any_depth(folder: Path) -> None:
     os.link(folder / "images" / "deep" / "a.png", folder / "out.json")
     with pytest.raises(UsageError, match="different files"):
         require_distinct([folder / "images"], [folder / "out.json"])
 
 
-def test_what_is_not_there_yet_is_compared_by_its_path(tmp_path: Path) -> None:
+def test_missing_files_are_compared_by_path(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "later.csv")
     with pytest.raises(UsageError, match="different files"):
         require_distinct([], [tmp_path / "later.csv", tmp_path / "link"])
@@ -158,7 +160,7 @@ def test_devices_may_be_shared() -> None:
     require_distinct(["/dev/null"], ["/dev/null", "/dev/null"])
 
 
-def test_results_may_lie_beside_what_they_are_of(tmp_path: Path) -> None:
+def test_results_may_lie_beside_their_sources(tmp_path: Path) -> None:
     """And be written again."""
     videos = tmp_path / "videos"
     (videos / "results").mkdir(parents=True)

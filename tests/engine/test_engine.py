@@ -1,4 +1,4 @@
-"""The engine as a Python user has it: load, stream, detect; nothing kept and nothing left open."""
+"""The engine as Python users call it: load, stream, detect; nothing kept and nothing left open."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import pytest
 import torch
 
 import hoiclip
-from hoiclip.errors import EngineClosed, ModelError, SourceError, UsageError
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.errors import EngineClosed, ModelError, SourceError, UsageError
 from hoiclip.model import HOICLIP
 from hoiclip_engine import Engine, EngineConfig
-from hoiclip_engine.backends import Backend
-from hoiclip_engine.pairs import Pairs
-from hoiclip_engine.pipeline import StreamConfig
-from hoiclip_engine.video.source import open_video
-from tests.engine.making_videos import picture, write_clip
+from hoiclip_engine.backends.base import Backend
+from hoiclip_engine.sources.file import open_video
+from hoiclip_engine.streaming.stream import StreamConfig
 from tests.engine.untrained import CONFIG, NOTICE, untrained_model
+from tests.engine.video_files import image, write_clip
 
 FRAMES = 12
 
@@ -41,12 +41,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def backends_of(engine: Engine) -> list[Backend]:
-    """The compiled models that are kept."""
-    return [model.backend for model in engine._models._models]
+    """The compiled models of its cached sessions."""
+    return [session.backend for session in engine._sessions.sessions]
 
 
 def handles(path: Path) -> int:
-    """How often a file is open in this process."""
+    """Number of descriptors of a file that this process holds."""
     links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
     return sum(os.path.exists(link) and os.path.samefile(link, path) for link in links)
 
@@ -55,7 +55,7 @@ def decoders() -> int:
     return sum(thread.name == "hoiclip-decode" for thread in threading.enumerate())
 
 
-def test_a_stream_yields_pairs_events_and_times(engine: Engine, clip: Path) -> None:
+def test_stream_yields_pairs_events_and_times(engine: Engine, clip: Path) -> None:
     results = list(engine.stream(clip))
     assert [result.pts_s for result in results] == pytest.approx([0.04 * i for i in range(FRAMES)], abs=1e-6)
     assert [result.index for result in results] == list(range(FRAMES))
@@ -63,18 +63,18 @@ def test_a_stream_yields_pairs_events_and_times(engine: Engine, clip: Path) -> N
     events = [event for result in results for event in result.events]
     assert events
     for event in events:
-        assert 0 <= event.verb < len(engine.vocabulary.verbs)
-        assert -1 <= event.label < len(engine.vocabulary.objects)
+        assert 0 <= event.verb_index < len(engine.vocabulary.verbs)
+        assert -1 <= event.label_index < len(engine.vocabulary.objects)
 
 
-def test_a_second_stream_knows_nothing_of_the_first(engine: Engine, clip: Path) -> None:
-    def told() -> list[tuple[list[int], list[list[float]]]]:
+def test_second_stream_is_independent_of_the_first(engine: Engine, clip: Path) -> None:
+    def tracked() -> list[tuple[list[int], list[list[float]]]]:
         return [(r.pairs.pair.tolist(), r.pairs.human_boxes_xyxy.tolist()) for r in engine.stream(clip)]
 
-    assert told() == told()
+    assert tracked() == tracked()
 
 
-def test_a_stream_that_is_given_up_leaves_no_thread_and_no_open_file(engine: Engine, clip: Path) -> None:
+def test_abandoned_stream_leaves_no_thread_and_no_open_file(engine: Engine, clip: Path) -> None:
     for result in engine.stream(clip):
         if result.index == 2:
             assert (decoders(), handles(clip)) == (1, 1)
@@ -88,7 +88,7 @@ def test_a_stream_that_is_given_up_leaves_no_thread_and_no_open_file(engine: Eng
     assert (decoders(), handles(clip)) == (0, 0)
 
 
-def test_a_source_that_fails_leaves_no_open_file(engine: Engine, tmp_path: Path) -> None:
+def test_failing_source_leaves_no_open_file(engine: Engine, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
     with pytest.raises(SourceError):
@@ -96,7 +96,7 @@ def test_a_source_that_fails_leaves_no_open_file(engine: Engine, tmp_path: Path)
     assert (decoders(), handles(broken)) == (0, 0)
 
 
-def check_pairs(pairs: Pairs, engine: Engine) -> None:
+def check_pairs(pairs: HOIDetections, engine: Engine) -> None:
     assert len(pairs) > 0
     assert np.isfinite(pairs.human_boxes_xyxy).all()
     assert np.isfinite(pairs.object_boxes_xyxy).all()
@@ -107,13 +107,13 @@ def check_pairs(pairs: Pairs, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("size_px", [(96, 64), (64, 96), (1, 1), (301, 7), (33, 517)])
-def test_any_picture_can_be_looked_at(engine: Engine, size_px: tuple[int, int]) -> None:
-    check_pairs(engine.detect(picture(3, *size_px)), engine)
+def test_engine_detects_in_images_of_any_size(engine: Engine, size_px: tuple[int, int]) -> None:
+    check_pairs(engine.detect(image(3, *size_px)), engine)
 
 
-def test_boxes_are_pixels_of_the_picture_as_it_was_given(engine: Engine) -> None:
-    """Twice the picture gives twice the boxes: both are looked at in the same size."""
-    small = picture(3, 320, 192)
+def test_boxes_are_pixels_of_the_original_image(engine: Engine) -> None:
+    """Twice the image gives twice the boxes: both are resized to the same size."""
+    small = image(3, 320, 192)
     large = np.kron(small, np.ones((2, 2, 1), np.uint8))
     a, b = engine.detect(small), engine.detect(large)
     best = min(len(a), len(b), 5)
@@ -123,56 +123,56 @@ def test_boxes_are_pixels_of_the_picture_as_it_was_given(engine: Engine) -> None
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))])
-def test_what_is_no_picture_is_a_value_error(engine: Engine, array: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="expected an RGB picture"):
+def test_wrong_array_is_a_value_error(engine: Engine, array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected an RGB image"):
         engine.detect(array)
 
 
-def test_a_closed_engine_can_be_used_again(clip: Path) -> None:
+def test_closed_engine_can_be_used_again(clip: Path) -> None:
     engine = Engine.load(untrained_model(), EngineConfig(backend="torch"))
-    before = engine.detect(picture(1))
+    before = engine.detect(image(1))
     engine.close()
     engine.close()
-    np.testing.assert_array_equal(before.score, engine.detect(picture(1)).score)
+    np.testing.assert_array_equal(before.score, engine.detect(image(1)).score)
     assert len(list(engine.stream(clip))) == FRAMES
     engine.close()
 
 
 @pytest.fixture
 def patient() -> Iterator[None]:
-    """A test that waits for ever ends the process, with the stacks of all threads, instead of never."""
+    """Ends the process, with the stacks of all threads, where a test waits for ever."""
     faulthandler.dump_traceback_later(600, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.mark.usefixtures("patient")
-def test_an_image_of_another_size_can_be_detected_while_a_stream_is_iterated(engine: Engine, clip: Path) -> None:
+def test_engine_detects_in_another_size_while_a_stream_is_iterated(engine: Engine, clip: Path) -> None:
     alone = [result.pairs.human_boxes_xyxy.tolist() for result in engine.stream(clip)]
-    expected = engine.detect(picture(1, 32, 96))
+    expected = engine.detect(image(1, 32, 96))
     beside = []
     for result in engine.stream(clip):
         beside.append(result.pairs.human_boxes_xyxy.tolist())
-        np.testing.assert_array_equal(engine.detect(picture(1, 32, 96)).score, expected.score)
+        np.testing.assert_array_equal(engine.detect(image(1, 32, 96)).score, expected.score)
     assert beside == alone
     assert len(beside) == FRAMES
 
 
 @pytest.mark.usefixtures("patient")
-def test_streams_of_different_sizes_run_at_once_in_threads_of_their_own(engine: Engine, tmp_path: Path) -> None:
+def test_streams_of_different_sizes_run_concurrently(engine: Engine, tmp_path: Path) -> None:
     sizes = [(96, 64), (64, 96), (96, 32), (96, 64)]
     clips = [
         write_clip(tmp_path / f"{number}.mp4", [40 * i for i in range(FRAMES)], size_px=size)
         for number, size in enumerate(sizes)
     ]
-    expected = [[result.pairs.human_boxes_xyxy.tolist() for result in engine.stream(one)] for one in clips]
+    expected = [[result.pairs.human_boxes_xyxy.tolist() for result in engine.stream(path)] for path in clips]
     with ThreadPoolExecutor(len(clips)) as pool:
-        found = list(pool.map(lambda one: [r.pairs.human_boxes_xyxy.tolist() for r in engine.stream(one)], clips))
+        found = list(pool.map(lambda path: [r.pairs.human_boxes_xyxy.tolist() for r in engine.stream(path)], clips))
     assert found == expected
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_stream_goes_on_while_others_are_opened_and_closed(engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_stream_continues_while_others_are_opened_and_closed(engine: Engine, clip: Path, tmp_path: Path) -> None:
     tall = write_clip(tmp_path / "tall.mp4", [0, 40, 80], size_px=(32, 96))
     stream = engine.open(clip)
     count = 0
@@ -183,32 +183,32 @@ def test_a_stream_goes_on_while_others_are_opened_and_closed(engine: Engine, cli
         elif count == 5:
             assert len(list(engine.open(tall))) == 3
         elif count == 8:
-            for one in engine.streams([open_video(clip), open_video(tall)], StreamConfig()):
-                one.close()
+            for opened in engine.streams([open_video(clip), open_video(tall)], StreamConfig()):
+                opened.close()
     assert count == FRAMES
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_model_in_use_is_kept_and_of_the_others_the_last(clip: Path) -> None:
+def test_session_in_use_is_kept_and_of_the_others_the_last(clip: Path) -> None:
     with Engine.load(untrained_model(), EngineConfig(backend="torch")) as engine:
         stream = engine.open(clip)
         used = backends_of(engine)
         for size_px in ((32, 96), (64, 64), (32, 96)):
-            engine.detect(picture(1, *size_px))
+            engine.detect(image(1, *size_px))
             assert len(backends_of(engine)) == 2
             assert backends_of(engine)[0] is used[0]
         stream.close()
-        engine.detect(picture(1, 48, 96))
+        engine.detect(image(1, 48, 96))
         assert len(backends_of(engine)) == 1
         forgotten = engine.open(clip)
         del forgotten
         gc.collect()
-        engine.detect(picture(1, 32, 96))
+        engine.detect(image(1, 32, 96))
         assert len(backends_of(engine)) == 1
 
 
 @pytest.mark.usefixtures("patient")
-def test_closing_the_engine_ends_a_stream_with_an_error_in_the_thread_that_iterates(clip: Path) -> None:
+def test_closing_the_engine_ends_its_streams_with_an_error(clip: Path) -> None:
     engine = Engine.load(untrained_model(), EngineConfig(backend="torch"))
     results = engine.stream(clip)
     next(results)
@@ -216,14 +216,14 @@ def test_closing_the_engine_ends_a_stream_with_an_error_in_the_thread_that_itera
     with pytest.raises(EngineClosed, match="open the stream again"):
         list(results)
     unopened = engine.open(clip)
-    begun, go_on = threading.Event(), threading.Event()
+    begun, resume = threading.Event(), threading.Event()
     raised: list[BaseException] = []
 
     def iterate() -> None:
         try:
             for _ in engine.stream(clip):
                 begun.set()
-                go_on.wait()
+                resume.wait()
         except EngineClosed as error:
             raised.append(error)
 
@@ -231,7 +231,7 @@ def test_closing_the_engine_ends_a_stream_with_an_error_in_the_thread_that_itera
     thread.start()
     begun.wait()
     engine.close()
-    go_on.set()
+    resume.set()
     thread.join()
     assert len(raised) == 1
     with pytest.raises(EngineClosed):
@@ -242,17 +242,17 @@ def test_closing_the_engine_ends_a_stream_with_an_error_in_the_thread_that_itera
     engine.close()
 
 
-def test_a_smaller_short_side_makes_a_smaller_canvas() -> None:
+def test_smaller_short_side_makes_a_smaller_padded_size() -> None:
     sizes = []
     for short_side_px in (None, 64):
         config = EngineConfig(backend="torch", short_side_px=short_side_px)
         with Engine.load(untrained_model(), config) as engine:
-            check_pairs(engine.detect(picture(1, 128, 96)), engine)
-            sizes += [backend.canvas_hw for backend in backends_of(engine)]
+            check_pairs(engine.detect(image(1, 128, 96)), engine)
+            sizes += [backend.padded_hw for backend in backends_of(engine)]
     assert sizes == [(192, 256), (64, 96)]
 
 
-def test_the_header_tells_where_results_come_from(engine: Engine, clip: Path) -> None:
+def test_header_holds_model_backend_and_source(engine: Engine, clip: Path) -> None:
     stream = engine.open(clip)
     header = stream.header
     stream.close()
@@ -264,8 +264,8 @@ def test_the_header_tells_where_results_come_from(engine: Engine, clip: Path) ->
     assert handles(clip) == 0
 
 
-def test_memory_stays_flat(tmp_path: Path) -> None:
-    """Between frames 100 and 300: keeping the pictures would take 1.8 MiB more."""
+def test_stream_memory_stays_flat(tmp_path: Path) -> None:
+    """Between frames 100 and 300: keeping the images would take 1.8 MiB more."""
     clip = write_clip(tmp_path / "long.mp4", [40 * i for i in range(300)])
     held = {}
     tracemalloc.start()
@@ -291,7 +291,7 @@ def test_load_model_gives_the_torch_module() -> None:
         hoiclip.load_model("/nowhere/model.safetensors")
 
 
-def test_the_untrained_model_is_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrained_model_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.random.get_rng_state()
     monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path))
     again = hoiclip.load_model(untrained_model())
@@ -302,6 +302,6 @@ def test_the_untrained_model_is_the_same_every_time(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("config", [{"precision": "int3"}, {"short_side_px": 8}])
-def test_a_config_that_makes_no_sense_is_a_usage_error(config: dict[str, object]) -> None:
+def test_invalid_engine_config_is_a_usage_error(config: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         EngineConfig(**config)  # type: ignore[arg-type]

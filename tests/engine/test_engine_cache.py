@@ -1,4 +1,4 @@
-"""Engines are loaded only where nothing about them is in doubt; anything else is made again."""
+"""Cached engines and graphs are loaded only unchanged; anything else is made again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine.engine_cache import EngineKey, engine, exported
-from hoiclip_engine.signed_folder import SignedFolder
+from hoiclip_engine.cache.artifacts import EngineKey, cached_engine, cached_graph
+from hoiclip_engine.cache.signed_store import SignedStore
 
 KEY = EngineKey(
     graph_sha256="ab" * 32,
@@ -52,13 +52,13 @@ def entry(cache: Path) -> Path:
     return cache / KEY.digest()
 
 
-def test_an_engine_is_made_once(cache: Path) -> None:
+def test_engine_is_made_once(cache: Path) -> None:
     make = Maker()
-    assert engine(KEY, make) == CONTENT
-    assert engine(KEY, must_not) == CONTENT
+    assert cached_engine(KEY, make) == CONTENT
+    assert cached_engine(KEY, must_not) == CONTENT
     assert make.times == 1
-    said = json.loads((entry(cache) / "entry.json").read_text())
-    assert said["key"]["shapes"] == {"images": [1, 3, 64, 96]}
+    record = json.loads((entry(cache) / "entry.json").read_text())
+    assert record["key"]["shapes"] == {"images": [1, 3, 64, 96]}
     assert not list(cache.glob(".part-*"))
 
 
@@ -75,11 +75,11 @@ def test_an_engine_is_made_once(cache: Path) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_whatever_differs_makes_another_engine(change: dict[str, object]) -> None:
-    engine(KEY, Maker())
+def test_engine_of_another_key_is_another_engine(change: dict[str, object]) -> None:
+    cached_engine(KEY, Maker())
     other = Maker(b"another")
-    assert engine(replace(KEY, **change), other) == b"another"  # type: ignore[arg-type]
-    assert engine(KEY, must_not) == CONTENT
+    assert cached_engine(replace(KEY, **change), other) == b"another"  # type: ignore[arg-type]
+    assert cached_engine(KEY, must_not) == CONTENT
 
 
 def truncate(folder: Path) -> None:
@@ -90,15 +90,15 @@ def swap_engine_and_hash(folder: Path) -> None:
     import hashlib
 
     (folder / "engine.bin").write_bytes(b"foreign code")
-    said = json.loads((folder / "entry.json").read_text())
-    said["files"]["engine.bin"] = hashlib.sha256(b"foreign code").hexdigest()
-    (folder / "entry.json").write_text(json.dumps(said))
+    record = json.loads((folder / "entry.json").read_text())
+    record["files"]["engine.bin"] = hashlib.sha256(b"foreign code").hexdigest()
+    (folder / "entry.json").write_text(json.dumps(record))
 
 
 def another_key(folder: Path) -> None:
-    said = json.loads((folder / "entry.json").read_text())
-    said["key"]["device"] = "another GPU"
-    (folder / "entry.json").write_text(json.dumps(said))
+    record = json.loads((folder / "entry.json").read_text())
+    record["key"]["device"] = "another GPU"
+    (folder / "entry.json").write_text(json.dumps(record))
 
 
 def no_json(folder: Path) -> None:
@@ -134,7 +134,7 @@ def no_engine(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (truncate, "may be truncated"),
         (swap_engine_and_hash, "was not signed by this machine"),
@@ -148,107 +148,109 @@ def no_engine(folder: Path) -> None:
         (no_engine, "No such file"),
     ],
 )
-def test_what_is_damaged_or_foreign_is_made_again_with_one_line(
-    cache: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], said: str
+def test_damaged_or_foreign_engine_is_made_again_with_one_line(
+    cache: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], message: str
 ) -> None:
-    engine(KEY, Maker())
+    cached_engine(KEY, Maker())
     damage(entry(cache))
     again = Maker()
     with caplog.at_level(logging.WARNING, "hoiclip"):
-        assert engine(KEY, again) == CONTENT
+        assert cached_engine(KEY, again) == CONTENT
     assert again.times == 1
     assert [record.getMessage().count("\n") for record in caplog.records] == [0]
-    assert said in caplog.text
-    assert engine(KEY, must_not) == CONTENT
+    assert message in caplog.text
+    assert cached_engine(KEY, must_not) == CONTENT
 
 
-def test_an_entry_of_another_key_moved_here_is_not_taken(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_entry_moved_from_another_key_is_not_loaded(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = replace(KEY, device="another GPU")
-    engine(other, Maker(b"for another"))
+    cached_engine(other, Maker(b"for another"))
     os.rename(cache / other.digest(), entry(cache))
-    assert engine(KEY, Maker()) == CONTENT
+    assert cached_engine(KEY, Maker()) == CONTENT
     assert "is of another device (another GPU, here a CPU, avx512f)" in caplog.text
 
 
-def test_an_entry_signed_with_another_secret_is_not_taken(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    engine(KEY, Maker())
+def test_entry_signed_with_another_secret_is_not_loaded(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cached_engine(KEY, Maker())
     (cache / "secret").write_bytes(b"x" * 32)
-    assert engine(KEY, Maker(b"new")) == b"new"
+    assert cached_engine(KEY, Maker(b"new")) == b"new"
     assert "was not signed by this machine" in caplog.text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
-def test_nobody_else_may_read_the_cache(cache: Path) -> None:
-    engine(KEY, Maker())
+def test_cache_is_readable_for_its_user_alone(cache: Path) -> None:
+    cached_engine(KEY, Maker())
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     assert stat.S_IMODE((cache / "secret").stat().st_mode) == 0o600
     cache.chmod(0o755)
-    engine(KEY, must_not)
+    cached_engine(KEY, must_not)
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
 
 
-def test_a_full_disk_costs_nothing_but_the_next_start(
+def test_full_disk_costs_only_the_next_start(
     cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(self: Path, content: bytes) -> int:
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert engine(KEY, Maker()) == CONTENT
+    assert cached_engine(KEY, Maker()) == CONTENT
     assert "is not kept" in caplog.text
     assert "No space left" in caplog.text
     monkeypatch.undo()
     monkeypatch.setenv("HOICLIP_CACHE", str(cache.parent))
     assert not list(cache.glob(".part-*"))
-    assert engine(KEY, Maker()) == CONTENT
+    assert cached_engine(KEY, Maker()) == CONTENT
 
 
-def test_a_cache_that_cannot_be_made_costs_nothing_either(
+def test_cache_that_cannot_be_made_costs_only_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "file"))
-    assert engine(KEY, Maker()) == CONTENT
+    assert cached_engine(KEY, Maker()) == CONTENT
     assert "engines are not kept" in caplog.text
 
 
-def test_a_linked_cache_is_not_followed(
+def test_linked_cache_is_not_followed(
     cache: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine(KEY, Maker())
+    cached_engine(KEY, Maker())
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "engines"
     cache.rename(elsewhere)
     cache.symlink_to(elsewhere)
-    assert engine(KEY, Maker(b"made here")) == b"made here"
+    assert cached_engine(KEY, Maker(b"made here")) == b"made here"
     assert "engines are not kept" in caplog.text
     assert "found a link" in caplog.text
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o702])
-def test_a_base_that_everybody_can_write_is_refused(cache: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
-    engine(KEY, Maker())
+def test_cache_base_that_everybody_can_write_is_refused(
+    cache: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    cached_engine(KEY, Maker())
     cache.parent.chmod(mode)
-    assert engine(KEY, Maker(b"made here")) == b"made here"
+    assert cached_engine(KEY, Maker(b"made here")) == b"made here"
     assert "everybody can write" in caplog.text
     cache.parent.chmod(0o1777)
-    assert engine(KEY, must_not) == CONTENT, "nobody can rename what lies in a folder such as /tmp"
+    assert cached_engine(KEY, must_not) == CONTENT, "no other user can rename entries of a folder such as /tmp"
 
 
-def test_a_base_that_its_group_can_write_is_told_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    engine(KEY, Maker())
+def test_cache_base_that_its_group_can_write_is_warned_of_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cached_engine(KEY, Maker())
     cache.parent.chmod(0o770)
-    assert engine(KEY, must_not) == CONTENT
-    assert engine(KEY, must_not) == CONTENT
+    assert cached_engine(KEY, must_not) == CONTENT
+    assert cached_engine(KEY, must_not) == CONTENT
     assert [record.getMessage().count("by its group") for record in caplog.records] == [1]
 
 
-def test_a_base_is_made_for_this_user_alone(
+def test_cache_base_is_made_for_this_user_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "deep" / "base"))
     before = os.umask(0)
     try:
-        engine(KEY, Maker())
+        cached_engine(KEY, Maker())
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "deep" / "base").stat().st_mode) == 0o700
@@ -270,16 +272,16 @@ class GraphMaker:
 NAME, GRAPH_KEY = "model-v1", {"model": "ab" * 32, "form": {"batch": 1}}
 
 
-def test_a_graph_is_exported_once(cache: Path) -> None:
+def test_graph_is_exported_once(cache: Path) -> None:
     first, second = GraphMaker(), GraphMaker()
-    folder = exported(NAME, GRAPH_KEY, first)
-    assert exported(NAME, GRAPH_KEY, second) == folder == cache.with_name("graphs") / NAME
+    folder = cached_graph(NAME, GRAPH_KEY, first)
+    assert cached_graph(NAME, GRAPH_KEY, second) == folder == cache.with_name("graphs") / NAME
     assert (first.times, second.times) == (1, 0)
     assert (folder / "model.onnx.data").read_bytes() == CONTENT * 2
     assert not list(folder.parent.glob(".part-*"))
 
 
-def cut(path: Path) -> None:
+def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
@@ -294,7 +296,7 @@ def grown(path: Path) -> None:
         file.write(b"\0")
 
 
-def gone(path: Path) -> None:
+def removed(path: Path) -> None:
     path.unlink()
 
 
@@ -304,13 +306,13 @@ def linked(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data", "entry.json"])
-@pytest.mark.parametrize("damage", [cut, zeroed, grown, gone, linked])
-def test_a_graph_that_is_not_as_it_was_written_is_exported_again(
+@pytest.mark.parametrize("damage", [truncated, zeroed, grown, removed, linked])
+def test_changed_graph_is_exported_again(
     cache: Path, caplog: pytest.LogCaptureFixture, name: str, damage: Callable[[Path], None]
 ) -> None:
-    folder, again = exported(NAME, GRAPH_KEY, GraphMaker()), GraphMaker()
+    folder, again = cached_graph(NAME, GRAPH_KEY, GraphMaker()), GraphMaker()
     damage(folder / name)
-    assert exported(NAME, GRAPH_KEY, again) == folder
+    assert cached_graph(NAME, GRAPH_KEY, again) == folder
     assert again.times == 1
     assert [record.getMessage().count("\n") for record in caplog.records] == [0]
     assert "the graph is exported again" in caplog.text
@@ -318,45 +320,43 @@ def test_a_graph_that_is_not_as_it_was_written_is_exported_again(
     assert not (folder / name).is_symlink()
 
 
-def test_a_graph_of_an_older_version_that_nobody_signed_is_exported_again(
-    cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unsigned_graph_of_an_older_version_is_exported_again(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = cache.with_name("graphs") / NAME
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(b"from anywhere")
-    assert (exported(NAME, GRAPH_KEY, GraphMaker()) / "model.onnx").read_bytes() == CONTENT
+    assert (cached_graph(NAME, GRAPH_KEY, GraphMaker()) / "model.onnx").read_bytes() == CONTENT
     assert "entry.json is missing" in caplog.text
 
 
-def test_a_graph_is_made_for_this_process_where_no_cache_can_be(
+def test_graph_is_made_for_this_process_where_no_cache_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path / "file"))
-    folder = exported(NAME, GRAPH_KEY, GraphMaker())
+    folder = cached_graph(NAME, GRAPH_KEY, GraphMaker())
     assert (folder / "model.onnx").read_bytes() == CONTENT
     assert "exported graphs are not kept" in caplog.text
 
 
-def test_a_build_that_fails_leaves_nothing(cache: Path) -> None:
+def test_failed_build_leaves_nothing(cache: Path) -> None:
     def fail() -> bytes:
         raise RuntimeError("the builder failed")
 
     with pytest.raises(RuntimeError, match="builder"):
-        engine(KEY, fail)
+        cached_engine(KEY, fail)
     assert not entry(cache).exists()
 
 
 def _build(number: int) -> bytes:
-    return engine(KEY, lambda: CONTENT + bytes([number]))
+    return cached_engine(KEY, lambda: CONTENT + bytes([number]))
 
 
-def test_several_processes_end_with_one_good_engine(cache: Path) -> None:
+def test_several_processes_keep_one_sound_engine(cache: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         made = pool.map(_build, range(6))
-    kept = engine(KEY, must_not)
+    kept = cached_engine(KEY, must_not)
     assert kept in made
     assert sorted(path.name for path in cache.iterdir()) == sorted(["secret", KEY.digest()])
-    found = SignedFolder("engines").read(KEY.digest(), asdict(KEY))
+    found = SignedStore("engines").read(KEY.digest(), asdict(KEY))
     assert found is not None
     assert found.content("engine.bin") == kept

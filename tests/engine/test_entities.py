@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from hoiclip_engine.track.entities import EntityConfig, EntityTracker
 from hoiclip_kernels.box_iou import box_iou
-from tests.engine.absurd import absurd_64
+from tests.engine.extreme_numbers import extreme_64
 from tests.engine.scenes import box_at, times
 
 SEEN_AT_ONCE = EntityConfig(sure_score=0.8, high_score=0.3, low_score=0.1, reach=2.0)
@@ -28,13 +28,13 @@ def see(tracker: EntityTracker, pts_s: float, *boxes, score: float = 0.9, label:
 FRAME_RATES = pytest.mark.parametrize(("fps", "jitter"), [(15, 0), (30, 0), (60, 0), (25, 0.8)])
 
 
-def test_a_sure_detection_has_an_id_at_once_and_keeps_it():
+def test_sure_detection_has_an_id_at_once_and_keeps_it():
     tracker = EntityTracker(SEEN_AT_ONCE)
     for index in range(10):
         assert see(tracker, index / 30, box_at(100 + index, 100), box_at(300, 100)) == [1, 2]
 
 
-def test_by_default_a_track_needs_two_detections_and_survives_a_faint_one():
+def test_track_needs_two_detections_by_default_and_survives_a_faint_one():
     tracker = EntityTracker()
     assert see(tracker, 0.0, box_at(100, 100), score=0.99) == [-1]
     assert see(tracker, 0.1, box_at(102, 100), score=0.8) == [1]
@@ -42,7 +42,7 @@ def test_by_default_a_track_needs_two_detections_and_survives_a_faint_one():
     assert see(tracker, 0.3, box_at(300, 100), score=0.6) == [-1]
 
 
-def test_a_faint_detection_does_not_revive_one_who_left():
+def test_faint_detection_does_not_revive_a_track_lost_too_long():
     for patient_s, ids in ((0.5, [-1]), (1.0, [1])):
         tracker = EntityTracker(replace(SEEN_AT_ONCE, faint_within_s=patient_s))
         assert see(tracker, 0.0, box_at(100, 100)) == [1]
@@ -50,15 +50,15 @@ def test_a_faint_detection_does_not_revive_one_who_left():
         assert see(tracker, 0.8, box_at(100, 100), score=0.2) == ids
 
 
-def test_a_faint_detection_at_the_next_look_prolongs_however_seldom_one_looks():
+def test_faint_detection_at_the_next_inference_prolongs_at_any_interval():
     tracker = EntityTracker(replace(SEEN_AT_ONCE, faint_within_s=0.5, lost_after_s=3.0))
     assert see(tracker, 0.0, box_at(100, 100)) == [1]
     assert see(tracker, 2.0, box_at(100, 100), score=0.2) == [1]
 
 
 @pytest.mark.parametrize("turn_deg", [0.0, 3.0])
-def test_when_the_camera_jumps_tracks_jump_with_it(turn_deg):
-    """By more than their size, which without being told is a cut: everyone is someone else."""
+def test_tracks_jump_with_the_camera(turn_deg):
+    """The jump is larger than the boxes; without known camera motion it is a cut, and all ids are new."""
     angle = np.deg2rad(turn_deg)
     turn = 1.1 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     affine = np.concatenate([turn, [[150.0], [-90.0]]], axis=1)
@@ -70,14 +70,14 @@ def test_when_the_camera_jumps_tracks_jump_with_it(turn_deg):
         side = (66, 132) if jumped else (60, 120)
         return [tuple(box_at(*centre, *side)) for centre in centres]
 
-    for told, ids in ((True, [1, 2]), (False, [3, 4])):
+    for known, ids in ((True, [1, 2]), (False, [3, 4])):
         tracker = EntityTracker(SEEN_AT_ONCE)
         for t in times(10, 2):
             assert see(tracker, t, *where(t, False)) == [1, 2]
-        if told:
+        if known:
             tracker.move_camera(affine)
             for before, after in zip(where(1.9, True), tracker.predict(1.9).boxes_xyxy, strict=True):
-                np.testing.assert_allclose(after, before, atol=3)  # the filter lags by a part of a frame
+                np.testing.assert_allclose(after, before, atol=3)  # the filter lags by a fraction of a frame
         assert see(tracker, 2.0, *where(2.0, True)) == ids
 
 
@@ -91,13 +91,13 @@ def test_when_the_camera_jumps_tracks_jump_with_it(turn_deg):
         np.eye(2, 3) + np.eye(2, 3, 2) * 1e300,
     ],
 )
-def test_a_camera_motion_that_is_none_is_refused(affine):
+def test_impossible_camera_motion_is_refused(affine):
     with pytest.raises(ValueError, match="affine"):
         EntityTracker().move_camera(affine)
 
 
 @FRAME_RATES
-def test_two_people_who_cross_keep_their_ids(fps, jitter):
+def test_people_who_cross_keep_their_ids(fps, jitter):
     """Walking towards and past each other at one body width per second; one hides the other where they meet."""
     tracker = EntityTracker(SEEN_AT_ONCE)
     for t in times(fps, 6, jitter=jitter):
@@ -108,7 +108,7 @@ def test_two_people_who_cross_keep_their_ids(fps, jitter):
 
 @FRAME_RATES
 @pytest.mark.parametrize(("hidden_s", "same"), [(0.3, True), (0.7, True), (1.5, False)])
-def test_an_id_outlives_a_short_occlusion_but_not_a_long_one(fps, jitter, hidden_s, same):
+def test_id_outlives_a_short_occlusion_but_not_a_long_one(fps, jitter, hidden_s, same):
     tracker = EntityTracker(replace(SEEN_AT_ONCE, lost_after_s=1.0))
     ids = []
     for t in times(fps, 4, jitter=jitter):
@@ -119,14 +119,14 @@ def test_an_id_outlives_a_short_occlusion_but_not_a_long_one(fps, jitter, hidden
     assert ids[-1] == ([1] if same else [2])
 
 
-def test_a_gap_without_frames_longer_than_the_limit_ends_a_track():
+def test_gap_without_frames_longer_than_the_limit_ends_a_track():
     tracker = EntityTracker(replace(SEEN_AT_ONCE, lost_after_s=1.0))
     assert see(tracker, 0.0, box_at(100, 100)) == [1]
     assert see(tracker, 0.9, box_at(100, 100)) == [1]
     assert see(tracker, 2.0, box_at(100, 100)) == [2]
 
 
-def test_a_faint_detection_prolongs_a_track_but_starts_none():
+def test_faint_detection_prolongs_a_track_but_starts_none():
     tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 0.0, box_at(100, 100), score=0.2) == [-1]
     assert see(tracker, 0.1, box_at(100, 100), score=0.2) == [-1]
@@ -135,13 +135,13 @@ def test_a_faint_detection_prolongs_a_track_but_starts_none():
     assert see(tracker, 0.4, box_at(100, 100), score=0.05) == [-1]
 
 
-def test_a_middling_detection_becomes_a_track_when_it_is_seen_again():
+def test_middling_detection_becomes_a_track_when_it_is_seen_again():
     tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 0.0, box_at(100, 100), score=0.4) == [-1]
     assert see(tracker, 0.1, box_at(102, 100), score=0.4) == [1]
 
 
-def test_a_middling_detection_seen_once_leaves_neither_a_ghost_nor_a_gap_in_the_ids():
+def test_middling_detection_seen_once_leaves_neither_a_ghost_nor_a_gap_in_the_ids():
     tracker = EntityTracker(replace(SEEN_AT_ONCE, confirm_within_s=0.3))
     assert see(tracker, 0.0, box_at(100, 100), score=0.4) == [-1]
     assert len(tracker.predict(0.0).ids) == 0
@@ -150,13 +150,13 @@ def test_a_middling_detection_seen_once_leaves_neither_a_ghost_nor_a_gap_in_the_
     assert see(tracker, 0.6, box_at(300, 100)) == [1]
 
 
-def test_looking_seldom_still_confirms_a_middling_detection():
+def test_middling_detection_is_confirmed_at_long_detection_intervals():
     tracker = EntityTracker(replace(SEEN_AT_ONCE, confirm_within_s=0.3, lost_after_s=1.0))
     assert see(tracker, 0.0, box_at(100, 100), score=0.4) == [-1]
     assert see(tracker, 0.8, box_at(100, 100), score=0.4) == [1]
 
 
-def test_a_box_of_another_label_is_another_thing():
+def test_box_of_another_label_is_another_object():
     tracker = EntityTracker(SEEN_AT_ONCE)
     assert see(tracker, 0.0, box_at(100, 100), label=3) == [1]
     assert see(tracker, 0.1, box_at(100, 100), label=4) == [2]
@@ -164,14 +164,14 @@ def test_a_box_of_another_label_is_another_thing():
 
 
 @pytest.mark.parametrize(("score", "first"), [(0.9, [1]), (0.4, [-1])])
-def test_a_ball_faster_than_its_own_size_per_look_is_followed(score, first):
-    """36 pixels from look to look, 30 wide."""
+def test_ball_faster_than_its_own_size_per_inference_is_followed(score, first):
+    """36 pixels between inferences, 30 wide."""
     tracker = EntityTracker(SEEN_AT_ONCE)
     ids = [see(tracker, t, box_at(50 + 180 * t, 50, 30, 30), score=score) for t in times(5, 4)]
     assert ids == [first] + [[1]] * 19
 
 
-def test_a_thing_that_stands_is_not_confused_with_its_neighbour():
+def test_static_object_is_not_confused_with_its_neighbour():
     """Of two chairs side by side, one is hidden just when the other is seen for the first time."""
     tracker = EntityTracker(SEEN_AT_ONCE)
     left, right = box_at(100, 100, 60, 60), box_at(165, 100, 60, 60)
@@ -181,8 +181,8 @@ def test_a_thing_that_stands_is_not_confused_with_its_neighbour():
 
 
 @FRAME_RATES
-def test_prediction_moves_on_where_nobody_looks(fps, jitter):
-    """Looked at every fifth frame, walking steadily: predicted boxes stay on the person."""
+def test_prediction_moves_boxes_between_inferences(fps, jitter):
+    """With inference at every fifth frame and steady walking, predicted boxes stay on the person."""
     tracker = EntityTracker(SEEN_AT_ONCE)
     worst = 1.0
     for index, t in enumerate(times(fps, 4, jitter=jitter)):
@@ -206,7 +206,7 @@ def test_prediction_changes_nothing():
     np.testing.assert_array_equal(asked.predict(2.0).boxes_xyxy, silent.predict(2.0).boxes_xyxy)
 
 
-def test_a_new_size_of_picture_changes_no_id_and_scales_places_sizes_and_motion():
+def test_new_image_size_changes_no_id_and_scales_places_sizes_and_motion():
     tracker, scale = EntityTracker(SEEN_AT_ONCE), np.array([0.5, 3.0, 0.5, 3.0])
 
     def box(t: float) -> np.ndarray:
@@ -220,7 +220,7 @@ def test_a_new_size_of_picture_changes_no_id_and_scales_places_sizes_and_motion(
 
 
 @pytest.mark.parametrize("scale", [(0.0, 1.0), (1.0, float("nan")), (-1.0, 1.0), (1.0, 1e300), (1e-300, 1.0)])
-def test_a_scale_that_is_none_is_refused(scale):
+def test_impossible_scale_is_refused(scale):
     with pytest.raises(ValueError, match="scales must be positive"):
         EntityTracker().rescale(*scale)
 
@@ -249,7 +249,7 @@ def test_time_may_stand_still_but_not_run_backwards():
         [0, 0, 5e-324, 5e-324],
     ],
 )
-def test_a_box_that_is_none_is_passed_over(box):
+def test_unusable_box_is_ignored(box):
     tracker = EntityTracker(SEEN_AT_ONCE)
     good = box_at(100, 100)
     assert see(tracker, 0.0, good) == [1]
@@ -270,12 +270,12 @@ def test_arrays_that_do_not_fit_are_refused(boxes, scores, labels):
     "wrong",
     [{"low_score": 0.8}, {"min_overlap": 0.0}, {"min_overlap_low": 1.1}, {"lost_after_s": 0.0}, {"reach": -1.0}],
 )
-def test_a_config_without_sense_is_refused(wrong):
+def test_invalid_entity_config_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EntityConfig(**wrong)
 
 
-def test_hundreds_of_boxes_keep_their_ids():
+def test_ids_of_hundreds_of_boxes_are_kept():
     rng = np.random.default_rng(0)
     centre = np.stack(np.meshgrid(np.arange(20) * 100, np.arange(15) * 100), axis=-1).reshape(-1, 2)
     speed = rng.uniform(-10, 10, centre.shape)
@@ -292,8 +292,8 @@ def test_hundreds_of_boxes_keep_their_ids():
 
 
 detection = st.tuples(
-    arrays(np.float64, 4, elements=st.one_of(st.floats(0, 300), absurd_64, st.floats())),
-    st.one_of(st.floats(0, 1), absurd_64),
+    arrays(np.float64, 4, elements=st.one_of(st.floats(0, 300), extreme_64, st.floats())),
+    st.one_of(st.floats(0, 1), extreme_64),
     st.integers(0, 1),
 )
 clip = st.lists(st.tuples(st.floats(0, 2), st.lists(detection, max_size=5)), max_size=8)
@@ -301,7 +301,7 @@ clip = st.lists(st.tuples(st.floats(0, 2), st.lists(detection, max_size=5)), max
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(clip=clip)
-def test_whatever_comes_in_ids_are_unique_in_time_and_space_and_the_same_again(clip):
+def test_ids_are_unique_and_reproducible_for_any_input(clip):
     def run() -> list[list[int]]:
         tracker, now, result = EntityTracker(), 0.0, []
         for wait, detections in clip:
@@ -327,15 +327,15 @@ def test_whatever_comes_in_ids_are_unique_in_time_and_space_and_the_same_again(c
 @given(
     maps=st.lists(
         st.one_of(
-            st.tuples(absurd_64, absurd_64),
+            st.tuples(extreme_64, extreme_64),
             st.tuples(st.floats(1e-6, 1e6), st.floats(1e-6, 1e6)),
-            arrays(np.float64, (2, 3), elements=st.one_of(st.floats(-1e3, 1e3), absurd_64)),
+            arrays(np.float64, (2, 3), elements=st.one_of(st.floats(-1e3, 1e3), extreme_64)),
         ),
         max_size=60,
     ),
     again=st.integers(1, 400),
 )
-def test_whatever_the_camera_and_the_size_do_tracks_stay_finite(maps, again):
+def test_tracks_stay_finite_for_any_camera_motion_and_size(maps, again):
     tracker = EntityTracker(SEEN_AT_ONCE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.fit_verbs import Heard, fit
-from hoiclip.errors import ModelError
-from hoiclip.vocabulary import load_vocabulary
+from benchmarks.fit_verbs import TrackedFrame, fit
+from hoiclip.core.errors import ModelError
+from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.models import find_model
-from hoiclip_engine.track import TrackConfig, VerbConfig
-from hoiclip_engine.track.fitted_verbs import file_beside, fitted, read_thresholds, write_thresholds
+from hoiclip_engine.track import VerbConfig
+from hoiclip_engine.track.verbs import read_thresholds, thresholds_path, with_fitted_thresholds, write_thresholds
 
 VERBS = ("hold", "kick")
 
 
 def beside(tmp_path: Path, scores: dict[str, tuple[float, float]]) -> Path:
     model = tmp_path / "model.safetensors"
-    write_thresholds(file_beside(model), scores, {"films": "none"})
+    write_thresholds(thresholds_path(model), scores, {"films": "none"})
     return model
 
 
 def test_thresholds_are_read_in_the_order_of_the_vocabulary(tmp_path: Path) -> None:
     model = beside(tmp_path, {"kick": (0.6, 0.3), "hold": (0.2, 0.1)})
-    verb = fitted(TrackConfig(), model, VERBS).verb
+    verb = with_fitted_thresholds(VerbConfig(), model, VERBS)
     assert (verb.start_scores, verb.end_scores) == ((0.2, 0.6), (0.1, 0.3))
     assert verb.half_life_s == VerbConfig().half_life_s
 
@@ -35,15 +35,14 @@ def test_thresholds_are_read_in_the_order_of_the_vocabulary(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "verb", [VerbConfig(start_score=0.5), VerbConfig(end_score=0.1), VerbConfig(start_scores=(0.4,), end_scores=(0.3,))]
 )
-def test_whoever_chose_thresholds_keeps_them(tmp_path: Path, verb: VerbConfig) -> None:
-    config = TrackConfig(verb=verb)
-    assert fitted(config, beside(tmp_path, dict.fromkeys(VERBS, (0.6, 0.3))), VERBS) == config
+def test_configured_thresholds_are_kept(tmp_path: Path, verb: VerbConfig) -> None:
+    assert with_fitted_thresholds(verb, beside(tmp_path, dict.fromkeys(VERBS, (0.6, 0.3))), VERBS) == verb
 
 
 def test_thresholds_of_other_verbs_or_none_change_nothing(tmp_path: Path) -> None:
     model = beside(tmp_path, {"hold": (0.2, 0.1), "ride": (0.6, 0.3)})
-    assert fitted(TrackConfig(), model, VERBS) == TrackConfig()
-    assert fitted(TrackConfig(), tmp_path / "other.safetensors", VERBS) == TrackConfig()
+    assert with_fitted_thresholds(VerbConfig(), model, VERBS) == VerbConfig()
+    assert with_fitted_thresholds(VerbConfig(), tmp_path / "other.safetensors", VERBS) == VerbConfig()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def test_thresholds_of_other_verbs_or_none_change_nothing(tmp_path: Path) -> Non
         '{"schema": "hoiclip-verbs/1", "verbs": {"hold": [NaN, NaN]}}',
     ],
 )
-def test_a_file_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+def test_damaged_thresholds_file_is_one_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "model.verbs.json"
     path.write_text(text)
     with pytest.raises(ModelError, match="fit them again") as caught:
@@ -66,32 +65,32 @@ def test_a_file_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_has_the_thresholds_of_the_file_beside_it_and_the_bundled_one_has_none(tmp_path: Path) -> None:
+def test_model_takes_thresholds_of_its_own_file_and_the_bundled_one_has_none(tmp_path: Path) -> None:
     with Engine.load("drawn", EngineConfig(backend="torch")) as engine:
         assert engine.config.track == EngineConfig().track
         verbs = engine.vocabulary.verbs
     path = Path(shutil.copy(find_model("drawn"), tmp_path))
-    write_thresholds(file_beside(path), {name: (0.6 - 0.01 * row, 0.2) for row, name in enumerate(verbs)}, {})
+    write_thresholds(thresholds_path(path), {name: (0.6 - 0.01 * row, 0.2) for row, name in enumerate(verbs)}, {})
     with Engine.load(path, EngineConfig(backend="torch")) as engine:
         verb = engine.config.track.verb
         assert verb.start_scores == pytest.approx([0.6 - 0.01 * row for row in range(len(verbs))])
 
 
-def test_a_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_usual() -> None:
+def test_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_default() -> None:
     vocabulary = load_vocabulary("vcoco")
     low, rare = 0, 1
-    film = []
+    video = []
     for index in range(300):
         done = 50 <= index % 100 < 100
         averages = np.zeros((1, len(vocabulary.verbs)))
         averages[0, low], averages[0, rare] = (0.25, 0.2) if done else (0.02, 0.0)
-        true = np.zeros_like(averages, bool)
-        true[0, low], true[0, rare] = done, done and index < 60
+        gt = np.zeros_like(averages, bool)
+        gt[0, low], gt[0, rare] = done, done and index < 60
         nothing = np.zeros(len(vocabulary.verbs), np.int64)
-        film.append(
-            Heard(pts_s=index / 10, lasts_s=0.1, rows=np.zeros(1, int), averages=averages, true=true, missed=nothing)
+        video.append(
+            TrackedFrame(pts_s=index / 10, lasts_s=0.1, rows=np.zeros(1, int), averages=averages, gt=gt, missed=nothing)
         )
-    scores = fit([film], vocabulary)
+    scores = fit([video], vocabulary)
     usual = VerbConfig()
     assert 0.02 < scores[vocabulary.verbs[low]][1] < scores[vocabulary.verbs[low]][0] <= 0.25
     assert scores[vocabulary.verbs[rare]] == (usual.start_score, usual.end_score)

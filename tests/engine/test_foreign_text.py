@@ -1,4 +1,4 @@
-"""Text of others reaches no terminal and no spreadsheet as anything but text."""
+"""Foreign text reaches terminals and spreadsheets only as text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip_engine.commands.console import messages, progress, results, say, table
-from hoiclip_engine.printable import one_line, printable, spreadsheet_text
-from tests.engine.saying import Cli
+from hoiclip.core.model_file import load_model_file
+from hoiclip.core.printable import one_line, printable, spreadsheet_text
+from hoiclip_engine.cli.console import messages, progress, results, say, table
+from tests.engine.command_output import Cli
 from tests.engine.untrained import edited_model
 
 EVIL = "\x1b]0;owned\x07\x1b[31mred\x9b2J\x7f\u202egnp.exe\u2066\r\b[/bold]\x00"
@@ -23,7 +23,7 @@ RAW = set(map(chr, [*range(9), *range(11, 32), *range(127, 160), 0x202E, 0x2066,
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(st.characters(max_codepoint=0x2FFF)))
-def test_nothing_unsafe_is_left(text: str) -> None:
+def test_foreign_text_keeps_nothing_unsafe(text: str) -> None:
     assert not RAW & set(printable(text))
     assert not RAW & set(one_line(text))
     assert "\n" not in one_line(text)
@@ -32,17 +32,17 @@ def test_nothing_unsafe_is_left(text: str) -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.text())
-def test_json_says_the_same_afterwards(text: str) -> None:
+def test_foreign_json_keeps_its_meaning(text: str) -> None:
     assert json.loads(printable(json.dumps(text))) == text
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1"])
-def test_no_cell_is_a_formula(text: str) -> None:
+def test_csv_cell_is_never_a_formula(text: str) -> None:
     assert spreadsheet_text(text) == f"'{text}"
     assert spreadsheet_text("ride a-b=c@d") == "ride a-b=c@d"
 
 
-def test_the_terminal_gets_none_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_terminal_receives_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     messages.print(f"Note: {EVIL}\nsecond")
     messages.print(table(EVIL, ("a",), [(EVIL,)]))
     results.print(table(EVIL, ("a",), [(EVIL,)]))
@@ -50,14 +50,14 @@ def test_the_terminal_gets_none_of_it(capsys: pytest.CaptureFixture[str]) -> Non
     bar = progress()
     bar.add_task(EVIL, total=1, rate=EVIL)
     messages.print(bar.get_renderable())
-    said = capsys.readouterr()
-    assert not RAW & set(said.out + said.err)
-    assert "Note: \\u001b]0;owned" in said.err
-    assert said.err.splitlines()[0].endswith("second"), "a message is one line"
+    captured = capsys.readouterr()
+    assert not RAW & set(captured.out + captured.err)
+    assert "Note: \\u001b]0;owned" in captured.err
+    assert captured.err.splitlines()[0].endswith("second"), "a message is one line"
 
 
-def test_nobody_who_reads_messages_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gone:
+def test_closed_message_pipe_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClosedStream:
         encoding = "utf-8"
 
         def write(self, text: str) -> int:
@@ -69,11 +69,11 @@ def test_nobody_who_reads_messages_is_no_reason_to_end(monkeypatch: pytest.Monke
         def isatty(self) -> bool:
             return False
 
-    monkeypatch.setattr("sys.stderr", Gone())
+    monkeypatch.setattr("sys.stderr", ClosedStream())
     messages.print("anything")
 
 
-def test_a_model_file_cannot_write_to_the_terminal(tmp_path: Path, model: Path, clip: Path, cli: Cli) -> None:
+def test_model_file_cannot_control_the_terminal(tmp_path: Path, model: Path, clip: Path, cli: Cli) -> None:
     def edit(metadata: dict[str, str]) -> None:
         metadata["provenance"] = json.dumps({"kind": EVIL, "notice": EVIL, EVIL: EVIL})
 
@@ -88,29 +88,29 @@ def test_a_model_file_cannot_write_to_the_terminal(tmp_path: Path, model: Path, 
         ("run", clip, f"--{EVIL}"),
         ("eval", "--data", tmp_path / EVIL[:-1], "--images", tmp_path, "--model", evil),
     ):
-        said = cli(*argv)
-        assert not RAW & set(said.out + said.err), argv
+        captured = cli(*argv)
+        assert not RAW & set(captured.out + captured.err), argv
 
 
 def test_warnings_are_one_clean_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hoiclip_engine.commands import models
+    from hoiclip_engine.cli import models
 
     def list_models() -> int:
         logging.getLogger("hoiclip").warning("%s\nend", EVIL)
         return 0
 
     monkeypatch.setattr(models, "list_models", list_models)
-    said = cli("models", "list")
-    assert not RAW & set(said.err)
-    assert said.err.count("\n") == 1
+    captured = cli("models", "list")
+    assert not RAW & set(captured.err)
+    assert captured.err.count("\n") == 1
 
 
-def test_names_in_csv_are_text(tmp_path: Path) -> None:
+def test_csv_names_are_text(tmp_path: Path) -> None:
     import dataclasses
 
-    from hoiclip_engine.frame import Frame
-    from hoiclip_engine.sinks.csv_sink import CsvSink
-    from tests.engine.making_results import Row, frame_result, header, summary
+    from hoiclip_engine.sinks.text_sinks import CsvSink
+    from hoiclip_engine.types.frame import Frame
+    from tests.engine.frame_results import Row, frame_result, header, summary
 
     plain = header()
     words = plain.vocabulary

@@ -1,4 +1,4 @@
-"""The lines of schema hoiclip/1: their form, their order, and that they are always JSON."""
+"""JSON lines of schema hoiclip/1: their fields, their order, and that they are always valid JSON."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.errors import SinkError
-from hoiclip_engine.frame import Frame, SourceEvent
-from hoiclip_engine.pairs import Event
-from hoiclip_engine.results import FrameResult
+from hoiclip.core.errors import SinkError
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
-from tests.engine.making_results import Row, frame_result, header, summary
+from hoiclip_engine.types.frame import Frame, SourceEvent
+from hoiclip_engine.types.results import FrameResult
+from hoiclip_engine.types.tracked_pairs import Event
+from tests.engine.frame_results import Row, frame_result, header, summary
 
 FRAME = Frame(np.zeros((48, 64, 3), np.uint8), 1.374699, 41)
-START = Event(event="start", pair=7, human=3, object=5, label=0, verb=0, pts_s=1.2413)
-END = Event(event="end", pair=8, human=3, object=-1, label=-1, verb=1, pts_s=2.5)
+START = Event(event="start", pair=7, human=3, object=5, label_index=0, verb_index=0, pts_s=1.2413)
+END = Event(event="end", pair=8, human=3, object=-1, label_index=-1, verb_index=1, pts_s=2.5)
 
 
 def no_constant(name: str) -> float:
@@ -45,7 +45,7 @@ def written(path: Path, *results: FrameResult) -> list[dict[str, Any]]:
     return lines_of(path)
 
 
-def test_a_frame_line_is_that_of_the_schema(tmp_path: Path) -> None:
+def test_frame_line_has_the_fields_of_the_schema(tmp_path: Path) -> None:
     row = Row(
         pair=7,
         human=3,
@@ -82,14 +82,14 @@ def test_a_frame_line_is_that_of_the_schema(tmp_path: Path) -> None:
     }
 
 
-def test_no_object_is_null(tmp_path: Path) -> None:
+def test_missing_object_is_null(tmp_path: Path) -> None:
     pair = written(tmp_path / "out.jsonl", frame_result(FRAME, Row(object=-1, label=-1)))[1]["pairs"][0]
     assert pair["object"] is None
     assert pair["object_box_xyxy"] is None
     assert pair["label"] is None
 
 
-def test_lines_come_in_the_order_of_what_happened(tmp_path: Path) -> None:
+def test_jsonl_lines_are_in_order_of_time(tmp_path: Path) -> None:
     lines = written(tmp_path / "out.jsonl", frame_result(FRAME, events=(START,)), frame_result(FRAME))
     assert [line["type"] for line in lines] == ["header", "frame", "event", "frame", "event", "summary"]
     assert lines[2] == {
@@ -105,7 +105,7 @@ def test_lines_come_in_the_order_of_what_happened(tmp_path: Path) -> None:
     assert lines[4]["object"] is None
 
 
-def test_header_and_summary_tell_the_run(tmp_path: Path) -> None:
+def test_header_and_summary_describe_the_run(tmp_path: Path) -> None:
     lines = written(tmp_path / "out.jsonl")
     assert lines[0]["schema"] == "hoiclip/1"
     assert lines[0]["time_base"] == "1/1000"
@@ -116,14 +116,14 @@ def test_header_and_summary_tell_the_run(tmp_path: Path) -> None:
     assert lines[-1]["stage_ms"] == {"decode": {"p50": 1.0, "mean": None}}
 
 
-def test_a_size_is_told_where_it_differs(tmp_path: Path) -> None:
+def test_frame_size_is_written_where_it_differs(tmp_path: Path) -> None:
     other = Frame(np.zeros((50, 60, 3), np.uint8), 2.0, 1)
     lines = written(tmp_path / "out.jsonl", frame_result(FRAME), frame_result(other))
     assert "width_px" not in lines[1]
     assert (lines[2]["width_px"], lines[2]["height_px"]) == (60, 50)
 
 
-def test_a_source_that_is_lost_and_comes_back_is_told_in_between(tmp_path: Path) -> None:
+def test_source_loss_and_return_are_written_between_frames(tmp_path: Path) -> None:
     sink = JsonlSink(tmp_path / "out.jsonl")
     sink.start(header())
     sink.write(frame_result(FRAME))
@@ -139,28 +139,26 @@ def test_a_source_that_is_lost_and_comes_back_is_told_in_between(tmp_path: Path)
 
 
 @pytest.mark.parametrize("policy", ["lossless", "latest"])
-def test_age_and_drops_are_told_where_frames_are_dropped(tmp_path: Path, policy: Any) -> None:
+def test_age_and_drops_are_written_where_frames_are_dropped(tmp_path: Path, policy: Any) -> None:
     sink = JsonlSink(tmp_path / "out.jsonl")
     sink.start(dataclasses.replace(header(), policy=policy))
     sink.write(dataclasses.replace(frame_result(FRAME), age_s=0.04321, dropped_before=3))
     sink.finish(summary())
     head, line, _ = lines_of(tmp_path / "out.jsonl")
     assert head["policy"] == policy
-    told = {"dropped_before": 3, "age_ms": 43.2} if policy == "latest" else {}
-    assert {key: line[key] for key in ("dropped_before", "age_ms") if key in line} == told
+    expected = {"dropped_before": 3, "age_ms": 43.2} if policy == "latest" else {}
+    assert {key: line[key] for key in ("dropped_before", "age_ms") if key in line} == expected
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(numbers=st.lists(st.floats(width=32), min_size=6, max_size=6))
-def test_every_line_is_json_whatever_the_numbers(
-    tmp_path_factory: pytest.TempPathFactory, numbers: list[float]
-) -> None:
+def test_jsonl_is_valid_json_for_any_numbers(tmp_path_factory: pytest.TempPathFactory, numbers: list[float]) -> None:
     row = Row(human_box_xyxy=numbers[:4], score=numbers[4], verbs={0: numbers[5]})
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     assert len(written(path, frame_result(FRAME, row))) == 4
 
 
-def test_lines_are_there_before_the_run_ends(tmp_path: Path) -> None:
+def test_jsonl_lines_are_flushed_before_the_run_ends(tmp_path: Path) -> None:
     sink = JsonlSink(tmp_path / "out.jsonl")
     sink.start(header())
     sink.write(frame_result(FRAME, Row()))
@@ -168,13 +166,13 @@ def test_lines_are_there_before_the_run_ends(tmp_path: Path) -> None:
     sink.finish(summary())
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_jsonl_of_the_same_run_is_byte_identical(tmp_path: Path) -> None:
     written(tmp_path / "a.jsonl", frame_result(FRAME, Row()))
     written(tmp_path / "b.jsonl", frame_result(FRAME, Row()))
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
-def test_a_dash_is_stdout_and_holds_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_jsonl_dash_is_stdout_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     sink = JsonlSink("-")
     sink.start(header())
     sink.finish(summary())
@@ -183,19 +181,19 @@ def test_a_dash_is_stdout_and_holds_nothing_else(capsys: pytest.CaptureFixture[s
     assert shown.err == ""
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_jsonl_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="No such file"):
         JsonlSink(tmp_path / "none" / "out.jsonl").start(header())
 
 
-def test_a_full_disk_is_told() -> None:
+def test_jsonl_full_disk_is_reported() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with pytest.raises(SinkError, match="No space left"):
         JsonlSink("/dev/full").start(header())
 
 
-def test_a_reader_that_left_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jsonl_closed_pipe_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "w") as pipe:

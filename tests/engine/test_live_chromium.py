@@ -1,4 +1,4 @@
-"""The live page in a real browser; skipped where there is none."""
+"""The live page in a real browser; skipped where none is installed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine.frame import SourceEvent
-from hoiclip_engine.pairs import Event
+from hoiclip_engine.types.frame import SourceEvent
+from hoiclip_engine.types.tracked_pairs import Event
 from tests.engine.chromium import Page, chromium, find_chromium, with_page
-from tests.engine.making_results import Row, summary
-from tests.engine.watching import RIDES, TOKEN, Live, live, result
+from tests.engine.frame_results import Row, summary
+from tests.engine.live_pages import RIDES, TOKEN, RunningPage, live, result
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here; apt-get install chromium")
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium; apt-get install chromium")
 
 HOLDS = Row(pair=2, human=3, object=4, label=1, verbs={2: 0.6}, active=(2,), score=0.5)
-START = Event(event="start", pair=1, human=1, object=2, label=0, verb=0, pts_s=0.0)
+START = Event(event="start", pair=1, human=1, object=2, label_index=0, verb_index=0, pts_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-class Running:
-    """Writes frames until told to stop."""
+class FrameWriter:
+    """Writes frames until stopped."""
 
-    def __init__(self, page: Live) -> None:
+    def __init__(self, page: RunningPage) -> None:
         self._page, self._stopped = page, threading.Event()
         self._thread = threading.Thread(target=self._write)
         self._thread.start()
@@ -60,9 +60,9 @@ def type_into(selector: str, text: str) -> str:
     )
 
 
-def test_the_page_shows_what_goes_on_and_what_is_asked_for(browser: str) -> None:
+def test_page_shows_activity_and_applies_filters(browser: str) -> None:
     with live(sources=2) as served:
-        running = Running(served)
+        writer = FrameWriter(served)
 
         async def drive(page: Page) -> None:
             await page.open(f"http://{served.host}/")
@@ -73,7 +73,7 @@ def test_the_page_shows_what_goes_on_and_what_is_asked_for(browser: str) -> None
             await page.wait_for("document.querySelector('[data-is=dropped]').textContent.startsWith('1')")
             assert "person 1: ride bicycle 2" in await page.run("document.querySelector('.events').textContent")
             assert await page.run(STATE) == "live"
-            # The verbs box: completed by the keyboard, then only what was asked for is listed and drawn.
+            # The verbs box: completed by the keyboard; then only the selected verbs are listed and drawn.
             await page.run(type_into("#verbs", "rid"))
             await page.wait_for("document.querySelectorAll('#verb-choices li').length === 1")
             for key in ("ArrowDown", "Enter"):
@@ -86,13 +86,12 @@ def test_the_page_shows_what_goes_on_and_what_is_asked_for(browser: str) -> None
             await page.wait_for("document.querySelector('.picture').src.includes('min_score=0.95')")
             await page.run("document.querySelector('#reset').click()")
             await page.wait_for("!document.querySelector('.picture').src.includes('min')")
-            # Everything has a name for those who do not see it.
-            unnamed = (
-                "[...document.querySelectorAll('input, button, img.picture, canvas')].filter((e) => !(e.labels?.length"
-            )
+            # Every control has an accessible name.
+            controls = ",".join(("input", "button", "img.picture", "canvas"))
+            unnamed = f"[...document.querySelectorAll('{controls}')].filter((e) => !(e.labels?.length"
             unnamed += " || e.ariaLabel || e.alt || e.textContent)).length"
             assert await page.run(unnamed) == 0
-            running.stop()
+            writer.stop()
             served.sinks[0].source_event(SourceEvent(event="source_lost", pts_s=1.0, reason="no route"))
             await page.wait_for(f"{STATE} === 'source lost'")
             assert "no route" in await page.run("document.querySelector('.veil').textContent")
@@ -101,18 +100,18 @@ def test_the_page_shows_what_goes_on_and_what_is_asked_for(browser: str) -> None
             assert page.complaints == []
             while served.sinks:
                 served.sinks.pop().finish(summary())
-            await page.wait_for("document.querySelector('#connection').textContent === 'the run is over'")
+            await page.wait_for("document.querySelector('#connection').textContent === 'the run has ended'")
             assert await page.run(STATE) == "ended"
 
         try:
             with_page(browser, drive)
         finally:
-            running.stop()
+            writer.stop()
 
 
-def test_a_phone_needs_no_scrolling_sideways(browser: str) -> None:
+def test_page_fits_a_phone_without_horizontal_scrolling(browser: str) -> None:
     with live() as served:
-        running = Running(served)
+        writer = FrameWriter(served)
 
         async def drive(page: Page) -> None:
             await page.open(f"http://{served.host}/", (360, 740), dark=True)
@@ -123,10 +122,10 @@ def test_a_phone_needs_no_scrolling_sideways(browser: str) -> None:
         try:
             with_page(browser, drive)
         finally:
-            running.stop()
+            writer.stop()
 
 
-def test_a_link_with_a_token_opens_the_page_and_leaves_no_token_in_the_address(browser: str) -> None:
+def test_page_link_with_token_leaves_no_token_in_the_address(browser: str) -> None:
     with live(token=TOKEN) as served:
         served.sinks[0].write(result(0, RIDES))
 

@@ -1,4 +1,4 @@
-"""The live page: what it answers about what a run writes."""
+"""The live page: responses to viewers about the results that a run writes."""
 
 from __future__ import annotations
 
@@ -18,24 +18,33 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from hoiclip.errors import SinkError
-from hoiclip_engine.frame import SourceEvent
+from hoiclip.core.errors import SinkError
 from hoiclip_engine.live import routes
 from hoiclip_engine.live.address import LiveAddress
+from hoiclip_engine.live.channel import ViewSettings
 from hoiclip_engine.live.server import LiveServer
-from hoiclip_engine.live.shown import Shown
-from hoiclip_engine.pairs import Event
-from tests.engine.making_results import VOCABULARY, Row, summary, tracked
-from tests.engine.watching import RIDES, SIZE_PX, Live, head, live, pictures, result, told
+from hoiclip_engine.types.frame import SourceEvent
+from hoiclip_engine.types.tracked_pairs import Event
+from tests.engine.frame_results import VOCABULARY, Row, summary, tracked
+from tests.engine.live_pages import (
+    RIDES,
+    SIZE_PX,
+    RunningPage,
+    live,
+    receive_images,
+    receive_messages,
+    result,
+    run_header,
+)
 
-START = Event(event="start", pair=1, human=1, object=2, label=0, verb=0, pts_s=0.04)
-END = Event(event="end", pair=1, human=1, object=2, label=0, verb=0, pts_s=0.04)
+START = Event(event="start", pair=1, human=1, object=2, label_index=0, verb_index=0, pts_s=0.04)
+END = Event(event="end", pair=1, human=1, object=2, label_index=0, verb_index=0, pts_s=0.04)
 LOST = SourceEvent(event="source_lost", pts_s=0.04, reason="connection reset")
 BACK = SourceEvent(event="source_back", pts_s=2.0, reason="after 1.9 s")
 
 
 @pytest.fixture
-def page() -> Iterator[Live]:
+def page() -> Iterator[RunningPage]:
     with live() as running:
         yield running
 
@@ -46,59 +55,59 @@ def image(jpeg: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(decoded)
 
 
-# Pictures.
+# Images.
 
 
-def test_the_newest_picture_is_shown_with_its_pairs(page: Live) -> None:
+def test_stream_shows_the_newest_image_with_its_pairs(page: RunningPage) -> None:
     page.sinks[0].write(result(0, RIDES))
-    (jpeg,) = asyncio.run(pictures(page.host, "source=0", 1))
+    (jpeg,) = asyncio.run(receive_images(page.host, "source=0", 1))
     shown = image(jpeg)
     assert shown.shape[:2] == SIZE_PX[::-1]
     assert shown.max() > 200  # the boxes: the frame itself is grey 40
 
 
-def test_a_viewer_sees_what_it_asks_for(page: Live) -> None:
+def test_stream_applies_the_filters_of_a_viewer(page: RunningPage) -> None:
     page.sinks[0].write(result(0, RIDES))
-    for query, is_drawn in [
+    for query, has_boxes in [
         ("verbs=ride", True),
         ("verbs=hold", False),
         ("min_verb=0.9", False),
         ("min_score=.95", False),
     ]:
-        (jpeg,) = asyncio.run(pictures(page.host, query, 1))
-        assert bool(image(jpeg).max() > 200) is is_drawn, query
+        (jpeg,) = asyncio.run(receive_images(page.host, query, 1))
+        assert bool(image(jpeg).max() > 200) is has_boxes, query
 
 
-def test_a_frame_is_drawn_once_for_all_who_want_the_same(page: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frame_is_rendered_once_for_equal_views(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
     (channel,) = page.server.channels
-    drawn: list[Shown] = []
-    draw = channel._draw
+    rendered: list[ViewSettings] = []
+    render = channel._render
 
-    def counted(shown: Shown, one: Any) -> bytes:
-        drawn.append(shown)
-        time.sleep(0.2)  # all viewers come meanwhile
-        return draw(shown, one)
+    def counted(shown: ViewSettings, row: Any) -> bytes:
+        rendered.append(shown)
+        time.sleep(0.2)  # all viewers connect meanwhile
+        return render(shown, row)
 
-    monkeypatch.setattr(channel, "_draw", counted)
+    monkeypatch.setattr(channel, "_render", counted)
     page.sinks[0].write(result(0, RIDES))
 
-    async def all_of_them() -> None:
+    async def request_all() -> None:
         queries = ["", "source=0", "min_score=0", "verbs=ride", "verbs=Ride,", "verbs= ride"]
-        await asyncio.gather(*(pictures(page.host, query, 1) for query in queries))
+        await asyncio.gather(*(receive_images(page.host, query, 1) for query in queries))
 
-    asyncio.run(all_of_them())
-    assert len(drawn) == 2
+    asyncio.run(request_all())
+    assert len(rendered) == 2
 
 
-def test_nothing_is_drawn_while_nobody_watches(page: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_not_rendered_without_viewers(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
     (channel,) = page.server.channels
-    monkeypatch.setattr(channel, "_draw", lambda *_: pytest.fail("drawn for nobody"))
+    monkeypatch.setattr(channel, "_render", lambda *_: pytest.fail("rendered without viewers"))
     for index in range(20):
         page.sinks[0].write(result(index, RIDES))
     assert page.get("/health").status == 200
 
 
-def test_a_stream_goes_on_with_new_frames_and_ends_with_the_source() -> None:
+def test_stream_continues_with_new_frames_and_ends_with_the_source() -> None:
     with live() as page:
         sink = page.sinks.pop()
         sink.write(result(0))
@@ -109,70 +118,71 @@ def test_a_stream_goes_on_with_new_frames_and_ends_with_the_source() -> None:
             elif seen == 3:
                 threading.Thread(target=sink.finish, args=(summary(),)).start()
 
-        jpegs = asyncio.run(pictures(page.host, "", 10, next_frame))
+        jpegs = asyncio.run(receive_images(page.host, "", 10, next_frame))
     greys = [float(image(jpeg).mean()) for jpeg in jpegs[:3]]
     assert greys == pytest.approx([40, 60, 80], abs=2)
-    assert len(jpegs) <= 5  # the last one once more, when the source ends, and the empty part that ends the stream
+    assert len(jpegs) <= 5  # the last one again when the source ends, and the empty part that ends the stream
 
 
-def test_large_pictures_are_sent_smaller(page: Live) -> None:
+def test_large_images_are_downscaled(page: RunningPage) -> None:
     big = result(0, Row(human_box_xyxy=(100, 100, 900, 2000)))
     frame = type(big.frame)(np.zeros((2160, 3840, 3), np.uint8), 0.0, 0)
     object.__setattr__(big, "frame", frame)
     page.sinks[0].write(big)
-    (jpeg,) = asyncio.run(pictures(page.host, "", 1))
+    (jpeg,) = asyncio.run(receive_images(page.host, "", 1))
     assert image(jpeg).shape == (720, 1280, 3)
     assert image(jpeg)[40:80, 25:45].max() > 100, "the corner of the box moved with the image"
 
 
 @pytest.mark.parametrize("query", ["source=1", "source=-1", "source=x", "min_score=2", "min_score=nan", "min_verb=x"])
-def test_nonsense_is_refused(page: Live, query: str) -> None:
+def test_invalid_query_is_refused(page: RunningPage, query: str) -> None:
     page.sinks[0].write(result(0))
     assert page.get(f"/stream.mjpg?{query}").status in (400, 404)
 
 
-def test_pairs_that_do_nothing_are_shown_only_if_any_verb_will_do() -> None:
+def test_inactive_pairs_are_selected_only_without_verb_filter() -> None:
     idle = Row(pair=2, verbs={1: 0.4}, active=())
     pairs = tracked(RIDES, idle)
     shown = [
-        Shown.from_query(query, VOCABULARY).of(pairs) for query in ({}, {"verbs": "ride,hold"}, {"verbs": "sit on"})
+        ViewSettings.from_query(query, VOCABULARY).select(pairs)
+        for query in ({}, {"verbs": "ride,hold"}, {"verbs": "sit on"})
     ]
-    assert [one.pair.tolist() for one in shown] == [[1, 2], [1], []]
+    assert [row.pair.tolist() for row in shown] == [[1, 2], [1], []]
     assert shown[1].verb_active.sum() == 1
 
 
 # Messages.
 
 
-def test_viewers_are_told_pairs_events_and_numbers(page: Live) -> None:
+def test_events_socket_sends_pairs_events_and_counters(page: RunningPage) -> None:
     page.sinks[0].write(result(7, RIDES, events=(START,), age_s=0.0432, dropped_before=2, stage_ms={"infer": 20.5}))
-    hello, now = asyncio.run(told(page.host, 2))
+    hello, now = asyncio.run(receive_messages(page.host, 2))
     (source,) = hello["sources"]
     assert (source["source"], source["name"], source["policy"]) == (0, "camera-0", "latest")
     assert source["verbs"] == list(VOCABULARY.verbs)
     assert (now["type"], now["source"], now["now"]["state"]) == ("now", 0, "live")
     assert [event["verb"] for event in now["events"]] == ["ride"]
-    told_now = now["now"]
-    assert (told_now["index"], told_now["decoded"], told_now["dropped"]) == (7, 3, 2)
-    assert (told_now["age_ms"], told_now["stage_ms"]) == (43.2, {"infer": 20.5})
-    (pair,) = told_now["pairs"]
+    state = now["now"]
+    assert (state["index"], state["decoded"], state["dropped"]) == (7, 3, 2)
+    assert (state["age_ms"], state["stage_ms"]) == (43.2, {"infer": 20.5})
+    (pair,) = state["pairs"]
     assert (pair["label"], pair["verbs"][0]["verb"]) == ("bicycle", "ride")
 
 
-def test_a_lost_source_is_told_until_it_is_back(page: Live) -> None:
+def test_lost_source_is_reported_until_it_reconnects(page: RunningPage) -> None:
     sink = page.sinks[0]
     sink.write(result(0, RIDES))
     sink.source_event(LOST)
-    _, now = asyncio.run(told(page.host, 2))
+    _, now = asyncio.run(receive_messages(page.host, 2))
     assert (now["now"]["state"], now["now"]["reason"]) == ("lost", "connection reset")
     assert now["events"] == [{"event": "source_lost", "pts_s": 0.04, "reason": "connection reset"}]
     sink.source_event(BACK)
-    _, now = asyncio.run(told(page.host, 2))
+    _, now = asyncio.run(receive_messages(page.host, 2))
     assert (now["now"]["state"], now["now"]["reconnects"]) == ("live", 1)
 
 
-def test_the_last_that_viewers_are_told_is_the_end() -> None:
-    async def everything(page: Live) -> list[dict[str, Any]]:
+def test_events_socket_ends_with_the_end_of_sources() -> None:
+    async def everything(page: RunningPage) -> list[dict[str, Any]]:
         async with aiohttp.ClientSession() as client, client.ws_connect(f"http://{page.host}/events") as messages:
             found = [json.loads((await messages.receive(timeout=10)).data) for _ in range(2)]
             threading.Thread(target=page.sinks.pop().finish, args=(summary(closing_events=(END,)),)).start()
@@ -185,33 +195,33 @@ def test_the_last_that_viewers_are_told_is_the_end() -> None:
     assert [event["event"] for event in last["events"]] == ["end"]
 
 
-def test_several_sources_have_one_page() -> None:
+def test_page_serves_several_sources() -> None:
     with live(sources=3) as page:
         for number, sink in enumerate(page.sinks):
             sink.write(result(number))
-        hello, *nows = asyncio.run(told(page.host, 4))
+        hello, *nows = asyncio.run(receive_messages(page.host, 4))
         assert [source["name"] for source in hello["sources"]] == ["camera-0", "camera-1", "camera-2"]
         assert {now["source"]: now["now"]["index"] for now in nows} == {0: 0, 1: 1, 2: 2}
-        greys = [image(asyncio.run(pictures(page.host, f"source={number}", 1))[0]).mean() for number in range(3)]
+        greys = [image(asyncio.run(receive_images(page.host, f"source={number}", 1))[0]).mean() for number in range(3)]
         page.sinks.pop(0).finish(summary())
-        assert page.get("/health").status == 200, "the others go on"
+        assert page.get("/health").status == 200, "the others are running"
     assert greys == pytest.approx([40, 41, 42], abs=1)
 
 
 # Metrics and health.
 
 
-def samples(page: Live) -> dict[tuple[str, str], float]:
+def samples(page: RunningPage) -> dict[tuple[str, str], float]:
     families = text_string_to_metric_families(page.get("/metrics").text)
     return {
-        (one.name, one.labels.get("stage") or one.labels.get("verb") or ""): one.value
+        (sample.name, sample.labels.get("stage") or sample.labels.get("verb") or ""): sample.value
         for family in families
-        for one in family.samples
-        if "le" not in one.labels or one.labels["le"] == "0.05"
+        for sample in family.samples
+        if "le" not in sample.labels or sample.labels["le"] == "0.05"
     }
 
 
-def test_metrics_count_what_happened(page: Live) -> None:
+def test_metrics_count_frames_events_and_losses(page: RunningPage) -> None:
     sink = page.sinks[0]
     sink.write(result(0, RIDES, Row(pair=2, active=()), events=(START,), age_s=0.2, stage_ms={"infer": 20.0}))
     sink.write(result(3, RIDES, dropped_before=2, age_s=0.04, stage_ms={"infer": 60.0}))
@@ -232,7 +242,7 @@ def test_metrics_count_what_happened(page: Live) -> None:
     assert (found["hoiclip_source_up", ""], found["hoiclip_source_reconnects_total", ""]) == (1, 1)
 
 
-def test_health_tells_a_stall_from_a_reconnect(page: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_distinguishes_stall_and_reconnect(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = page.sinks[0]
     sink.write(result(0))
     assert (page.get("/health").status, json.loads(page.get("/health").text)) == (200, {"status": "ok"})
@@ -246,32 +256,32 @@ def test_health_tells_a_stall_from_a_reconnect(page: Live, monkeypatch: pytest.M
 # The server itself.
 
 
-def test_an_address_that_is_taken_is_a_sink_error() -> None:
+def test_address_in_use_is_a_sink_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SinkError, match=rf"cannot listen at 127.0.0.1:{port}: Address already in use"):
-            LiveServer(LiveAddress(port=port)).sink_for("x").start(head())
+            LiveServer(LiveAddress(port=port)).sink_for("x").start(run_header())
 
 
-def test_it_ends_at_once_though_viewers_watch() -> None:
+def test_server_closes_at_once_despite_viewers() -> None:
     before = set(threading.enumerate())
     with live() as page:
         page.sinks[0].write(result(0))
-        watchers = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(3)]
-        for watcher in watchers:
-            watcher.sendall(f"GET /stream.mjpg HTTP/1.1\r\nHost: {page.host}\r\n\r\n".encode())
-            assert watcher.recv(12) == b"HTTP/1.1 200"
+        viewers = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(3)]
+        for viewer in viewers:
+            viewer.sendall(f"GET /stream.mjpg HTTP/1.1\r\nHost: {page.host}\r\n\r\n".encode())
+            assert viewer.recv(12) == b"HTTP/1.1 200"
         begun_s = time.monotonic()
     assert time.monotonic() - begun_s < 1.0
-    for watcher in watchers:
-        watcher.close()
+    for viewer in viewers:
+        viewer.close()
     time.sleep(0.1)
     assert {thread.name for thread in set(threading.enumerate()) - before} == set()
 
 
-def test_the_page_needs_nothing_from_elsewhere(page: Live) -> None:
+def test_page_loads_nothing_from_other_hosts(page: RunningPage) -> None:
     folder = Path(routes.__file__).parent
     for path, (name, kind) in routes._FILES.items():
         answer = page.get(path)
@@ -279,5 +289,5 @@ def test_the_page_needs_nothing_from_elsewhere(page: Live) -> None:
         assert answer.headers["Content-Type"].startswith(kind)
         assert answer.text == (folder / name).read_text(encoding="utf-8")
         hosts = set(re.findall(r"(?:https?:)?//[a-z0-9.\-]+\.[a-z]{2,}", answer.text))
-        assert hosts <= {"http://www.w3.org"}  # SVG's name space, which nobody opens
+        assert hosts <= {"http://www.w3.org"}  # SVG's namespace, which is never opened
         assert "innerHTML" not in answer.text

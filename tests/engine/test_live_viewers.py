@@ -1,4 +1,4 @@
-"""Fifty slow viewers: the run does not notice them, and memory stays as it is."""
+"""Fifty slow viewers: writes of the run are not delayed, and memory stays flat."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hoiclip_engine.frame import Frame
-from tests.engine.making_results import frame_result
-from tests.engine.watching import RIDES, Live, live
+from hoiclip_engine.types.frame import Frame
+from tests.engine.frame_results import frame_result
+from tests.engine.live_pages import RIDES, RunningPage, live
 
 VIEWERS = 50
 NOISE = [np.random.default_rng(seed).integers(0, 256, (720, 1280, 3), np.uint8) for seed in range(3)]
@@ -22,8 +22,8 @@ def memory_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def slow_viewer(page: Live, number: int) -> socket.socket:
-    """Asks for its own setting and for the messages in turn, reads the head of the answer and then falls asleep."""
+def slow_viewer(page: RunningPage, number: int) -> socket.socket:
+    """Viewer with its own settings that reads the head of the response and then nothing more."""
     viewer = socket.socket()
     viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     viewer.connect(("127.0.0.1", page.port))
@@ -33,8 +33,8 @@ def slow_viewer(page: Live, number: int) -> socket.socket:
     return viewer
 
 
-def write(page: Live, begin: int, count: int) -> list[float]:
-    """Seconds that each write took, at 100 frames a second."""
+def write(page: RunningPage, begin: int, count: int) -> list[float]:
+    """Writes at 100 frames a second; returns the CPU seconds of each write."""
     took_s = []
     for index in range(begin, begin + count):
         result = frame_result(Frame(NOISE[index % 3], index / 100, index), RIDES)
@@ -45,7 +45,7 @@ def write(page: Live, begin: int, count: int) -> list[float]:
     return took_s
 
 
-def test_slow_viewers_slow_nothing_and_memory_stays_flat() -> None:
+def test_slow_viewers_neither_delay_writes_nor_grow_memory() -> None:
     with live() as page:
         write(page, 0, 1)
         viewers = [slow_viewer(page, number) for number in range(VIEWERS)]
@@ -55,13 +55,13 @@ def test_slow_viewers_slow_nothing_and_memory_stays_flat() -> None:
         grown_mb = memory_mb() - before_mb
         for viewer in viewers:
             viewer.close()
-    # Time of this thread: what a write itself does. Other threads may take the processor in between, on any machine.
+    # CPU time of this thread: other threads may take the processor in between, on any machine.
     assert np.percentile(took_s, 99) < 1e-3
     assert np.median(took_s) < 3e-4
     assert grown_mb < 30  # 200 frames are 550 MB, their JPEGs 200 MB
 
 
-def test_a_viewer_that_takes_nothing_is_sent_away(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_stalled_viewer_is_disconnected(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     from hoiclip_engine.live import routes
 
     monkeypatch.setattr(routes, "SLOW_VIEWER_S", 0.2)
@@ -70,8 +70,9 @@ def test_a_viewer_that_takes_nothing_is_sent_away(monkeypatch) -> None:  # type:
         viewer = slow_viewer(page, 0)
         deadline_s = time.monotonic() + 20
         index = 1
-        while 'hoiclip_live_viewers{kind="pictures"} 0.0' not in page.get("/metrics").text:
+        gauge = 'hoiclip_live_viewers{kind="pictures"}'
+        while f"{gauge} 0.0" not in page.get("/metrics").text:
             write(page, index, 1)
             index += 1
-            assert time.monotonic() < deadline_s, "the viewer is still there"
+            assert time.monotonic() < deadline_s, "the viewer is still connected"
         viewer.close()

@@ -1,4 +1,4 @@
-"""Runs with passwords in every address, and then a look through everything that was written: none of them is there."""
+"""Runs with passwords in every address: no output, message or response contains any of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hoiclip_engine.cli import main
+from hoiclip_engine.cli.main import main
 from hoiclip_engine.live.address import TOKEN_VARIABLE as LIVE_TOKEN
 from hoiclip_engine.sinks.webhook import TOKEN_VARIABLE as WEBHOOK_TOKEN
-from tests.engine.running import SIMPLEST, start
-from tests.engine.serving import StreamServer, transport_stream
+from tests.engine.loopback_servers import StreamServer, transport_stream
+from tests.engine.run_processes import QUICK_BACKEND, start
 from tests.engine.test_webhook import Received, receiver
 
 SOURCE_PASSWORD = "s0urcePassw0rd"
@@ -37,16 +37,16 @@ FILES = {"--jsonl": ".jsonl", "--csv": ".csv", "--mot": ".txt", "--vtt": ".vtt",
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as single:
+        single.bind(("127.0.0.1", 0))
+        return int(single.getsockname()[1])
 
 
 def files(folder: Path, count: int) -> list[str]:
-    """Options for every file; of several sources, folders."""
-    many = {option: str(folder / "all") for option in ("-o", *FILES)}
-    one = {"-o": str(folder / "out.mp4"), **{option: str(folder / f"out{end}") for option, end in FILES.items()}}
-    return [word for option in (many if count > 1 else one).items() for word in option]
+    """Options of all outputs; folders for several sources."""
+    folders = {option: str(folder / "all") for option in ("-o", *FILES)}
+    single = {"-o": str(folder / "out.mp4"), **{option: str(folder / f"out{end}") for option, end in FILES.items()}}
+    return [word for option in (folders if count > 1 else single).items() for word in option]
 
 
 def leaks(text: str) -> list[str]:
@@ -60,17 +60,19 @@ def leaks_in_files(folder: Path) -> list[tuple[str, str]]:
     return [(name, secret) for name, text in found for secret in leaks(text)]
 
 
-class Watcher:
-    """Asks the live page for everything during a run, lets its source go away and come back, and ends the run."""
+class PageClient:
+    """Requests everything from the live page during a run, interrupts and restores its source, and ends the run."""
 
     def __init__(self, port: int, server: StreamServer, process: subprocess.Popen[str]) -> None:
         self.texts: dict[str, str] = {}
         self._port, self._server, self._process = port, server, process
         self._done = threading.Event()
-        self._threads = [threading.Thread(target=work) for work in (self._ask, self._listen, self._cut)]
+        self._threads = [
+            threading.Thread(target=work) for work in (self._poll_pages, self._receive_events, self._interrupt_source)
+        ]
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         for thread in self._threads:
             thread.start()
         try:
@@ -80,18 +82,18 @@ class Watcher:
             for thread in self._threads:
                 thread.join()
 
-    def _ask(self) -> None:
+    def _poll_pages(self) -> None:
         while not self._done.wait(0.05):
             for path in ("/", "/metrics", "/health", "/none"):
                 with suppress(OSError, http.client.HTTPException):
                     connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
                     connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
-                    answer = connection.getresponse()
-                    self.texts[path] = str(answer.getheaders()) + answer.read().decode()
+                    response = connection.getresponse()
+                    self.texts[path] = str(response.getheaders()) + response.read().decode()
                     connection.close()
 
-    def _listen(self) -> None:
-        async def told() -> None:
+    def _receive_events(self) -> None:
+        async def receive_events() -> None:
             headers = {"Authorization": f"Bearer {TOKEN}"}
             url = f"http://127.0.0.1:{self._port}/events"
             async with aiohttp.ClientSession() as client, client.ws_connect(url, headers=headers) as messages:
@@ -100,10 +102,10 @@ class Watcher:
 
         while not self._done.wait(0.05):
             with suppress(OSError, aiohttp.ClientError):
-                asyncio.run(told())
+                asyncio.run(receive_events())
 
-    def _cut(self) -> None:
-        """The source goes away and comes back; then the run is interrupted."""
+    def _interrupt_source(self) -> None:
+        """Kills and restarts the source, then interrupts the run."""
         if self._until("frames_processed_total", "/metrics"):
             self._server.kill()
             time.sleep(0.3)
@@ -125,14 +127,14 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bodies(received: Received) -> str:
-    """What the web hook was sent, but for the header that is there to hold the token."""
+    """Requests that the webhook received, without the header that holds the token."""
     kept = [({key: value for key, value in head.items() if key != "Authorization"}, body) for head, body in received]
     return json.dumps(kept)
 
 
 @pytest.mark.usefixtures("tokens")
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_run_that_succeeds(count: int, model: Path, tmp_path: Path) -> None:
+def test_successful_run_leaks_no_credentials(count: int, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     port = free_port()
@@ -148,18 +150,18 @@ def test_a_run_that_succeeds(count: int, model: Path, tmp_path: Path) -> None:
         argv += ["--timeout", "2", *files(out, count), "--live", f"127.0.0.1:{port}"]
         argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@{hook}/x"]
         process = start(*argv, stdout=subprocess.PIPE)
-        watcher = Watcher(port, server, process)
-        with watcher.watching():
-            said = "".join(process.communicate(timeout=120))
-    assert process.returncode == 130, said
-    assert f"Live page: http://127.0.0.1:{port}/" in said
+        page_client = PageClient(port, server, process)
+        with page_client.running():
+            output = "".join(process.communicate(timeout=120))
+    assert process.returncode == 130, output
+    assert f"Live page: http://127.0.0.1:{port}/" in output
     assert "source_back" in bodies(received)
-    assert {"/", "/metrics", "/health", "/events"} <= watcher.texts.keys()
+    assert {"/", "/metrics", "/health", "/events"} <= page_client.texts.keys()
     written = [path for path in out.rglob("*") if path.is_file()]
     assert len(written) == (1 + len(FILES)) * count
     assert all(path.stat().st_size for path in written if path.suffix != ".vtt")
-    assert leaks(said) == []
-    assert leaks("".join(watcher.texts.values())) == []
+    assert leaks(output) == []
+    assert leaks("".join(page_client.texts.values())) == []
     assert leaks(bodies(received)) == []
     assert leaks_in_files(out) == []
 
@@ -167,11 +169,22 @@ def test_a_run_that_succeeds(count: int, model: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("tokens")
 @pytest.mark.parametrize("scheme", ["rtsp", "http", "rtmp"])
 @pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["", "debug"])
-def test_a_run_whose_source_is_not_there(
+def test_missing_source_leaks_no_credentials(
     scheme: str, debug: list[str], model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     url = f"{scheme}://user:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/live/{STREAM_KEY if scheme == 'rtmp' else 'x'}"
-    argv = ["run", url, "--model", str(model), "--backend", SIMPLEST, "--timeout", "1", *debug, *files(tmp_path, 1)]
+    argv = [
+        "run",
+        url,
+        "--model",
+        str(model),
+        "--backend",
+        QUICK_BACKEND,
+        "--timeout",
+        "1",
+        *debug,
+        *files(tmp_path, 1),
+    ]
     argv += ["--live", f"127.0.0.1:{free_port()}", "--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/"]
     assert main(argv) == 3
     found = leaks("".join(capfd.readouterr()))
@@ -182,16 +195,28 @@ def test_a_run_whose_source_is_not_there(
 
 @pytest.mark.usefixtures("tokens")
 @pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["", "debug"])
-def test_a_run_whose_outputs_are_not_there(
+def test_missing_outputs_leak_no_credentials(
     debug: list[str], clip: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     target = f"rtmp://user:{TARGET_PASSWORD}@127.0.0.1:{free_port()}/app/{STREAM_KEY}"
-    argv = ["run", str(clip), "-o", target, "--model", str(model), "--backend", SIMPLEST, "--min-score", "0", *debug]
+    argv = [
+        "run",
+        str(clip),
+        "-o",
+        target,
+        "--model",
+        str(model),
+        "--backend",
+        QUICK_BACKEND,
+        "--min-score",
+        "0",
+        *debug,
+    ]
     argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/", "--live", f"127.0.0.1:{free_port()}"]
     assert main(argv) == 7
-    said = "".join(capfd.readouterr())
-    assert "cannot send the video to rtmp://127.0.0.1:" in said
-    assert leaks(said) == []
+    output = "".join(capfd.readouterr())
+    assert "cannot send the video to rtmp://127.0.0.1:" in output
+    assert leaks(output) == []
 
 
 @pytest.mark.usefixtures("tokens")
@@ -206,24 +231,39 @@ def test_a_run_whose_outputs_are_not_there(
     ],
     ids=lambda words: words[0],
 )
-def test_options_that_are_wrong(wrong: list[str], clip: Path, model: Path, capfd: pytest.CaptureFixture[Any]) -> None:
+def test_invalid_options_leak_no_credentials(
+    wrong: list[str], clip: Path, model: Path, capfd: pytest.CaptureFixture[Any]
+) -> None:
     try:
-        code = main(["run", str(clip), "--model", str(model), "--backend", SIMPLEST, "--debug", *wrong])
+        code = main(["run", str(clip), "--model", str(model), "--backend", QUICK_BACKEND, "--debug", *wrong])
     except SystemExit as end:
         code = int(end.code or 0)
     assert code == 2
     assert leaks("".join(capfd.readouterr())) == []
 
 
-def test_a_file_with_a_name_like_an_address(
+def test_file_named_like_a_url_leaks_no_credentials(
     clip: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A downloaded file keeps the address as its name; even then no password is repeated."""
+    """A downloaded file keeps the address as its name; even then no password is printed."""
     monkeypatch.chdir(tmp_path)
     odd = Path(f"http:/user:{SOURCE_PASSWORD}@host/clip.mp4")
     odd.parent.mkdir(parents=True)
     os.link(clip, odd)
-    main(["run", str(odd), "--model", str(model), "--backend", SIMPLEST, "--jsonl", "out.jsonl", "--coco", "out.json"])
+    main(
+        [
+            "run",
+            str(odd),
+            "--model",
+            str(model),
+            "--backend",
+            QUICK_BACKEND,
+            "--jsonl",
+            "out.jsonl",
+            "--coco",
+            "out.json",
+        ]
+    )
     assert leaks("".join(capfd.readouterr())) == []
     for name in ("out.jsonl", "out.json"):
         assert leaks(Path(name).read_text(encoding="utf-8")) == []

@@ -1,4 +1,4 @@
-"""Which sinks a run gets: files of one source, folders of several, and what cannot work."""
+"""Sinks of a run: files for one source, folders for several, and refused combinations."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.errors import BackendMissing, SinkError, UsageError
-from hoiclip_engine.commands.outputs import Outputs
-from hoiclip_engine.commands.source_names import LONGEST, file_names
+from hoiclip.core.errors import BackendMissing, SinkError, UsageError
+from hoiclip_engine.cli.outputs import Outputs
 from hoiclip_engine.live.address import LiveAddress
-from hoiclip_engine.sinks.event_lines import EventLines
 from hoiclip_engine.sinks.stream_sink import StreamSink
-from hoiclip_engine.video.address import parse_address
-from hoiclip_engine.video.redact import redact
-from tests.engine.making_results import header, summary
+from hoiclip_engine.sinks.text_sinks import EventLines
+from hoiclip_engine.sources.uri import LONGEST, file_names, parse_address, redact
+from tests.engine.frame_results import header, summary
 
 FILES = ("video", "jsonl", "mot", "vtt", "csv", "coco")
 
 
 def kinds(outputs: Outputs, *sources: str) -> list[list[str]]:
-    return [[type(sink).__name__ for sink in own] for own in outputs.sinks_for([parse_address(one) for one in sources])]
+    return [
+        [type(sink).__name__ for sink in own]
+        for own in outputs.sinks_for([parse_address(source) for source in sources])
+    ]
 
 
-def test_nothing_wanted_means_event_lines() -> None:
+def test_outputs_default_to_event_lines() -> None:
     assert [type(sink) for sink in Outputs().sinks_for([parse_address("a.mp4")])[0]] == [EventLines]
 
 
-def test_of_one_source_outputs_are_files(tmp_path: Path) -> None:
+def test_outputs_of_one_source_are_files(tmp_path: Path) -> None:
     named: dict[str, Any] = {kind: tmp_path / f"out.{kind}" for kind in FILES[1:]}
     outputs = Outputs(video=tmp_path / "out.mp4", hico=tmp_path / "mat", **named)
     assert kinds(outputs, "a.mp4") == [
@@ -41,9 +42,9 @@ def test_of_one_source_outputs_are_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_several_sources_they_are_folders_with_a_file_for_each(tmp_path: Path) -> None:
+def test_outputs_of_several_sources_are_folders_with_a_file_for_each(tmp_path: Path) -> None:
     named: dict[str, Any] = dict.fromkeys(FILES, tmp_path / "all")
-    sources = [parse_address(one) for one in ("a.mp4", "b/a.mkv", "rtsp://u:pw@camera/stream?token=x")]
+    sources = [parse_address(source) for source in ("a.mp4", "b/a.mkv", "rtsp://u:pw@camera/stream?token=x")]
     for own in Outputs(**named).sinks_for(sources):
         for sink in own:
             sink.start(header())
@@ -63,18 +64,18 @@ def test_of_several_sources_they_are_folders_with_a_file_for_each(tmp_path: Path
         ({"csv": Path("out.csv")}, "folder for the results of 2 sources"),
     ],
 )
-def test_what_several_sources_cannot_share(wanted: dict[str, Any], why: str) -> None:
+def test_several_sources_cannot_share_some_outputs(wanted: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         kinds(Outputs(**wanted), "a.mp4", "b.mp4")
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_source_is_never_its_own_output(tmp_path: Path, kind: str) -> None:
+def test_source_is_never_its_own_output(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UsageError, match="different files"):
         kinds(Outputs(**{kind: tmp_path / "a.mp4"}), str(tmp_path / "b" / ".." / "a.mp4"))
 
 
-def test_results_do_not_go_over_films_of_the_same_folder(tmp_path: Path) -> None:
+def test_outputs_never_overwrite_videos_of_the_same_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="different files"):
         kinds(Outputs(video=tmp_path), str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4"))
 
@@ -84,21 +85,21 @@ def test_two_outputs_are_never_one_file(tmp_path: Path) -> None:
         kinds(Outputs(jsonl=str(tmp_path / "x"), csv=tmp_path / "." / "x"), "a.mp4")
 
 
-def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+def test_file_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(SinkError, match="taken"):
         kinds(Outputs(csv=tmp_path / "taken"), "a.mp4", "b.mp4")
 
 
-def test_addresses_are_sent_to() -> None:
+def test_output_address_makes_a_stream_sink() -> None:
     ((sink,),) = Outputs(video="udp://127.0.0.1:9999").sinks_for([parse_address("a.mp4")])
     assert isinstance(sink, StreamSink)
 
 
-def test_the_page_and_the_web_hook_are_shared(tmp_path: Path) -> None:
+def test_live_page_and_webhook_are_shared(tmp_path: Path) -> None:
     outputs = Outputs(webhook="http://127.0.0.1:9/x", live=LiveAddress(port=0))
     with closing(outputs):
-        first, second = outputs.sinks_for([parse_address(one) for one in ("a.mp4", "b.mp4")])
+        first, second = outputs.sinks_for([parse_address(source) for source in ("a.mp4", "b.mp4")])
         assert [type(sink).__name__ for sink in first] == ["_WebhookSink", "Channel"]
         page, other = first[1], second[1]
         page.start(header())
@@ -109,9 +110,9 @@ def test_the_page_and_the_web_hook_are_shared(tmp_path: Path) -> None:
         assert outputs._shared[0]._thread is None
 
 
-def test_closing_ends_the_page_of_sources_that_never_began() -> None:
+def test_outputs_close_ends_the_page_of_sources_that_never_began() -> None:
     outputs = Outputs(live=LiveAddress(port=0))
-    (first,), _ = outputs.sinks_for([parse_address(one) for one in ("a.mp4", "b.mp4")])
+    (first,), _ = outputs.sinks_for([parse_address(source) for source in ("a.mp4", "b.mp4")])
     first.start(header())
     server = outputs._shared[0]
     outputs.close()
@@ -120,19 +121,19 @@ def test_closing_ends_the_page_of_sources_that_never_began() -> None:
     outputs.close()
 
 
-def test_a_missing_package_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hoiclip_engine.live.server", None)
     with pytest.raises(BackendMissing, match=r"pip install 'hoiclip\[serve\]'"):
         kinds(Outputs(live=LiveAddress()), "a.mp4")
 
 
-def test_outputs_keep_passwords_to_themselves() -> None:
+def test_outputs_hide_passwords() -> None:
     assert "secret" not in repr(Outputs(webhook="http://u:secret@host/", live=LiveAddress(token="secret" * 4)))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=6))
-def test_names_of_files_are_safe_and_differ(sources: list[str]) -> None:
+def test_file_names_are_safe_and_distinct(sources: list[str]) -> None:
     names = file_names([redact(source) for source in sources])
     assert len({name.lower() for name in names}) == len(sources)
     for name in names:
@@ -143,6 +144,6 @@ def test_names_of_files_are_safe_and_differ(sources: list[str]) -> None:
         assert "\0" not in name
 
 
-def test_names_hold_no_credentials() -> None:
+def test_file_names_hold_no_credentials() -> None:
     urls = ["rtsp://user:secret@host:554/live/1", "http://host/user=u&password=secret/x", "rtsp://host/x?token=secret"]
     assert all("secret" not in name for name in file_names([redact(url) for url in urls]))

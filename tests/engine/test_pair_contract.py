@@ -1,4 +1,4 @@
-"""What a pair tracker takes, refuses and returns, whatever comes in."""
+"""Arguments, errors and results of a pair tracker, for any input."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hoiclip_engine.pairs import Event
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
-from tests.engine.absurd import absurd_32
-from tests.engine.playing_pairs import (
+from hoiclip_engine.types.tracked_pairs import Event
+from tests.engine.extreme_numbers import extreme_32
+from tests.engine.scenes import HOLD, HUG, KICK, NUM_VERBS, Triplet, pairs_of, times
+from tests.engine.tracker_runs import (
     SEEN_AT_ONCE,
     ann,
     identities,
@@ -23,10 +24,9 @@ from tests.engine.playing_pairs import (
     play,
     tracker_of,
 )
-from tests.engine.scenes import HOLD, HUG, KICK, NUM_VERBS, Triplet, pairs_of, times
 
 
-def test_nothing_found_is_nothing_tracked():
+def test_tracker_of_no_detections_is_empty():
     tracker = tracker_of()
     pairs = tracker.update(pairs_of(), 0.0)
     assert len(pairs) == 0
@@ -47,7 +47,7 @@ def test_arrays_have_the_types_of_the_contract():
     assert last.verb_scores[0].tolist() == pytest.approx([0.8, 0, 0, 0])
 
 
-def test_time_may_not_run_backwards_not_even_behind_a_prediction():
+def test_time_that_runs_backwards_is_refused_also_after_a_prediction():
     tracker = tracker_of()
     tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 1.0)
     tracker.predict(2.0)
@@ -56,7 +56,7 @@ def test_time_may_not_run_backwards_not_even_behind_a_prediction():
             call()
 
 
-def test_a_refused_frame_changes_nothing():
+def test_refused_frame_changes_nothing():
     tracker = tracker_of()
     tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.0)
     with pytest.raises(ValueError, match="verbs must be"):
@@ -64,7 +64,7 @@ def test_a_refused_frame_changes_nothing():
     assert identities(tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.05)) == [(1, 1, 2)]
 
 
-def test_a_tracker_told_of_no_vocabulary_learns_how_many_verbs_there_are():
+def test_tracker_without_vocabulary_learns_the_number_of_verbs():
     """As of the tracker that knew from the start, in every column that both have."""
     knowing, learning = tracker_of(), PairTracker()
     for index, verb in enumerate([KICK, KICK, HOLD, HUG, KICK, HOLD] * 5):
@@ -79,12 +79,12 @@ def test_a_tracker_told_of_no_vocabulary_learns_how_many_verbs_there_are():
 
 
 @pytest.mark.parametrize("verb", [-1, 10**12])
-def test_a_verb_that_cannot_be_is_refused_also_without_a_vocabulary(verb):
+def test_impossible_verb_is_refused_also_without_a_vocabulary(verb):
     with pytest.raises(ValueError, match="verbs must be"):
         PairTracker().update(pairs_of(Triplet(ann(0), mug(ann(0)), verb=verb)), 0.0)
 
 
-def test_events_are_given_out_once():
+def test_events_are_taken_once():
     tracker = tracker_of(verb=SEEN_AT_ONCE)
     tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 0.0)
     tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)), verb_score=0.1)), 0.1)
@@ -92,22 +92,22 @@ def test_events_are_given_out_once():
     assert tracker.take_events() == ()
 
 
-BOX = arrays(np.float32, 4, elements=st.one_of(st.floats(0, 300, width=32), absurd_32, st.floats(width=32)))
+BOX = arrays(np.float32, 4, elements=st.one_of(st.floats(0, 300, width=32), extreme_32, st.floats(width=32)))
 SCORE = st.one_of(st.floats(0, 1), st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308]))
 ROWS = st.lists(st.tuples(BOX, BOX, st.integers(-1, 3), st.integers(0, NUM_VERBS - 1), SCORE, SCORE), max_size=5)
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(clip=st.lists(st.tuples(st.floats(0, 1), ROWS, st.booleans()), max_size=8))
-def test_whatever_comes_in_pairs_are_named_once_and_events_go_in_turns(clip):
+def test_pairs_are_unique_and_events_alternate_for_any_input(clip):
     tracker, now = tracker_of(verb=SEEN_AT_ONCE), 0.0
     going: set[tuple[int, int]] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for wait, rows, look in clip:
+        for wait, rows, inferred in clip:
             now += wait
             triplets = [Triplet(tuple(h), tuple(o), label, verb, *scores) for h, o, label, verb, *scores in rows]
-            pairs = tracker.update(pairs_of(*triplets), now) if look else tracker.predict(now)
+            pairs = tracker.update(pairs_of(*triplets), now) if inferred else tracker.predict(now)
             assert (np.diff(pairs.pair) > 0).all()
             assert np.isfinite(pairs.human_boxes_xyxy).all()
             assert np.isfinite(pairs.object_boxes_xyxy).all()
@@ -120,7 +120,7 @@ def test_whatever_comes_in_pairs_are_named_once_and_events_go_in_turns(clip):
 def follow(going: set[tuple[int, int]], events: Iterable[Event], now: float) -> None:
     """Starts what is not going on, ends what is; raises KeyError for anything else."""
     for event in events:
-        key = (event.pair, event.verb)
+        key = (event.pair, event.verb_index)
         assert (event.event == "start") == (key not in going)
         assert event.start_s <= event.evidence_s[-1] <= now
         assert event.start_s <= event.pts_s <= now
@@ -140,6 +140,6 @@ def follow(going: set[tuple[int, int]], events: Iterable[Event], now: float) -> 
         {"quiet_verbs": (-1,)},
     ],
 )
-def test_a_config_without_sense_is_refused(wrong):
+def test_invalid_track_config_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrackConfig(**wrong)

@@ -8,7 +8,8 @@ import pytest
 
 from hoiclip_engine.track.verbs import VerbConfig
 from hoiclip_kernels.box_iou import box_iou
-from tests.engine.playing_pairs import (
+from tests.engine.scenes import BIKE, CUP, HOLD, HUG, KICK, PERSON, RIDE, Triplet, box_at, pairs_of, times
+from tests.engine.tracker_runs import (
     FRAME_RATES,
     SEEN_AT_ONCE,
     ann,
@@ -19,10 +20,9 @@ from tests.engine.playing_pairs import (
     play,
     tracker_of,
 )
-from tests.engine.scenes import BIKE, CUP, HOLD, HUG, KICK, PERSON, RIDE, Triplet, box_at, pairs_of, times
 
 
-def test_a_pair_begins_when_a_verb_is_heard_and_then_stays():
+def test_pair_begins_with_a_verb_score_and_then_stays():
     def script(t):
         return [Triplet(ann(t), mug(ann(t)), verb=HOLD, verb_score=0.8 if 1 <= t < 1.5 else 0.05)]
 
@@ -35,7 +35,7 @@ def test_a_pair_begins_when_a_verb_is_heard_and_then_stays():
 
 
 @FRAME_RATES
-def test_a_pair_has_one_id_and_one_start_and_one_end_at_every_frame_rate(fps, jitter):
+def test_pair_has_one_id_and_one_start_and_one_end_at_every_frame_rate(fps, jitter):
     def script(t):
         verb_score = 0.8 if 1 <= t < 3 else 0.05
         return [Triplet(ann(t), mug(ann(t)), verb=HOLD, verb_score=verb_score)] * 2
@@ -48,10 +48,10 @@ def test_a_pair_has_one_id_and_one_start_and_one_end_at_every_frame_rate(fps, ji
     period = max(np.diff(pts_s))
     assert events[0].pts_s == pytest.approx(1.181, abs=period)
     assert events[1].pts_s == pytest.approx(3.381, abs=period)
-    assert (events[0].human, events[0].object, events[0].label) == (1, 2, CUP)
+    assert (events[0].human, events[0].object, events[0].label_index) == (1, 2, CUP)
 
 
-def test_active_is_what_events_say():
+def test_active_verbs_agree_with_events():
     rng = np.random.default_rng(0)
     going: set[tuple[int, int]] = set()
     tracker = tracker_of(verb=VerbConfig(half_life_s=0.05, min_duration_s=0.0, end_score=0.25, settle_s=0.0))
@@ -62,12 +62,12 @@ def test_active_is_what_events_say():
         for event in tracker.take_events():
             count += 1
             change = going.add if event.event == "start" else going.remove
-            change((event.pair, event.verb))
+            change((event.pair, event.verb_index))
         assert going == {(int(pairs.pair[p]), int(v)) for p, v in np.argwhere(pairs.verb_active)}
     assert count > 20
 
 
-def test_an_event_tells_its_start_its_peak_and_the_frames_that_show_it():
+def test_event_holds_its_start_its_peak_and_the_frames_that_show_it():
     def script(t):
         return [Triplet(ann(t), mug(ann(t)), verb_score=0.9 if round(t, 1) == 1.0 else 0.7)]
 
@@ -81,9 +81,9 @@ def test_an_event_tells_its_start_its_peak_and_the_frames_that_show_it():
 
 
 @FRAME_RATES
-@pytest.mark.parametrize("hidden", ["human", "thing"])
-def test_a_pair_outlives_the_occlusion_of_either_member(fps, jitter, hidden):
-    """While one is hidden the other is seen with someone else, or alone."""
+@pytest.mark.parametrize("hidden", ["human", "object"])
+def test_pair_outlives_the_occlusion_of_either_member(fps, jitter, hidden):
+    """While the first is hidden the other is seen with another member, or alone."""
 
     def script(t):
         whole = [Triplet(ann(t), mug(ann(t))), Triplet(bob(t), None, verb=RIDE)]
@@ -96,7 +96,7 @@ def test_a_pair_outlives_the_occlusion_of_either_member(fps, jitter, hidden):
     assert (1, 1, 3) in identities(frames[-1])
     humans = {human for pairs in frames for human in pairs.human.tolist()}
     assert len(humans) == 2
-    assert {thing for pairs in frames for thing in pairs.object.tolist()} == {3, -1}
+    assert {target for pairs in frames for target in pairs.object.tolist()} == {3, -1}
 
 
 @FRAME_RATES
@@ -117,7 +117,7 @@ def test_people_who_cross_keep_what_they_carry(fps, jitter):
     assert frames[-1].label.tolist() == frames[0].label.tolist()
 
 
-def test_frame_rates_and_uneven_times_give_the_same_identities_and_the_same_events():
+def test_identities_and_events_are_the_same_at_all_frame_rates_and_uneven_times():
     def script(t):
         holds = 0.8 if 1 <= t < 2.5 else 0.05
         found = [Triplet(ann(t), mug(ann(t)), verb_score=holds), Triplet(bob(t), mug(bob(t)), verb=KICK)]
@@ -128,12 +128,12 @@ def test_frame_rates_and_uneven_times_give_the_same_identities_and_the_same_even
         tracker = tracker_of()
         frames, events = play(tracker, script, times(fps, 4.5, jitter=jitter))
         seen.append((identities(frames[0]), identities(frames[-1]), kinds(events), kinds(tracker.finish())))
-    assert all(one == seen[0] for one in seen)
+    assert all(outcome == seen[0] for outcome in seen)
     assert len(seen[0][0]) == 2
 
 
-def test_a_shaken_camera_changes_no_identity_where_the_tracker_sees_it():
-    """A thing smaller than the shake; its surroundings tell where it went."""
+def test_shaken_camera_changes_no_identity_with_camera_motion():
+    """An object smaller than the shake, whose surroundings show the camera's motion."""
     rng = np.random.default_rng(5)
     world = cv2.GaussianBlur(rng.integers(0, 255, (600, 800, 3), np.uint8), (0, 0), 9)
     world = cv2.normalize(world, None, 0, 255, cv2.NORM_MINMAX)
@@ -151,15 +151,15 @@ def test_a_shaken_camera_changes_no_identity_where_the_tracker_sees_it():
     assert pairs_seen[False] > 3
 
 
-def test_a_mug_handed_over_is_the_same_mug_in_a_new_pair():
+def test_mug_handed_over_is_the_same_mug_in_a_new_pair():
     def script(t):
         x = np.interp(t, [2, 4], [ann(2)[2], bob(4)[0]])
         owner = ann(t) if t < 3 else bob(t)
-        thing = mug(ann(t)) if t < 2 else box_at(x, 100, 24, 24)
-        return [Triplet(owner, thing), Triplet(bob(t) if t < 3 else ann(t), None, verb=RIDE, score=0.6)]
+        target = mug(ann(t)) if t < 2 else box_at(x, 100, 24, 24)
+        return [Triplet(owner, target), Triplet(bob(t) if t < 3 else ann(t), None, verb=RIDE, score=0.6)]
 
     frames, events = play(tracker_of(verb=SEEN_AT_ONCE), script, times(30, 5))
-    held = {(e.pair, e.human, e.object) for e in events if e.verb == HOLD and e.event == "start"}
+    held = {(e.pair, e.human, e.object) for e in events if e.verb_index == HOLD and e.event == "start"}
     pairs, humans, objects = zip(*sorted(held), strict=True)
     assert len(held) == 2
     assert len(set(pairs)) == len(set(humans)) == 2
@@ -167,7 +167,7 @@ def test_a_mug_handed_over_is_the_same_mug_in_a_new_pair():
     assert len(frames[-1]) == 2
 
 
-def test_one_person_with_two_things_is_two_pairs_of_one_human():
+def test_person_with_two_objects_is_two_pairs_of_one_human():
     bike = box_at(110, 160, 120, 60)
     frames, _ = play(
         tracker_of(),
@@ -180,7 +180,7 @@ def test_one_person_with_two_things_is_two_pairs_of_one_human():
     assert sorted(last.label.tolist()) == [CUP, BIKE]
 
 
-def test_one_thing_with_two_persons_is_two_pairs_of_one_object():
+def test_object_with_two_persons_is_two_pairs_of_one_object():
     bench = box_at(200, 150, 200, 40)
     frames, _ = play(
         tracker_of(), lambda t: [Triplet(p(t), bench, label=BIKE, verb=RIDE) for p in (ann, bob)], times(30, 1)
@@ -204,7 +204,7 @@ def test_people_who_hug_are_named_by_their_human_ids():
     assert last.human[~hugs].item() in last.human[hugs]
 
 
-def test_a_person_without_an_object_is_a_pair_with_his_own_box_twice():
+def test_person_without_object_is_a_pair_with_the_same_box_twice():
     frames, _ = play(tracker_of(), lambda t: [Triplet(ann(t), None, verb=RIDE)], times(30, 1))
     last = frames[-1]
     assert identities(last) == [(1, 1, -1)]
@@ -214,7 +214,7 @@ def test_a_person_without_an_object_is_a_pair_with_his_own_box_twice():
 
 @FRAME_RATES
 @pytest.mark.parametrize(("hidden_s", "pair"), [(0.6, 1), (1.4, 2)])
-def test_a_pair_outlives_a_short_disappearance_but_not_a_long_one(fps, jitter, hidden_s, pair):
+def test_pair_outlives_a_short_disappearance_but_not_a_long_one(fps, jitter, hidden_s, pair):
     tracker = tracker_of(lost_after_s=1.0)
     frames, _ = play(
         tracker,
@@ -227,28 +227,28 @@ def test_a_pair_outlives_a_short_disappearance_but_not_a_long_one(fps, jitter, h
 
 
 @pytest.mark.parametrize(("every", "held_s"), [(1, 0.0), (3, 0.15)])
-def test_a_pair_that_is_missed_is_held_as_long_as_the_detector_may_have_missed_it(every, held_s):
-    """Found at every look it is gone once it is missed; found at every third it may well be there."""
+def test_pair_that_is_missed_is_held_as_long_as_the_detector_may_have_missed_it(every, held_s):
+    """Found at every inference, a pair has left once it is missed; found at every third, it is probably present."""
     tracker = tracker_of(lost_after_s=1.0)
     shown = {}
-    for look, t in enumerate(times(20, 3)):
-        found = t < 2 and look % every == 0
+    for index, t in enumerate(times(20, 3)):
+        found = t < 2 and index % every == 0
         pairs = tracker.update(pairs_of(*([Triplet(ann(t), mug(ann(t)))] if found else [])), t)
-        shown[look] = len(pairs)
-    last = max(look for look, count in shown.items() if count)
-    assert all(shown[look] for look in range(20, 40))
+        shown[index] = len(pairs)
+    last = max(index for index, count in shown.items() if count)
+    assert all(shown[index] for index in range(20, 40))
     assert last >= 39 + 20 * held_s
     assert last <= 39 + 20 * (held_s + 0.4)
 
 
-@pytest.mark.parametrize("look", [True, False], ids=["empty looks", "predictions"])
-def test_an_end_by_disappearance_carries_the_time_last_seen(look):
+@pytest.mark.parametrize("inferred", [True, False], ids=["empty inferences", "predictions"])
+def test_end_by_disappearance_carries_the_time_last_seen(inferred):
     tracker = tracker_of(lost_after_s=0.5, verb=SEEN_AT_ONCE)
     events = []
     for t in times(20, 3):
         if t < 1:
             tracker.update(pairs_of(Triplet(ann(t), mug(ann(t)))), t)
-        elif look:
+        elif inferred:
             tracker.update(pairs_of(), t)
         else:
             tracker.predict(t)
@@ -260,7 +260,7 @@ def test_an_end_by_disappearance_carries_the_time_last_seen(look):
     assert tracker.finish() == ()
 
 
-def test_the_end_of_a_stream_ends_what_is_going_on_once():
+def test_end_of_a_stream_ends_active_verbs_once():
     tracker = tracker_of(verb=SEEN_AT_ONCE)
     tracker.update(pairs_of(Triplet(ann(0), mug(ann(0))), Triplet(bob(0), mug(bob(0)), verb=KICK)), 0.5)
     tracker.predict(0.7)
@@ -272,15 +272,15 @@ def test_the_end_of_a_stream_ends_what_is_going_on_once():
 
 
 @FRAME_RATES
-def test_looking_at_every_fifth_frame_keeps_ids_and_boxes_move_between(fps, jitter):
+def test_ids_are_kept_and_boxes_move_with_inference_at_every_fifth_frame(fps, jitter):
     tracker = tracker_of()
 
     def person(t):
         return box_at(100 + 80 * t, 100)
 
     for index, t in enumerate(times(fps, 4, jitter=jitter)):
-        look = index % 5 == 0
-        pairs = tracker.update(pairs_of(Triplet(person(t), mug(person(t)))), t) if look else tracker.predict(t)
+        inferred = index % 5 == 0
+        pairs = tracker.update(pairs_of(Triplet(person(t), mug(person(t)))), t) if inferred else tracker.predict(t)
         assert identities(pairs) == [(1, 1, 2)]
         if t > 1:
             assert box_iou(pairs.human_boxes_xyxy, np.array([person(t)]))[0, 0] > 0.85
@@ -288,7 +288,7 @@ def test_looking_at_every_fifth_frame_keeps_ids_and_boxes_move_between(fps, jitt
     assert tracker.pair_count == 1
 
 
-def test_looking_once_in_0_7_seconds_shows_pairs_all_the_time_and_finds_their_events():
+def test_pairs_and_events_are_complete_with_inference_every_0_7_seconds():
     tracker = tracker_of(hold_s=0.3, lost_after_s=1.0)
     events = []
     for index in range(40):
@@ -299,7 +299,7 @@ def test_looking_once_in_0_7_seconds_shows_pairs_all_the_time_and_finds_their_ev
     assert kinds(events) == [("start", 1, HOLD)]
 
 
-def test_a_new_size_of_picture_keeps_ids_and_scales_boxes():
+def test_new_image_size_keeps_ids_and_scales_boxes():
     tracker = tracker_of()
     frames, _ = play(tracker, lambda t: [Triplet(ann(t), mug(ann(t)))], times(30, 1))
     scale = np.array([0.25, 2.0, 0.25, 2.0])
@@ -314,7 +314,7 @@ def test_a_new_size_of_picture_keeps_ids_and_scales_boxes():
     assert {tuple(identities(pairs)) for pairs in frames} == {((1, 1, 2),)}
 
 
-def test_the_same_input_gives_the_same_output():
+def test_output_is_the_same_for_the_same_input():
     def run() -> list[object]:
         rng = np.random.default_rng(7)
         tracker, result = tracker_of(), []
@@ -322,9 +322,9 @@ def test_the_same_input_gives_the_same_output():
             triplets = []
             for n in range(12):
                 person = np.add(box_at(60 * (n % 5), 100), rng.normal(0, 4, 4))
-                thing = np.add(box_at(60 * (n % 4), 120, 30, 30), rng.normal(0, 3, 4))
+                target = np.add(box_at(60 * (n % 4), 120, 30, 30), rng.normal(0, 3, 4))
                 triplets.append(
-                    Triplet(tuple(person), tuple(thing), int(rng.integers(0, 3)), n % 4, rng.random(), rng.random())
+                    Triplet(tuple(person), tuple(target), int(rng.integers(0, 3)), n % 4, rng.random(), rng.random())
                 )
             pairs = tracker.update(pairs_of(*triplets), t)
             values = (getattr(pairs, name).tolist() for name in pairs.__dataclass_fields__)
@@ -336,23 +336,23 @@ def test_the_same_input_gives_the_same_output():
     assert first == run()
 
 
-def test_ids_of_pairs_and_things_are_never_used_again():
+def test_ids_of_pairs_and_objects_are_never_used_again():
     tracker = tracker_of(lost_after_s=0.2)
-    seen_pairs, seen_things = [], []
+    seen_pairs, seen_objects = [], []
     for index in range(10):
         pairs = tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 2.0 * index)
         seen_pairs += pairs.pair.tolist()
-        seen_things += [*pairs.human.tolist(), *pairs.object.tolist()]
+        seen_objects += [*pairs.human.tolist(), *pairs.object.tolist()]
     assert seen_pairs == list(range(1, 11))
-    assert sorted(seen_things) == list(range(1, 21))
+    assert sorted(seen_objects) == list(range(1, 21))
 
 
 @pytest.mark.parametrize(("score", "shown"), [(0.25, 0), (0.35, 1), (0.9, 1)])
-def test_a_pair_below_the_least_score_is_never_shown(score, shown):
+def test_pair_below_min_score_is_never_shown(score, shown):
     frames, _ = play(tracker_of(min_score=0.3), lambda t: [Triplet(ann(t), mug(ann(t)), score=score)], times(30, 1))
     assert len(frames[-1]) == shown
 
 
-def test_a_lower_least_score_shows_fainter_pairs():
+def test_lower_min_score_shows_fainter_pairs():
     frames, _ = play(tracker_of(min_score=0.05), lambda t: [Triplet(ann(t), mug(ann(t)), score=0.06)], times(30, 1))
     assert len(frames[-1]) == 1

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hoiclip.errors import ModelError
-from hoiclip.vocabulary import NO_OBJECT, Vocabulary
-from hoiclip_engine.enhance import enhance, masked_cosine
-from hoiclip_engine.pairs import MAX_COORDINATE_PX, Pairs
-from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor, official_boxes, sigmoid
-from hoiclip_engine.raw_output import RawOutput
+from hoiclip.core.boxes import MAX_COORDINATE_PX
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.errors import ModelError
+from hoiclip.core.postprocess import PostprocessConfig, Postprocessor, enhance, masked_cosine, official_boxes, sigmoid
+from hoiclip.core.raw_output import RawOutput
+from hoiclip.core.vocabulary import NO_OBJECT, Vocabulary
 from hoiclip_kernels.pair_decode import reference as decode_reference
 from hoiclip_kernels.pair_nms import reference as nms_reference
-from tests.engine.absurd import absurd_32
+from tests.engine.extreme_numbers import extreme_32
 
 HW = (480, 640)
 
@@ -44,7 +44,7 @@ BOTH = pytest.mark.parametrize("words", [HICO_LIKE, VCOCO_LIKE], ids=["HICO rule
 
 
 def random_raw(words: Vocabulary, batch: int = 1, queries: int = 8, seed: int = 0) -> RawOutput:
-    """Few different boxes, so that there are doubles."""
+    """Few different boxes, so that there are duplicates."""
     rng = np.random.default_rng(seed)
 
     def boxes() -> np.ndarray:
@@ -60,7 +60,7 @@ def random_raw(words: Vocabulary, batch: int = 1, queries: int = 8, seed: int = 
 
 
 def half_without_object() -> RawOutput:
-    """The first four of eight queries see no object."""
+    """Logits by which the first four of eight queries have no object."""
     raw = random_raw(VCOCO_LIKE)
     raw.object_logits[0, :4, 3] = 9
     raw.object_logits[0, 4:, 3] = -9
@@ -68,7 +68,7 @@ def half_without_object() -> RawOutput:
 
 
 def expected_pairs(words: Vocabulary, raw: RawOutput, config: PostprocessConfig) -> list[tuple[int, int, float]]:
-    """(query, class, official score) by the slow meaning of both kernels."""
+    """(query, class, official score) by the slow references of both kernels."""
     hoi, obj = (1 / (1 + np.exp(-logits[0])) for logits in (raw.hoi_logits, raw.object_logits))
     verb_of_hoi, object_of_hoi = np.array(words.hois).T
     classes = verb_of_hoi if words.has_no_object_class else np.arange(len(words.hois))
@@ -85,13 +85,13 @@ def expected_pairs(words: Vocabulary, raw: RawOutput, config: PostprocessConfig)
     return list(zip(found.query_n.tolist(), found.class_n.tolist(), found.score_n.tolist(), strict=True))
 
 
-def rows(pairs: Pairs) -> list[tuple[int, int]]:
+def rows(pairs: HOIDetections) -> list[tuple[int, int]]:
     return list(zip(pairs.query.tolist(), np.where(pairs.hoi >= 0, pairs.hoi, pairs.verb).tolist(), strict=True))
 
 
 @BOTH
 @pytest.mark.parametrize("top_k", [15, 100])
-def test_agrees_with_the_slow_meaning(words: Vocabulary, top_k: int) -> None:
+def test_postprocess_agrees_with_the_slow_reference(words: Vocabulary, top_k: int) -> None:
     config, raw = PostprocessConfig(top_k=top_k), random_raw(words)
     pairs = Postprocessor(words, config)(raw, HW)
     expected = expected_pairs(words, raw, config)
@@ -99,14 +99,14 @@ def test_agrees_with_the_slow_meaning(words: Vocabulary, top_k: int) -> None:
     np.testing.assert_allclose(2 * pairs.score, [row[2] for row in expected], rtol=0, atol=1e-6)
 
 
-def test_under_the_hico_rule_a_row_names_the_verb_and_object_of_its_hoi() -> None:
+def test_hico_rule_reports_verb_and_object_of_the_hoi() -> None:
     raw = random_raw(HICO_LIKE)
     pairs = Postprocessor(HICO_LIKE, PostprocessConfig())(raw, HW)
     assert [HICO_LIKE.hois[k] for k in pairs.hoi] == list(zip(pairs.verb, pairs.label, strict=True))
     np.testing.assert_array_equal(pairs.verb_score, sigmoid(raw.hoi_logits[0])[pairs.query, pairs.hoi])
 
 
-def test_under_the_vcoco_rule_a_row_names_the_object_seen() -> None:
+def test_vcoco_rule_reports_the_predicted_object() -> None:
     raw = half_without_object()
     pairs = Postprocessor(VCOCO_LIKE, PostprocessConfig())(raw, HW)
     assert (pairs.hoi == -1).all()
@@ -115,7 +115,7 @@ def test_under_the_vcoco_rule_a_row_names_the_object_seen() -> None:
     assert len(rows(pairs)) == len(set(rows(pairs))) == 8 * 4
 
 
-def test_a_prior_rules_verbs_out_but_not_without_an_object() -> None:
+def test_verb_prior_excludes_verbs_but_not_without_an_object() -> None:
     raw = half_without_object()
     free = Postprocessor(VCOCO_LIKE, PostprocessConfig())(raw, HW)
     pairs = Postprocessor(VCOCO_LIKE, PostprocessConfig(), prior_vo=np.zeros((4, 3)))(raw, HW)
@@ -123,7 +123,7 @@ def test_a_prior_rules_verbs_out_but_not_without_an_object() -> None:
     np.testing.assert_array_equal(np.sort(pairs.score[pairs.query < 4]), np.sort(free.score[free.query < 4]))
 
 
-def test_nms_can_be_switched() -> None:
+def test_nms_can_be_switched_on_and_off() -> None:
     for words in (HICO_LIKE, VCOCO_LIKE):
         raw = random_raw(words)
         on, off = (Postprocessor(words, PostprocessConfig(nms=nms))(raw, HW) for nms in (True, False))
@@ -132,7 +132,7 @@ def test_nms_can_be_switched() -> None:
         assert set(rows(on)) < set(rows(off))
 
 
-def test_min_score_drops_the_weak() -> None:
+def test_min_score_drops_low_scores() -> None:
     raw = random_raw(HICO_LIKE)
     config = PostprocessConfig(nms=False)
     everything = Postprocessor(HICO_LIKE, config)(raw, HW)
@@ -141,14 +141,14 @@ def test_min_score_drops_the_weak() -> None:
 
 
 @BOTH
-def test_a_batch_is_its_images_one_by_one(words: Vocabulary) -> None:
+def test_batch_gives_the_same_as_its_images_alone(words: Vocabulary) -> None:
     raw, sizes = random_raw(words, batch=3), [(480, 640), (100, 50), (32, 32)]
     postprocess = Postprocessor(words, PostprocessConfig())
     together = postprocess.batch(raw, sizes)
     assert len(together) == 3
     for i, pairs in enumerate(together):
         alone = postprocess(raw.image(i), sizes[i])
-        for name in Pairs.__slots__:
+        for name in HOIDetections.__slots__:
             np.testing.assert_array_equal(getattr(pairs, name), getattr(alone, name), err_msg=name)
     with pytest.raises(ValueError, match="3 original sizes"):
         postprocess.batch(raw, sizes[:2])
@@ -172,12 +172,12 @@ def test_sigmoid_is_that_of_torch() -> None:
 
 
 _logits = st.sampled_from([0.0, 1.5, -2.0, 300.0, -300.0, np.nan, np.inf, -np.inf])
-_boxes = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), absurd_32)
+_boxes = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), extreme_32)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data(), no_object=st.booleans())
-def test_output_that_is_not_finite_never_reaches_the_pairs(data: st.DataObject, no_object: bool) -> None:
+def test_non_finite_output_never_reaches_the_detections(data: st.DataObject, no_object: bool) -> None:
     words = VCOCO_LIKE if no_object else HICO_LIKE
     raw = RawOutput(
         hoi_logits=data.draw(hnp.arrays(np.float32, (1, 3, len(words.hois)), elements=_logits)),
@@ -197,7 +197,7 @@ def test_output_that_is_not_finite_never_reaches_the_pairs(data: st.DataObject, 
 
 
 @BOTH
-def test_only_what_is_broken_is_dropped(words: Vocabulary) -> None:
+def test_non_finite_queries_are_dropped_and_no_others(words: Vocabulary) -> None:
     raw, config = random_raw(words), PostprocessConfig(nms=False)
     whole = Postprocessor(words, config)(raw, HW)
     raw.hoi_logits[0, 2] = np.nan
@@ -225,7 +225,7 @@ def test_cumulative_enhancement_keeps_the_ten_of_the_first_mask() -> None:
     np.testing.assert_array_equal(cumulative, masked_cosine(clip_cls, rows_ke, 10))
 
 
-def test_enhancement_takes_part_in_the_scores() -> None:
+def test_enhancement_changes_the_scores() -> None:
     raw, rows_ke = random_raw(HICO_LIKE), np.eye(6, 16, dtype=np.float32)
     plain = Postprocessor(HICO_LIKE, PostprocessConfig(nms=False))(raw, HW)
     enhanced = Postprocessor(HICO_LIKE, PostprocessConfig(nms=False, enhance_top_k=6), rows_ke)(raw, HW)
@@ -234,7 +234,7 @@ def test_enhancement_takes_part_in_the_scores() -> None:
     np.testing.assert_allclose([by_row[row] for row in rows(plain)], 2 * plain.score + gain[plain.hoi], atol=1e-6)
 
 
-def test_a_model_of_another_vocabulary_is_refused() -> None:
+def test_output_of_another_vocabulary_is_refused() -> None:
     with pytest.raises(ModelError, match="use the vocabulary it was exported with"):
         Postprocessor(HICO_LIKE, PostprocessConfig())(random_raw(VCOCO_LIKE), HW)
 
@@ -243,12 +243,17 @@ def test_a_model_of_another_vocabulary_is_refused() -> None:
     ("words", "config", "tables", "message"),
     [
         (HICO_LIKE, PostprocessConfig(enhance_top_k=3), {}, "text embeddings"),
-        (HICO_LIKE, PostprocessConfig(), {"hoi_text_rows": np.zeros((5, 8), np.float32)}, "6 HOI text rows"),
+        (
+            HICO_LIKE,
+            PostprocessConfig(),
+            {"hoi_text_embeddings": np.zeros((5, 8), np.float32)},
+            "6 HOI text embeddings",
+        ),
         (HICO_LIKE, PostprocessConfig(), {"prior_vo": np.ones((4, 3))}, "leave it out"),
         (VCOCO_LIKE, PostprocessConfig(), {"prior_vo": np.ones((3, 4))}, "prior"),
     ],
 )
-def test_tables_that_do_not_fit_are_refused(
+def test_text_embeddings_and_priors_that_do_not_fit_are_refused(
     words: Vocabulary, config: PostprocessConfig, tables: dict[str, np.ndarray], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
@@ -256,7 +261,7 @@ def test_tables_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize("wrong", [{"top_k": 0}, {"enhance_top_k": 0}, {"min_score": -1.0}, {"nms_threshold": np.nan}])
-def test_a_config_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+def test_config_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         PostprocessConfig(**wrong)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What differs between the versions of PyAV makes no difference: these tests pass on each of them."""
+"""Differences between versions of PyAV have no effect: these tests pass on each of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import av
 import pytest
 
-from hoiclip_engine.video.pyav import fraction
-from hoiclip_engine.video.source import open_video
-from tests.engine.making_videos import write_clip
+from hoiclip_engine.sources.container import fraction
+from hoiclip_engine.sources.file import open_video
+from tests.engine.video_files import write_clip
 
 
-def test_metadata_that_is_not_utf_8_stops_nothing(tmp_path: Path) -> None:
+def test_metadata_in_other_encodings_is_tolerated(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", [0, 40, 80])
     copy = tmp_path / "named.mkv"
     with av.open(str(clip)) as source, av.open(str(copy), "w") as target:
@@ -33,7 +33,7 @@ def test_metadata_that_is_not_utf_8_stops_nothing(tmp_path: Path) -> None:
         source.close()
 
 
-def test_rates_and_time_bases_are_fractions_and_what_is_unknown_is_none(tmp_path: Path) -> None:
+def test_fraction_is_none_for_unknown_rates_and_time_bases(tmp_path: Path) -> None:
     with av.open(str(write_clip(tmp_path / "clip.mp4", [0, 40, 80]))) as container:
         stream = container.streams.video[0]
         assert type(fraction(stream.time_base)) is Fraction
@@ -43,7 +43,7 @@ def test_rates_and_time_bases_are_fractions_and_what_is_unknown_is_none(tmp_path
     assert fraction(Fraction(0)) is None
 
 
-def test_a_source_says_its_rate_as_a_fraction(tmp_path: Path) -> None:
+def test_source_rate_is_a_fraction(tmp_path: Path) -> None:
     source = open_video(write_clip(tmp_path / "clip.mp4", [0, 40, 80]))
     source.close()
     assert type(source.info.time_base) is Fraction
@@ -51,7 +51,7 @@ def test_a_source_says_its_rate_as_a_fraction(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(int(av.__version__.split(".")[0]) < 19, reason="PyAV had no rationals of its own before 19")
-def test_a_rational_of_ffmpeg_that_is_no_number_is_none() -> None:
+def test_fraction_of_an_undefined_rational_is_none() -> None:
     from av.rational import AVRational
 
     assert [fraction(AVRational(*value)) for value in ((0, 1), (0, 0), (1, 0), (50, 2))] == [None, None, None, 25]

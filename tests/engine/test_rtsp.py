@@ -1,4 +1,4 @@
-"""A real RTSP server in a process of its own, killed and restarted; the long form is benchmarks/flapping.py."""
+"""A real RTSP server, killed and restarted; benchmarks/flapping.py is the long form."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_a_real_server_may_flap(transport: str) -> None:
+def test_rtsp_server_may_flap(transport: str) -> None:
     if not is_installed():
         pytest.skip(f"no RTSP server here; {NEEDS}")
-    seen = flap(5, transport, seed=0)
-    assert seen["reconnects"] == 5
-    assert seen["pts_backward"] == 0
-    assert isinstance(seen["recovery_s"], dict)
-    assert seen["recovery_s"]["max"] < 2.0, "the promise; with UDP a loss is only told by silence"
-    assert isinstance(seen["closed"], dict)
-    assert isinstance(seen["after_all"], dict)
-    assert seen["closed"]["threads"] < seen["after_all"]["threads"]
+    report = flap(5, transport, seed=0)
+    assert report["reconnects"] == 5
+    assert report["pts_backward"] == 0
+    assert isinstance(report["recovery_s"], dict)
+    assert report["recovery_s"]["max"] < 2.0, "the promise; with UDP only silence indicates a loss"
+    assert isinstance(report["closed"], dict)
+    assert isinstance(report["after_all"], dict)
+    assert report["closed"]["threads"] < report["after_all"]["threads"]

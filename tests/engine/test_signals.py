@@ -1,4 +1,4 @@
-"""Commands that take long end in order when they are told to, and only then."""
+"""Long commands end in order on a signal, and on no other occasion."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip_engine.commands.signals import ENDING
-from tests.engine.running import times_of
-from tests.engine.saying import PYTHONPATH
+from hoiclip_engine.cli.signals import ENDING
+from tests.engine.command_output import PYTHONPATH
+from tests.engine.run_processes import times_of
 
 
 def started(*argv: object, before: Callable[[], object] = lambda: None) -> subprocess.Popen[str]:
@@ -38,17 +38,17 @@ def wait_for(path: Path, process: subprocess.Popen[str], size: int = 2000) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_a_drawn_film_that_is_broken_off_can_be_played(number: signal.Signals, tmp_path: Path) -> None:
+def test_interrupted_synthetic_video_can_be_played(number: signal.Signals, tmp_path: Path) -> None:
     process = started("data", "draw", "--video", "1", "--duration", "600", "--out", tmp_path)
     wait_for(tmp_path / "film_0000.jsonl", process, 20_000)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (128 + number, "")
-    film = next(iter(tmp_path.glob("*.mp4")))
-    assert len(times_of(film)) > 3
+    video = next(iter(tmp_path.glob("*.mp4")))
+    assert len(times_of(video)) > 3
 
 
-def test_what_nohup_has_made_deaf_stays_so(tmp_path: Path) -> None:
+def test_signals_ignored_by_nohup_stay_ignored(tmp_path: Path) -> None:
     process = started(
         "data", "draw", "--video", "1", "--duration", "600", "--out", tmp_path,
         before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
@@ -64,7 +64,7 @@ def test_what_nohup_has_made_deaf_stays_so(tmp_path: Path) -> None:
 
 EACH = """
 import json, signal
-from hoiclip_engine.commands.signals import ENDING, Signalled, raising_on_signals, stopping_on_signals
+from hoiclip_engine.cli.signals import ENDING, Signalled, raising_on_signals, stopping_on_signals
 
 def handlers():
     return {number: signal.getsignal(number) for number in ENDING}
@@ -85,19 +85,19 @@ for number in ENDING:
 """
 
 
-def test_every_signal_that_ends_asks_once() -> None:
-    """In a process of its own: what goes wrong here ends it, and with it all tests that were still to come."""
+def test_every_ending_signal_requests_an_end_once() -> None:
+    """In a process of its own: a failure would end the test process and all remaining tests."""
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     done = subprocess.run([sys.executable, "-c", EACH], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert said == [[number, [number], [1], number, True] for number in ENDING]
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert reports == [[number, [number], [1], number, True] for number in ENDING]
 
 
-def test_who_insists_ends_it_at_once() -> None:
+def test_second_signal_ends_the_process_at_once() -> None:
     code = (
         "import os, signal, time\n"
-        "from hoiclip_engine.commands.signals import stopping_on_signals\n"
+        "from hoiclip_engine.cli.signals import stopping_on_signals\n"
         "with stopping_on_signals(lambda: None):\n"
         "    os.kill(os.getpid(), signal.SIGHUP); os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)\n"
     )

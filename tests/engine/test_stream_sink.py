@@ -1,4 +1,4 @@
-"""Video sent to an address: it arrives as it was, and a peer that is missing, leaves or sleeps stalls nothing."""
+"""Video sent to an address: it arrives unchanged, and a peer that is missing, leaves or sleeps stalls nothing."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.frame import Frame
-from hoiclip_engine.sinks import push, push_process, stream_sink
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip_engine.sinks import push, stream_sink
 from hoiclip_engine.sinks.stream_sink import StreamSink, is_stream
-from tests.engine.making_results import frame_result, header, summary
-from tests.engine.making_videos import index_of, picture
+from hoiclip_engine.types.frame import Frame
+from tests.engine.frame_results import frame_result, header, summary
+from tests.engine.video_files import image, index_of
 
 SECRET = "s3cret"
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket(socket.AF_INET, kind) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def head(policy: Any = "lossless", size_px: tuple[int, int] = (64, 48)) -> Any:
@@ -64,14 +64,14 @@ def send(url: str, count: int, policy: Any = "lossless", pace_s: float = 0.0) ->
     sink = StreamSink(url)
     sink.start(head(policy))
     for index in range(count):
-        sink.write(frame_result(Frame(picture(index), 100 + index / 25, index)))
+        sink.write(frame_result(Frame(image(index), 100 + index / 25, index)))
         time.sleep(pace_s)
     sink.finish(summary())
     return sink
 
 
 @pytest.mark.parametrize("scheme", ["rtmp", "tcp"])
-def test_what_is_sent_arrives_at_its_times(scheme: str) -> None:
+def test_stream_sink_sends_every_frame_at_its_time(scheme: str) -> None:
     port = free_port()
     url = f"{scheme}://127.0.0.1:{port}" + ("" if scheme == "tcp" else "/app/key")
     heard = {
@@ -86,13 +86,13 @@ def test_what_is_sent_arrives_at_its_times(scheme: str) -> None:
     assert len(lines) == 20, err
     times_s = np.array([line[0] for line in lines])
     assert times_s - times_s[0] == pytest.approx(np.arange(20) / 25, abs=0.0011)  # both count milliseconds
-    greys = [index_of(picture(index)) for index in range(20)]
+    greys = [index_of(image(index)) for index in range(20)]
     assert greys == pytest.approx(list(range(20)))
     assert [line[1] for line in lines] == pytest.approx([20 + 8 * index for index in range(20)], abs=4)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg to record by RTSP; apt-get install ffmpeg")
-def test_an_rtsp_server_gets_every_frame() -> None:
+def test_rtsp_server_gets_every_frame() -> None:
     port = free_port()
     url = f"rtsp://127.0.0.1:{port}/live"
     words = [
@@ -131,7 +131,7 @@ def _wait_for_listening(port: int) -> None:
     pytest.fail("the receiver does not listen")
 
 
-def test_datagrams_are_whole_transport_stream_packets() -> None:
+def test_udp_datagrams_are_whole_transport_stream_packets() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(10)
@@ -142,7 +142,7 @@ def test_datagrams_are_whole_transport_stream_packets() -> None:
 
 
 @pytest.mark.parametrize("policy", ["lossless", "latest"])
-def test_nobody_there_is_one_line_without_credentials(policy: str) -> None:
+def test_missing_receiver_is_one_error_without_credentials(policy: str) -> None:
     url = f"rtmp://user:{SECRET}@127.0.0.1:{free_port()}/live/{SECRET}"
     with pytest.raises(SinkError, match=r"cannot send the video to rtmp://127.0.0.1:\d+: .*refused") as caught:
         send(url, 500, policy, pace_s=0.01)
@@ -151,8 +151,8 @@ def test_nobody_there_is_one_line_without_credentials(policy: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["rtmp", "rtsp"])
-def test_a_peer_that_says_nothing_is_given_up(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel takes the connection; nobody ever answers. Writing itself must go on meanwhile."""
+def test_silent_peer_is_given_up(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel accepts the connection, but no server answers. Writing itself must continue meanwhile."""
     monkeypatch.setattr(stream_sink, "GOODBYE_S", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -162,7 +162,7 @@ def test_a_peer_that_says_nothing_is_given_up(scheme: str, monkeypatch: pytest.M
         longest_s = 0.0
         for index in range(30):
             begun_s = time.monotonic()
-            sink.write(frame_result(Frame(picture(index), index / 25, index)))
+            sink.write(frame_result(Frame(image(index), index / 25, index)))
             longest_s = max(longest_s, time.monotonic() - begun_s)
         with pytest.raises(SinkError, match="does not take") as caught:
             sink.finish(summary())
@@ -170,7 +170,7 @@ def test_a_peer_that_says_nothing_is_given_up(scheme: str, monkeypatch: pytest.M
     assert SECRET not in str(caught.value)
 
 
-def test_of_a_live_source_pictures_are_left_out_while_the_peer_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_images_are_skipped_while_the_peer_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_sink, "GOODBYE_S", 0.1)
     noise = np.random.default_rng(0)
     noisy = [noise.integers(0, 256, (480, 640, 3), np.uint8) for _ in range(4)]
@@ -183,7 +183,7 @@ def test_of_a_live_source_pictures_are_left_out_while_the_peer_sleeps(monkeypatc
         sink.start(head("latest", (640, 480)))
         deadline_s = time.monotonic() + 30
         index = 0
-        while sink.left_out < 300 and time.monotonic() < deadline_s:
+        while sink.skipped < 300 and time.monotonic() < deadline_s:
             begun_s = time.monotonic()
             sink.write(frame_result(Frame(noisy[index % 4], index / 25, index)))
             longest_s = max(longest_s, time.monotonic() - begun_s)
@@ -191,11 +191,11 @@ def test_of_a_live_source_pictures_are_left_out_while_the_peer_sleeps(monkeypatc
             time.sleep(0.002)
         with contextlib.suppress(SinkError):
             sink.finish(summary())
-    assert sink.left_out == 300
+    assert sink.skipped == 300
     assert longest_s < 1
 
 
-def test_a_live_connection_that_breaks_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_live_connection_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_sink, "FIRST_RETRY_S", 0.05)
     came: list[bytes] = []
     with socket.socket() as server:
@@ -214,29 +214,29 @@ def test_a_live_connection_that_breaks_is_made_again(monkeypatch: pytest.MonkeyP
         sink.start(head("latest"))
         index, begun_s = 0, time.monotonic()
         while thread.is_alive() and time.monotonic() - begun_s < 30:
-            sink.write(frame_result(Frame(picture(index), index / 25, index)))
+            sink.write(frame_result(Frame(image(index), index / 25, index)))
             index += 1
             time.sleep(0.02)
         thread.join(1)
-        sink._hang_up(0.1)
+        sink._disconnect(0.1)
     assert len(came) == 2
     assert all(data[:1] == b"\x47" for data in came)
 
 
 @pytest.mark.parametrize("target", ["ftp://host/x", "rtmp://", "udp://:80", "rtsp://h\nost/x", "rtmp://[bad/x"])
-def test_an_address_that_is_none_is_a_usage_error(target: str) -> None:
+def test_stream_sink_invalid_address_is_a_usage_error(target: str) -> None:
     with pytest.raises(UsageError, match="and a host"):
         StreamSink(target)
 
 
-def test_files_are_no_streams() -> None:
+def test_file_names_are_not_stream_addresses() -> None:
     assert is_stream("RTMP://host/app/key")
     assert not any(map(is_stream, ("out.mp4", "rtmp", "C:/x.mp4", "file:///x.mp4")))
 
 
-def test_the_sending_process_needs_little() -> None:
+def test_push_process_imports_neither_torch_nor_scipy() -> None:
     """It starts while a run waits for it."""
-    code = "import sys, hoiclip_engine.sinks.push_process; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    code = "import sys, hoiclip_engine.sinks.push; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     env = {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], check=False, env=env).returncode == 0
-    assert push_process.PEER_TIMEOUT_S < push.WRITE_TIMEOUT_S
+    assert push.PEER_TIMEOUT_S < push.WRITE_TIMEOUT_S

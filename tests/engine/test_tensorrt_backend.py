@@ -11,19 +11,20 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from hoiclip.checkpoint.model_file import ModelFile, load_model_file
-from hoiclip.errors import BackendMissing, ModelError
-from hoiclip_engine.backends import tensorrt_backend
-from hoiclip_engine.backends.tensorrt_backend import TensorRtBackend, TensorRtModule
-from hoiclip_engine.export import OUTPUTS, exported_graph
-from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
-from hoiclip_engine.tensorrt_build import BuildRequest, Built, build
-from hoiclip_engine.tensorrt_library import Library
+from hoiclip.core.errors import BackendMissing, ModelError
+from hoiclip.core.model_file import ModelFile, load_model_file
+from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess
+from hoiclip_engine.backends.tensorrt import backend as tensorrt_backend
+from hoiclip_engine.backends.tensorrt.backend import TensorRtBackend, TensorRtModule
+from hoiclip_engine.backends.tensorrt.builder import BuiltEngine, EngineBuildRequest, build_engine
+from hoiclip_engine.backends.tensorrt.library import TensorRtLibrary
+from hoiclip_engine.cache.artifacts import exported_graph
+from hoiclip_engine.export.graph_spec import MODEL_OUTPUTS
 from tests.engine.fake_cuda import FakeCuda
 from tests.engine.fake_tensorrt import VERSIONS, fake_tensorrt
 from tests.engine.untrained import CONFIG, untrained_model
 
-CANVAS = (64, 96)
+PADDED_HW = (64, 96)
 
 
 @pytest.fixture(scope="module")
@@ -33,29 +34,29 @@ def untrained() -> ModelFile:
 
 @pytest.fixture(scope="module")
 def graph(untrained: ModelFile) -> Path:
-    return exported_graph(untrained, CANVAS)
+    return exported_graph(untrained, PADDED_HW)
 
 
 class Machine:
     """A GPU, a library of one version, and an empty cache; remembers what was built."""
 
     def __init__(self, version: str, model: ModelFile, graph: Path, patch: pytest.MonkeyPatch, cache: Path) -> None:
-        self.library: Library = "tensorrt-rtx" if version == "rtx" else "tensorrt"
+        self.library: TensorRtLibrary = "tensorrt-rtx" if version == "rtx" else "tensorrt"
         self.model, self.graph = model, graph
         self.cuda = FakeCuda()
         self.trt = fake_tensorrt(version, self.cuda)
-        self.requests: list[BuildRequest] = []
+        self.requests: list[EngineBuildRequest] = []
         patch.setenv("HOICLIP_CACHE", str(cache))
         patch.setattr(tensorrt_backend, "load_library", lambda name: self.trt)
         patch.setattr(tensorrt_backend, "load_cuda", lambda: self.cuda)
-        patch.setattr(tensorrt_backend, "build_apart", self.build_here)
+        patch.setattr(tensorrt_backend, "build_in_subprocess", self.build_here)
 
-    def build_here(self, request: BuildRequest) -> Built:
+    def build_here(self, request: EngineBuildRequest) -> BuiltEngine:
         self.requests.append(request)
-        return build(self.trt, request)
+        return build_engine(self.trt, request)
 
     def backend(self, precision: Any = "fp32", plugins: tuple[Path, ...] = ()) -> TensorRtBackend:
-        return TensorRtBackend(self.model, CANVAS, precision, self.library, self.graph, plugins)
+        return TensorRtBackend(self.model, PADDED_HW, precision, self.library, self.graph, plugins)
 
 
 @pytest.fixture
@@ -66,34 +67,36 @@ def machine(
     return Machine(version, untrained, graph, monkeypatch, tmp_path / "cache")
 
 
-def picture(seed: int = 0) -> ModelInput:
+def image(seed: int = 0) -> ModelInput:
     rgb = np.random.default_rng(seed).integers(0, 255, size=(60, 80, 3), dtype=np.uint8)
     clip_px = CONFIG.clip_image_px
-    return preprocess(rgb, PreprocessConfig(short_side_px=60, max_side_px=96, clip_side_px=clip_px, canvas_hw=CANVAS))
+    return preprocess(
+        rgb, PreprocessConfig(short_side_px=60, max_side_px=96, clip_side_px=clip_px, padded_hw=PADDED_HW)
+    )
 
 
 @pytest.mark.parametrize("machine", VERSIONS, indirect=True)
-def test_it_answers_what_the_graph_says(machine: Machine) -> None:
+def test_backend_gives_the_outputs_of_the_graph(machine: Machine) -> None:
     backend = machine.backend()
-    assert (backend.name, backend.canvas_hw) == (machine.library, CANVAS)
+    assert (backend.name, backend.padded_hw) == (machine.library, PADDED_HW)
     session = onnxruntime.InferenceSession(str(machine.graph), providers=["CPUExecutionProvider"])
     for seed in range(3):
-        given = picture(seed)
+        given = image(seed)
         made = backend(given)
         inputs = {"images": given.detector_bchw, "padding": given.mask_bhw, "clip_images": given.clip_bchw}
-        for name, value in zip(OUTPUTS, session.run(OUTPUTS, inputs), strict=True):
+        for name, value in zip(MODEL_OUTPUTS, session.run(MODEL_OUTPUTS, inputs), strict=True):
             np.testing.assert_allclose(getattr(made, name), value, atol=1e-5)
     assert "launch" in machine.cuda.calls
     backend.close()
     assert machine.cuda.held() == 0
 
 
-def test_an_engine_is_built_once_for_all_it_depends_on(machine: Machine, tmp_path: Path) -> None:
+def test_engine_is_built_once_for_everything_it_depends_on(machine: Machine, tmp_path: Path) -> None:
     machine.backend().close()
     machine.backend().close()
     assert len(machine.requests) == 1
     [request] = machine.requests
-    assert request.profile["images"] == ((1, 3, *CANVAS),) * 3
+    assert request.profile["images"] == ((1, 3, *PADDED_HW),) * 3
     assert request.timing_cache is not None
     assert request.timing_cache.name == "tensorrt-10.3.0-Fake-GPU-compute-capability-8.9.cache"
     machine.backend(precision="fp16").close()
@@ -107,7 +110,7 @@ def test_an_engine_is_built_once_for_all_it_depends_on(machine: Machine, tmp_pat
     assert len(machine.requests) == 5
 
 
-def test_a_kept_engine_that_does_not_load_is_built_again(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_cached_engine_that_does_not_load_is_built_again(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     machine.backend().close()
     whole, tries = machine.trt.Runtime.deserialize_cuda_engine, []
 
@@ -123,7 +126,7 @@ def test_a_kept_engine_that_does_not_load_is_built_again(machine: Machine, caplo
     assert machine.cuda.held() == 0
 
 
-def test_a_full_gpu_is_no_reason_to_build_again(machine: Machine) -> None:
+def test_full_gpu_is_no_reason_to_build_again(machine: Machine) -> None:
     machine.backend().close()
     machine.cuda.device_bytes = 1000
     with pytest.raises(ModelError, match="out of memory"):
@@ -132,26 +135,26 @@ def test_a_full_gpu_is_no_reason_to_build_again(machine: Machine) -> None:
     assert machine.cuda.held() == 0
 
 
-def test_a_new_engine_that_does_not_load_is_an_error(machine: Machine) -> None:
+def test_new_engine_that_does_not_load_is_an_error(machine: Machine) -> None:
     machine.trt.trouble["deserialize_cuda_engine"] = "Serialization assertion failed"
     with pytest.raises(ModelError, match="cannot load the engine: Serialization assertion failed"):
         machine.backend()
     assert len(machine.requests) == 1
 
 
-def test_what_the_choice_of_backends_asks(machine: Machine) -> None:
+def test_backend_module_names_library_device_and_precisions(machine: Machine) -> None:
     module = TensorRtModule(machine.library)
     assert module.library() == "tensorrt 10.3.0"
     assert module.device() == "Fake GPU, compute capability 8.9"
     assert module.fast_precisions() == ("int8", "fp16")
-    backend = module.load(machine.model, CANVAS, "fp16", machine.graph)
+    backend = module.load(machine.model, PADDED_HW, "fp16", machine.graph)
     assert machine.requests[0].graph == machine.graph
     backend.close()
 
 
-def test_without_the_wheel_the_extra_is_named(
+def test_missing_wheel_is_an_error_with_the_extra(
     untrained: ModelFile, graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendMissing, match=r"pip install 'hoiclip\[tensorrt\]'"):
-        TensorRtBackend(untrained, CANVAS, "fp32", "tensorrt", graph)
+        TensorRtBackend(untrained, PADDED_HW, "fp32", "tensorrt", graph)

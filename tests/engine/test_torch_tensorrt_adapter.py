@@ -1,4 +1,4 @@
-"""The way to torch_tensorrt up to its door: what it is handed, and what is said where it is missing or fails."""
+"""The adapter to torch_tensorrt: the program it passes on, and the errors where the package is missing or fails."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from hoiclip.checkpoint.model_file import load_model_file
-from hoiclip.errors import BackendMissing, ModelError
-from hoiclip.model.fast import fast_module
-from hoiclip_engine.backends.torch_tensorrt_adapter import compile_exported
-from hoiclip_engine.export import example_inputs
-from hoiclip_engine.graph_form import INPUTS, GraphForm
+from hoiclip.core.errors import BackendMissing, ModelError
+from hoiclip.core.model_file import load_model_file
+from hoiclip.model.gpu_inference import prepare_for_gpu
+from hoiclip_engine.backends.tensorrt.backend import compile_exported
+from hoiclip_engine.export.graph_spec import INPUTS, GraphSpec
+from hoiclip_engine.export.onnx_export import example_inputs
 from tests.engine.untrained import CONFIG, untrained_model
 
 
 @pytest.fixture(scope="module")
 def exported() -> tuple[torch.export.ExportedProgram, list[Tensor]]:
     """The whole prepared model in bf16."""
-    named = example_inputs(CONFIG, GraphForm(canvas_hw=(64, 96)))
+    named = example_inputs(CONFIG, GraphSpec(padded_hw=(64, 96)))
     inputs = [named[name] for name in INPUTS["whole"]]
-    inputs = [one if one.dtype == torch.bool else one.bfloat16() for one in inputs]
-    model = fast_module(load_model_file(untrained_model()).build(), torch.bfloat16, "cpu")
+    inputs = [tensor if tensor.dtype == torch.bool else tensor.bfloat16() for tensor in inputs]
+    model = prepare_for_gpu(load_model_file(untrained_model()).build(), torch.bfloat16, "cpu")
     with torch.no_grad():
         return torch.export.export(model, tuple(inputs), strict=False), inputs
 
@@ -62,7 +62,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDynamo:
     return dynamo
 
 
-def test_it_is_handed_a_typed_program_of_plain_operators(
+def test_torch_tensorrt_gets_a_typed_program_of_plain_operators(
     fake: FakeDynamo, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
 ) -> None:
     program, inputs = exported
@@ -76,7 +76,7 @@ def test_it_is_handed_a_typed_program_of_plain_operators(
         torch.testing.assert_close(ours, theirs, atol=0.15, rtol=0)  # as in test_torch_backend.py
 
 
-def test_where_it_is_missing_one_line_says_what_to_install(
+def test_missing_torch_tensorrt_is_one_line_with_the_package(
     monkeypatch: pytest.MonkeyPatch, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
@@ -84,7 +84,7 @@ def test_where_it_is_missing_one_line_says_what_to_install(
         compile_exported(*exported)
 
 
-def test_where_it_fails_one_line_says_so(
+def test_failure_of_torch_tensorrt_is_one_line(
     fake: FakeDynamo, monkeypatch: pytest.MonkeyPatch, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
 ) -> None:
     def fail(*_: object, **__: object) -> None:

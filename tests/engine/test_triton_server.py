@@ -1,7 +1,7 @@
-"""A repository in a real Triton Inference Server: what tritonclient gets is what Engine.detect finds.
+"""A repository in a real Triton Inference Server: tritonclient gets the triplets of Engine.detect.
 
 The server of nvidia-pytriton has no ONNX Runtime backend, so the graph runs in the Python backend; configurations of
-the other two are held against the schema alone (test_triton_repo.py).
+the other two are held against the schema alone (test_triton_repository.py).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
-from hoiclip.data.drawn.fixed_sets import fixed_set
-from hoiclip.data.drawn.world import DrawnWorld
-from hoiclip_engine.cli import main
+from hoiclip.core.detections import HOIDetections
+from hoiclip.synthetic.fixed_sets import fixed_set
+from hoiclip.synthetic.world import SyntheticWorld
+from hoiclip_engine.cli.main import main
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.pairs import Pairs
-from tests.engine.test_triton_repo import encoded, picture
+from tests.engine.test_triton_repository import encoded, image
 from tests.engine.triton_server import Server, installed_home
 from tests.engine.untrained import untrained_model
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two models in one repository: the bundled one, picture by picture, and a small one of any batch."""
+    """Two models in one repository: the bundled one, image by image, and a small one of any batch."""
     room = tmp_path_factory.mktemp("triton")
     home = installed_home(room)
     words = ["--triton-repo", str(room / "models"), "--triton-backend", "python"]
@@ -46,56 +46,56 @@ def drawn() -> Iterator[Engine]:
         yield engine
 
 
-def assert_same(found: Any, expected: Pairs, atol: float = 0) -> None:
+def assert_same(found: Any, expected: HOIDetections, atol: float = 0) -> None:
     assert isinstance(found, dict), found
     assert len(expected)
     for field in fields(expected):
         np.testing.assert_allclose(found[field.name], getattr(expected, field.name), rtol=0, atol=atol)
 
 
-def test_drawn_pictures_raw_and_encoded(server: Server, drawn: Engine, tmp_path: Path) -> None:
-    world = DrawnWorld(fixed_set("test").world)
-    pictures = [world.picture(index).rgb for index in range(4)]
-    pictures += [np.ascontiguousarray(np.rot90(pictures[0])), cv2.resize(pictures[1], (640, 360)), picture(5, 3)]
-    raw = server.ask("drawn", [{"image": rgb} for rgb in pictures], tmp_path / "raw")
-    files = server.ask("drawn", [{"encoded": encoded(rgb)} for rgb in pictures], tmp_path / "encoded")
-    for rgb, of_raw, of_file in zip(pictures, raw, files, strict=True):
+def test_server_finds_the_triplets_of_the_engine(server: Server, drawn: Engine, tmp_path: Path) -> None:
+    world = SyntheticWorld(fixed_set("test").world)
+    images = [world.image(index).rgb for index in range(4)]
+    images += [np.ascontiguousarray(np.rot90(images[0])), cv2.resize(images[1], (640, 360)), image(5, 3)]
+    raw = server.infer("drawn", [{"image": rgb} for rgb in images], tmp_path / "raw")
+    files = server.infer("drawn", [{"encoded": encoded(rgb)} for rgb in images], tmp_path / "encoded")
+    for rgb, of_raw, of_file in zip(images, raw, files, strict=True):
         expected = drawn.detect(rgb)
         assert_same(of_raw, expected)
         assert_same(of_file, expected)
-        assert list(of_raw["verb_name"]) == [drawn.vocabulary.verb_name(one) for one in expected.verb]  # type: ignore[index]
+        assert list(of_raw["verb_name"]) == [drawn.vocabulary.verb_name(verb) for verb in expected.verb]  # type: ignore[index]
 
 
-def test_requests_that_wait_together_become_a_batch(server: Server, tmp_path: Path) -> None:
+def test_waiting_requests_become_a_batch(server: Server, tmp_path: Path) -> None:
     name = untrained_model().stem
-    pictures = [picture(192, 256, seed) for seed in range(24)]
-    answers = server.ask(name, [{"image": rgb} for rgb in pictures], tmp_path / "requests", at_once=12)
+    images = [image(192, 256, seed) for seed in range(24)]
+    answers = server.infer(name, [{"image": rgb} for rgb in images], tmp_path / "requests", at_once=12)
     stats = json.loads(server.get(f"models/{name}_graph/stats"))["model_stats"][0]["batch_stats"]
-    assert max(one["batch_size"] for one in stats) > 1, stats
+    assert max(entry["batch_size"] for entry in stats) > 1, stats
     with Engine.load(untrained_model(), EngineConfig(backend="onnxruntime")) as engine:
-        for rgb, found in zip(pictures, answers, strict=True):
+        for rgb, found in zip(images, answers, strict=True):
             expected = engine.detect(rgb)
             # A batch rounds differently, so that nearly equal triplets may change places; scores by rank do not.
             np.testing.assert_allclose(np.sort(found["score"])[-50:], np.sort(expected.score)[-50:], atol=1e-4)  # type: ignore[index]
 
 
-def test_nonsense_is_one_line_and_the_server_goes_on(server: Server, drawn: Engine, tmp_path: Path) -> None:
+def test_nonsense_is_one_error_line_and_the_server_keeps_running(server: Server, drawn: Engine, tmp_path: Path) -> None:
     nonsense: list[tuple[dict[str, Any], str]] = [
         (
-            {"image": picture(64, 64), "encoded": encoded(picture(64, 64))},
+            {"image": image(64, 64), "encoded": encoded(image(64, 64))},
             "expected one of image and encoded, got both",
         ),
-        ({"image": picture(64, 64).astype(np.float32)}, "FP32"),
-        ({"image": picture(64, 64)[..., 0]}, "shape"),
+        ({"image": image(64, 64).astype(np.float32)}, "FP32"),
+        ({"image": image(64, 64)[..., 0]}, "shape"),
         ({"image": np.zeros((64, 64, 4), np.uint8)}, "shape"),
-        ({"encoded": np.arange(200, dtype=np.uint8)}, "expected the bytes of a JPEG, PNG or other picture"),
-        ({"encoded": encoded(picture(64, 64))[:300]}, "found a damaged one"),
+        ({"encoded": np.arange(200, dtype=np.uint8)}, "expected the bytes of a JPEG, PNG or other image"),
+        ({"encoded": encoded(image(64, 64))[:300]}, "found a damaged one"),
         ({"image": np.zeros((9000, 9000, 3), np.uint8)}, "found 9000x9000"),
     ]
-    answers = server.ask("drawn", [request for request, _ in nonsense], tmp_path / "nonsense")
-    for answer, (_, said) in zip(answers, nonsense, strict=True):
+    answers = server.infer("drawn", [request for request, _ in nonsense], tmp_path / "nonsense")
+    for answer, (_, message) in zip(answers, nonsense, strict=True):
         assert isinstance(answer, str)
-        assert said in answer
+        assert message in answer
         assert "\n" not in answer.strip()
-    rgb = picture(100, 100)
-    assert_same(server.ask("drawn", [{"image": rgb}], tmp_path / "after")[0], drawn.detect(rgb))
+    rgb = image(100, 100)
+    assert_same(server.infer("drawn", [{"image": rgb}], tmp_path / "after")[0], drawn.detect(rgb))

@@ -1,4 +1,4 @@
-"""Verb scores over time, and when a verb counts as begun and ended."""
+"""Verb scores over time, and the start and end of verbs."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ def changes_of(score_at: Callable[[float], float], pts_s: list[float], config: V
     return [(change.starts, change.pts_s) for change in changes]
 
 
-def test_an_average_forgets_half_in_a_half_life():
+def test_average_halves_in_a_half_life():
     long_ago = [1.0] * 300
     result = average_of([*long_ago, 0.0, 0.0, 0.0], [*np.arange(300) / 10, 30.9, 31.9, 32.9], half_life_s=1.0)
     assert result[299] == pytest.approx(1.0)
     np.testing.assert_allclose(result[300:], [0.5, 0.25, 0.125], rtol=1e-3)
 
 
-def test_the_first_look_counts_until_the_second():
+def test_first_score_counts_until_the_second():
     result = average_of([0.9, 0.1, 0.1], [0.0, 0.1, 0.2], half_life_s=0.2)
     assert result == pytest.approx([0.9, 0.1, 0.1])
 
 
-def test_a_half_life_of_nought_averages_nothing():
+def test_half_life_of_zero_averages_nothing():
     assert average_of([0.2, 0.9, 0.4], [0.0, 0.1, 0.1], half_life_s=0.0) == [0.2, 0.9, 0.4]
 
 
-def test_a_second_look_at_the_same_time_tells_nothing_new():
+def test_second_score_at_the_same_time_changes_nothing():
     assert average_of([0.5, 0.9, 0.9], [0.0, 0.0, 0.0], half_life_s=0.2) == [0.5, 0.5, 0.5]
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
-    looks=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), min_size=1, max_size=12),
+    inferences=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), min_size=1, max_size=12),
     half_life_s=st.sampled_from([0.0, 0.05, 0.3, 10.0]),
 )
-def test_an_average_stays_between_the_scores_it_has_seen(looks, half_life_s):
-    scores = [score for _, score in looks]
-    result = average_of(scores, np.cumsum([wait for wait, _ in looks]).tolist(), half_life_s)
+def test_average_stays_between_its_scores(inferences, half_life_s):
+    scores = [score for _, score in inferences]
+    result = average_of(scores, np.cumsum([wait for wait, _ in inferences]).tolist(), half_life_s)
     assert min(scores) - 1e-9 <= min(result)
     assert max(result) <= max(scores) + 1e-9
 
@@ -68,7 +68,7 @@ FRAME_RATES = pytest.mark.parametrize(("fps", "jitter"), [(15, 0), (30, 0), (60,
 
 
 @FRAME_RATES
-def test_a_verb_starts_and_ends_at_the_same_time_at_every_frame_rate(fps, jitter):
+def test_verb_starts_and_ends_at_the_same_time_at_every_frame_rate(fps, jitter):
     """From 1 s to 3 s: exactly, the average needs 0.2 s · log2(0.8/0.4) up and 0.2 s · log2(0.8/0.25) down."""
     config = VerbConfig(start_score=0.4, end_score=0.25, half_life_s=0.2, min_duration_s=0.2)
     pts_s = times(fps, 5, jitter=jitter)
@@ -82,7 +82,7 @@ def test_a_verb_starts_and_ends_at_the_same_time_at_every_frame_rate(fps, jitter
 
 @FRAME_RATES
 @pytest.mark.parametrize("blip_s", [0.0, 1.0])
-def test_one_wrong_frame_starts_nothing_whether_first_or_later(fps, jitter, blip_s):
+def test_single_wrong_frame_starts_no_verb(fps, jitter, blip_s):
     pts_s = times(fps, 3, jitter=jitter)
     blip = min(t for t in pts_s if t >= blip_s)
     assert changes_of(lambda t: float(t == blip), pts_s, VerbConfig()) == []
@@ -90,20 +90,20 @@ def test_one_wrong_frame_starts_nothing_whether_first_or_later(fps, jitter, blip
 
 
 @FRAME_RATES
-def test_one_missing_frame_ends_nothing(fps, jitter):
+def test_single_missing_frame_ends_no_verb(fps, jitter):
     pts_s = times(fps, 3, jitter=jitter)
     hole = min(t for t in pts_s if t >= 2)
     assert [starts for starts, _ in changes_of(lambda t: 0.8 * (t != hole), pts_s, VerbConfig())] == [True]
 
 
-def test_a_score_between_the_two_thresholds_keeps_what_is():
+def test_score_between_the_thresholds_keeps_the_state():
     config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.0)
     scores = {0.0: 0.5, 1.0: 0.7, 2.0: 0.45, 3.0: 0.2, 4.0: 0.45}
     assert changes_of(scores.__getitem__, list(scores), config) == [(True, 1.0), (False, 3.0)]
 
 
 @pytest.mark.parametrize(("score", "ended_s"), [(0.29, 0.7), (0.0, 0.3)])
-def test_a_verb_that_has_just_begun_ends_late_where_its_score_is_barely_too_low(score, ended_s):
+def test_new_verb_ends_late_where_its_score_is_barely_too_low(score, ended_s):
     """From 0.2 s on; the clearer, the sooner."""
     config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.0, settle_s=0.5)
     changes = changes_of(lambda t: 0.9 if t < 0.2 else score, [n / 10 for n in range(12)], config)
@@ -111,7 +111,7 @@ def test_a_verb_that_has_just_begun_ends_late_where_its_score_is_barely_too_low(
     assert changes[1][1] == pytest.approx(ended_s, abs=0.11)
 
 
-def test_a_start_is_dated_back_to_when_the_score_rose():
+def test_start_is_dated_back_to_the_rise_of_the_score():
     config = VerbConfig(start_score=0.5, end_score=0.5, half_life_s=0.0, min_duration_s=0.25)
     switch = VerbSwitch(1, config)
     switch.add(1)
@@ -121,17 +121,17 @@ def test_a_start_is_dated_back_to_when_the_score_rose():
     assert seen[-1][1] == [VerbChange(row=0, verb=0, starts=True, pts_s=0.0, history=history)]
 
 
-def test_an_end_tells_when_it_began_its_peak_and_the_frames_that_show_it():
+def test_end_holds_start_peak_and_evidence():
     config = VerbConfig(start_score=0.6, end_score=0.3, half_life_s=0.0, min_duration_s=0.1, settle_s=0.0)
     scores = {0.0: 0.9, 0.1: 0.1, 1.0: 0.6, 1.1: 0.8, 1.2: 0.7, 1.3: 0.5, 1.4: 0.2}  # the blip at 0.0 is forgotten
     switch = VerbSwitch(1, config)
     switch.add(1)
     changes = [change for t, score in scores.items() for change in switch.observe(ROW, np.array([[score]]), t)]
-    assert [(one.starts, one.pts_s) for one in changes] == [(True, 1.0), (False, 1.4)]
+    assert [(change.starts, change.pts_s) for change in changes] == [(True, 1.0), (False, 1.4)]
     assert changes[1].history == VerbHistory(start_s=1.0, peak_score=0.8, evidence_s=(1.0, 1.1, 1.2))
 
 
-def test_a_second_event_of_a_verb_knows_nothing_of_the_first():
+def test_second_event_of_a_verb_is_independent_of_the_first():
     config = VerbConfig(start_score=0.5, end_score=0.5, half_life_s=0.0, min_duration_s=0.0)
     switch = VerbSwitch(1, config)
     switch.add(1)
@@ -139,23 +139,23 @@ def test_a_second_event_of_a_verb_knows_nothing_of_the_first():
     changes = [
         change for t, score in enumerate(scores) for change in switch.observe(ROW, np.array([[score]]), float(t))
     ]
-    assert [one.history.peak_score for one in changes] == [0.9, 0.9, 0.6, 0.6]
+    assert [change.history.peak_score for change in changes] == [0.9, 0.9, 0.6, 0.6]
     assert changes[-1].history.evidence_s == (2.0,)
 
 
-def test_every_verb_has_its_own_thresholds_and_verbs_beyond_the_usual_ones():
+def test_verbs_have_their_own_thresholds_and_further_verbs_the_default():
     config = VerbConfig(half_life_s=0.0, min_duration_s=0.0, start_scores=(0.2, 0.8), end_scores=(0.1, 0.7))
     switch = VerbSwitch(2, config)
     switch.widen(3)
     switch.add(1)
     heard = [
-        [(one.verb, one.starts) for one in switch.observe(ROW, np.full((1, 3), score), t)]
+        [(change.verb, change.starts) for change in switch.observe(ROW, np.full((1, 3), score), t)]
         for t, score in ((0.0, 0.3), (1.0, 0.5), (2.0, 0.85), (3.0, 0.6), (4.0, 0.12), (5.0, 0.05))
     ]
     assert heard == [[(0, True)], [(2, True)], [(1, True)], [(1, False)], [(2, False)], [(0, False)]]
 
 
-def test_rows_that_are_dropped_take_nothing_of_others_with_them():
+def test_dropped_rows_leave_others_unchanged():
     config = VerbConfig(half_life_s=0.0, min_duration_s=0.0)
     average, switch = RunningAverage(2, 0.0), VerbSwitch(2, config)
     for part in (average, switch):
@@ -181,6 +181,6 @@ def test_rows_that_are_dropped_take_nothing_of_others_with_them():
         ({"start_scores": (0.5,), "end_scores": (0.6,)}, "end <= start"),
     ],
 )
-def test_a_config_without_sense_is_refused(wrong, word):
+def test_invalid_verb_config_is_refused(wrong, word):
     with pytest.raises(ValueError, match=word):
         VerbConfig(**wrong)

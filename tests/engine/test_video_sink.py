@@ -1,4 +1,4 @@
-"""The annotated video: the same frames at the same times, and files that are whole or not there."""
+"""The annotated video: the same frames at the same times, and files that are whole or do not exist."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ import av
 import numpy as np
 import pytest
 
-from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.frame import Frame
-from hoiclip_engine.sinks.annotate import person_color
-from hoiclip_engine.sinks.encode import output_time_base
-from hoiclip_engine.sinks.letterbox import letterbox
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip_engine.sinks.annotate import letterbox, person_color
+from hoiclip_engine.sinks.video_encoder import output_time_base
 from hoiclip_engine.sinks.video_sink import VideoSink
-from hoiclip_engine.video.source import open_video
+from hoiclip_engine.sources.file import open_video
+from hoiclip_engine.types.frame import Frame
 from tests.engine import dying_writer
-from tests.engine.making_results import Row, frame_result, header, summary, tracked
-from tests.engine.making_videos import index_of, picture, write_clip
+from tests.engine.frame_results import Row, frame_result, header, summary, tracked
+from tests.engine.video_files import image, index_of, write_clip
 
 
 def write(
@@ -39,7 +38,7 @@ def write(
     sink = VideoSink(path)
     sink.start(header(size_px=size_px, time_base=time_base))
     for index, pts_s in enumerate(times_s):
-        sink.write(frame_result(Frame(picture(index, *size_px), pts_s, index)))
+        sink.write(frame_result(Frame(image(index, *size_px), pts_s, index)))
     sink.finish(summary())
     return path
 
@@ -65,7 +64,7 @@ TIMES = {
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 @pytest.mark.parametrize("case", TIMES)
-def test_times_and_pictures_survive(tmp_path: Path, suffix: str, case: str) -> None:
+def test_video_sink_keeps_times_and_images(tmp_path: Path, suffix: str, case: str) -> None:
     time_base, times_s = TIMES[case]
     path = write(tmp_path / f"out{suffix}", times_s, time_base)
     tolerance_s = 0.00051 if suffix == ".mkv" else 1 / 90_000  # Matroska counts milliseconds
@@ -76,12 +75,12 @@ def test_times_and_pictures_survive(tmp_path: Path, suffix: str, case: str) -> N
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
-def test_the_last_picture_stays_as_long_as_the_one_before(tmp_path: Path, suffix: str) -> None:
+def test_last_image_lasts_as_long_as_the_one_before(tmp_path: Path, suffix: str) -> None:
     with open_video(write(tmp_path / f"out{suffix}", [0.0, 0.5, 1.0])) as source:
         assert source.info.duration_s == pytest.approx(1.5)
 
 
-def test_the_first_frame_before_zero_is_not_lost(tmp_path: Path) -> None:
+def test_first_frame_before_time_zero_is_kept(tmp_path: Path) -> None:
     times = plain_times(write(tmp_path / "out.mp4", [-0.5, -0.3, 0.0, 0.1]))
     assert times == pytest.approx([0.0, 0.2, 0.5, 0.6])
 
@@ -93,20 +92,20 @@ def test_frames_closer_than_a_tick_are_all_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size_px", "even_px"), [((63, 47), (64, 48)), ((1, 1), (2, 2)), ((65, 48), (66, 48))])
-def test_odd_sizes_are_padded(tmp_path: Path, size_px: tuple[int, int], even_px: tuple[int, int]) -> None:
+def test_video_of_odd_size_is_padded(tmp_path: Path, size_px: tuple[int, int], even_px: tuple[int, int]) -> None:
     with open_video(write(tmp_path / "out.mp4", [0.0, 0.04], size_px=size_px)) as source:
         assert (source.info.width_px, source.info.height_px) == even_px
         assert len(list(source)) == 2
 
 
 @pytest.mark.parametrize("size_px", [(64, 48), (96, 720)])
-def test_colours_survive(tmp_path: Path, size_px: tuple[int, int]) -> None:
+def test_video_sink_keeps_colours(tmp_path: Path, size_px: tuple[int, int]) -> None:
     with open_video(write(tmp_path / "out.mp4", [0.0], size_px=size_px)) as source:
         rgb = next(iter(source)).rgb.astype(int)
-    assert np.abs(rgb - picture(0, *size_px)).mean() < 4
+    assert np.abs(rgb - image(0, *size_px)).mean() < 4
 
 
-def test_pairs_are_drawn_in_unless_the_overlay_is_off(tmp_path: Path) -> None:
+def test_video_sink_draws_pairs_unless_the_overlay_is_off(tmp_path: Path) -> None:
     row = Row(human_box_xyxy=(40, 60, 120, 200), object=-1, label=-1)
     frame = Frame(np.zeros((240, 320, 3), np.uint8), 0.0, 0)
     for overlay in (True, False):
@@ -119,7 +118,7 @@ def test_pairs_are_drawn_in_unless_the_overlay_is_off(tmp_path: Path) -> None:
         assert bool(rgb.max() > 100) is overlay
 
 
-def test_frames_of_another_size_are_fitted_with_their_boxes(tmp_path: Path) -> None:
+def test_frame_painter_fits_frames_of_another_size_with_their_boxes(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "out.mp4")
     sink.start(header(size_px=(320, 240)))
     sink.write(frame_result(Frame(np.full((240, 320, 3), 128, np.uint8), 0.0, 0)))
@@ -129,12 +128,12 @@ def test_frames_of_another_size_are_fitted_with_their_boxes(tmp_path: Path) -> N
     with open_video(tmp_path / "out.mp4") as source:
         second = list(source)[1].rgb.astype(int)
     assert second.shape == (240, 320, 3)
-    assert second[30, 10].max() < 20, "black beside the picture"
-    assert np.abs(second[30, 160] - 128).max() < 20, "the picture in the middle"
-    assert np.abs(second[75, 101] - np.array(person_color(1))).max() < 90, "the box on the edge of the picture"
+    assert second[30, 10].max() < 20, "black beside the image"
+    assert np.abs(second[30, 160] - 128).max() < 20, "the image in the middle"
+    assert np.abs(second[75, 101] - np.array(person_color(1))).max() < 90, "the box on the edge of the image"
 
 
-def test_a_letterbox_keeps_the_aspect_and_scales_boxes() -> None:
+def test_letterbox_keeps_the_aspect_and_scales_boxes() -> None:
     fit = letterbox(240, 480, 320, 240)
     assert (fit.width_px, fit.height_px, fit.left_px, fit.top_px) == (120, 240, 100, 0)
     boxes = fit.pairs(tracked(Row(human_box_xyxy=(0, 0, 240, 480)))).human_boxes_xyxy
@@ -142,12 +141,12 @@ def test_a_letterbox_keeps_the_aspect_and_scales_boxes() -> None:
     assert letterbox(10_000, 1, 64, 48).height_px == 1
 
 
-def test_until_the_end_the_file_has_another_name(tmp_path: Path) -> None:
+def test_video_has_an_unfinished_name_until_the_end(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"the run before")
     sink = VideoSink(path)
     sink.start(header())
-    sink.write(frame_result(Frame(picture(0), 0.0, 0)))
+    sink.write(frame_result(Frame(image(0), 0.0, 0)))
     assert path.read_bytes() == b"the run before"
     assert (tmp_path / "out.part.mp4").exists()
     sink.finish(summary(interrupted=True))
@@ -157,9 +156,7 @@ def test_until_the_end_the_file_has_another_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ["lossless", "latest"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_what_a_killed_process_leaves_can_be_played_but_for_the_last_second(
-    tmp_path: Path, suffix: str, policy: str
-) -> None:
+def test_video_of_a_killed_process_plays_except_for_the_last_second(tmp_path: Path, suffix: str, policy: str) -> None:
     frames = 100
     argv = [tmp_path / f"out{suffix}", tmp_path / "out.jsonl", policy, frames]
     done = subprocess.run(
@@ -176,7 +173,7 @@ def test_what_a_killed_process_leaves_can_be_played_but_for_the_last_second(
     assert [json.loads(line)["type"] for line in lines] == ["header"] + frames * ["frame"]
 
 
-def test_a_video_that_was_ended_is_not_in_fragments(tmp_path: Path) -> None:
+def test_finished_video_is_not_fragmented(tmp_path: Path) -> None:
     """Players and editors know ordinary files best."""
     data = write(tmp_path / "out.mp4", [i / 25 for i in range(100)]).read_bytes()
     boxes, at = [], 0
@@ -186,7 +183,7 @@ def test_a_video_that_was_ended_is_not_in_fragments(tmp_path: Path) -> None:
     assert boxes == [b"ftyp", b"free", b"mdat", b"moov"]
 
 
-def test_a_full_disk_leaves_what_was_recorded_live(tmp_path: Path) -> None:
+def test_full_disk_keeps_a_live_recording(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0)
     sink = VideoSink(tmp_path / "out.mp4")
@@ -217,7 +214,7 @@ def test_pauses_of_days_keep_every_frame(tmp_path: Path, suffix: str, pause_s: f
     sink = VideoSink(path)
     sink.start(header(time_base=Fraction(1, 90_000)))
     for index, pts_s in enumerate(times):
-        sink.write(frame_result(Frame(picture(index), pts_s, index)))
+        sink.write(frame_result(Frame(image(index), pts_s, index)))
     sink.finish(summary())
     written = plain_times(path)
     longest_s = 2_000_000_000 / 90_000 if suffix != ".mkv" else np.inf
@@ -225,14 +222,14 @@ def test_pauses_of_days_keep_every_frame(tmp_path: Path, suffix: str, pause_s: f
     assert [f"{longest_s:.0f} s in {path}" in note for note in sink.notes] == [True] * (suffix != ".mkv")
 
 
-def test_a_run_without_frames_leaves_no_file(tmp_path: Path) -> None:
+def test_run_without_frames_leaves_no_video(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "out.mp4")
     sink.start(header())
     sink.finish(summary())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_source_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_video_sink_never_overwrites_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_clip(tmp_path / "clip.mp4", [0, 40])
     before = clip.read_bytes()
     monkeypatch.chdir(tmp_path)
@@ -243,12 +240,12 @@ def test_the_source_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out.webm", "out", "out.jsonl"])
-def test_other_endings_are_a_usage_error(name: str) -> None:
+def test_video_name_with_another_suffix_is_a_usage_error(name: str) -> None:
     with pytest.raises(UsageError, match=r"\.mp4, \.mkv, \.mov"):
         VideoSink(name)
 
 
-def test_a_missing_folder_and_a_folder_in_the_way_are_told(tmp_path: Path) -> None:
+def test_missing_folder_and_existing_folder_are_reported(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="folder"):
         VideoSink(tmp_path / "none" / "out.mp4").start(header())
     (tmp_path / "out.mp4").mkdir()
@@ -256,7 +253,7 @@ def test_a_missing_folder_and_a_folder_in_the_way_are_told(tmp_path: Path) -> No
         VideoSink(tmp_path / "out.mp4").start(header())
 
 
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_video(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0)
     sink = VideoSink(tmp_path / "out.mp4")
@@ -279,7 +276,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_x264_mpeg4_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_video_encoder_without_x264_writes_mpeg4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     times_s = [0.5 + i / 30 for i in range(10)]
     path = write(tmp_path / "out.mp4", times_s, Fraction(1, 90_000))
@@ -289,7 +286,7 @@ def test_without_x264_mpeg4_is_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("source", [Fraction(1, 25), Fraction(1001, 24000), Fraction(1, 90_000), Fraction(1, 12_800)])
-def test_the_ticks_of_the_source_are_whole_ticks_of_the_output(source: Fraction) -> None:
+def test_output_time_base_divides_the_ticks_of_the_source(source: Fraction) -> None:
     assert (source / output_time_base(source, ".mp4")).denominator == 1
 
 

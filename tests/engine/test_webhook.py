@@ -1,4 +1,4 @@
-"""The web hook: what arrives, what is tried again, and that a receiver that hangs slows nothing."""
+"""Webhook: delivery, retries, and a receiver that hangs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.frame import Frame, SourceEvent
-from hoiclip_engine.pairs import Event
-from hoiclip_engine.results import FrameResult
+from hoiclip.core.errors import SinkError, UsageError
 from hoiclip_engine.sinks.webhook import TOKEN_VARIABLE, Webhook, WebhookConfig
-from tests.engine.making_results import frame_result, header, summary
+from hoiclip_engine.types.frame import Frame, SourceEvent
+from hoiclip_engine.types.results import FrameResult
+from hoiclip_engine.types.tracked_pairs import Event
+from tests.engine.frame_results import frame_result, header, summary
 
 RGB = np.zeros((48, 64, 3), np.uint8)
 TOKEN, PASSWORD = "t0ken-secret", "s3cret"
@@ -29,7 +29,7 @@ FAST = WebhookConfig(collect_s=0.01, timeout_s=0.5, first_pause_s=0.01, tries=3,
 
 
 def event(pts_s: float, kind: Any = "start") -> Event:
-    return Event(event=kind, pair=7, human=3, object=5, label=0, verb=0, pts_s=pts_s)
+    return Event(event=kind, pair=7, human=3, object=5, label_index=0, verb_index=0, pts_s=pts_s)
 
 
 def at(index: int, *events: Event) -> FrameResult:
@@ -81,7 +81,7 @@ def run(webhook: Webhook, *results: FrameResult) -> None:
     sink.finish(summary(closing_events=(event(9.0, "end"),)))
 
 
-def test_events_arrive_in_their_order_with_the_token() -> None:
+def test_webhook_delivers_events_in_order_with_the_token() -> None:
     with receiver() as (host, received):
         webhook = Webhook(f"http://{host}/hook?a=1", TOKEN, FAST)
         sink = webhook.sink()
@@ -105,14 +105,14 @@ def test_events_arrive_in_their_order_with_the_token() -> None:
     assert (webhook.delivered, webhook.undelivered) == (3, 0)
 
 
-def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhook_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
     with receiver() as (host, received):
         run(Webhook(f"http://{host}", config=FAST), at(0, event(0.0)))
     assert received[0][0]["Authorization"] == f"Bearer {TOKEN}"
 
 
-def test_credentials_of_the_address_go_into_the_header_and_nowhere_else() -> None:
+def test_webhook_credentials_of_the_address_go_only_into_the_header() -> None:
     with receiver(400, 400) as (host, received):
         webhook = Webhook(f"http://us%40er:{PASSWORD}@{host}/hook", config=FAST)
         with pytest.raises(SinkError, match="answers 400") as caught:
@@ -122,7 +122,7 @@ def test_credentials_of_the_address_go_into_the_header_and_nowhere_else() -> Non
     assert received[0][0]["Host"] == host
 
 
-def test_busy_receivers_are_tried_again() -> None:
+def test_webhook_retries_busy_receivers() -> None:
     with receiver(503, 429) as (host, received):
         webhook = Webhook(f"http://{host}", config=FAST)
         sink = webhook.sink()
@@ -137,7 +137,7 @@ def test_busy_receivers_are_tried_again() -> None:
 
 
 @pytest.mark.parametrize("code", [400, 404, 302])
-def test_a_refusal_is_not_tried_again_and_told_at_the_end(code: int) -> None:
+def test_webhook_refusal_is_not_retried_and_reported_at_the_end(code: int) -> None:
     with receiver() as (elsewhere, stolen), receiver(code, code, location=f"http://{elsewhere}/") as (host, received):
         webhook = Webhook(f"http://{host}", TOKEN, FAST)
         with pytest.raises(SinkError, match=rf"2 events could not be delivered .*answers {code}"):
@@ -146,7 +146,7 @@ def test_a_refusal_is_not_tried_again_and_told_at_the_end(code: int) -> None:
     assert len(received) <= 2  # the end of the run may be a batch of its own
 
 
-def test_nobody_there_is_one_line() -> None:
+def test_webhook_without_receiver_is_one_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -155,7 +155,7 @@ def test_nobody_there_is_one_line() -> None:
     assert PASSWORD not in str(caught.value)
 
 
-def test_a_receiver_that_hangs_costs_the_run_nothing() -> None:
+def test_webhook_receiver_that_hangs_does_not_delay_the_run() -> None:
     config = WebhookConfig(waiting=50, collect_s=0.01, timeout_s=30, drain_s=0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -173,11 +173,11 @@ def test_a_receiver_that_hangs_costs_the_run_nothing() -> None:
             sink.finish(summary())
         assert time.monotonic() - begun_s < 1.0
     assert np.median(took_s) < 1e-3
-    told = int(str(caught.value).split()[0])
-    assert told + webhook.delivered == 1000
+    undelivered = int(str(caught.value).split()[0])
+    assert undelivered + webhook.delivered == 1000
 
 
-def test_several_sources_share_one_web_hook() -> None:
+def test_webhook_serves_several_sources() -> None:
     with receiver() as (host, received):
         webhook = Webhook(f"http://{host}", config=FAST)
         sinks = [webhook.sink(), webhook.sink()]
@@ -199,14 +199,14 @@ def test_several_sources_share_one_web_hook() -> None:
     "url",
     ["ftp://host", "host", "http://", "http://host:port", "http://ho st/", "http://host/\n", "file:///etc/passwd"],
 )
-def test_an_address_that_is_none_is_a_usage_error_without_it(url: str) -> None:
+def test_webhook_invalid_address_is_a_usage_error_without_the_address(url: str) -> None:
     with pytest.raises(UsageError, match="https://host/path"):
         Webhook(url)
 
 
 @contextmanager
 def dripping(answer: bytes) -> Iterator[tuple[str, list[float]]]:
-    """A server that begins its answer like this and goes on byte by byte; how long it was listened to."""
+    """A server that begins its answer like this and continues byte by byte. Yields how long the client listened."""
     listened_s: list[float] = []
 
     def serve(connection: socket.socket) -> None:
@@ -230,7 +230,7 @@ def dripping(answer: bytes) -> Iterator[tuple[str, list[float]]]:
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nX-Long: "])
-def test_an_answer_that_comes_byte_by_byte_has_no_longer_than_any_other(answer: bytes) -> None:
+def test_webhook_timeout_includes_an_answer_that_comes_byte_by_byte(answer: bytes) -> None:
     config = WebhookConfig(collect_s=0.01, timeout_s=0.5, tries=1, drain_s=8.0)
     with dripping(answer) as (url, listened_s):
         webhook = Webhook(url, config=config)

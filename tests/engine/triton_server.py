@@ -22,7 +22,7 @@ from types import TracebackType
 import numpy as np
 import pytest
 
-from tests.engine.saying import PYTHONPATH
+from tests.engine.command_output import PYTHONPATH
 
 CLIENT = Path(__file__).with_name("triton_client.py")
 READY_WITHIN_S = 240
@@ -36,11 +36,11 @@ SERVED_BY = (
     "pillow",
     "onnxruntime",
 )
-"""What Python models import besides this project, and no torch. The Python backend of server 2.51 knows no numpy 2."""
+"""Packages that Python models import, without torch. The Python backend of server 2.51 knows no numpy 2."""
 
 
 def missing(why: str) -> None:
-    """Where the server is said to be there, nothing passes by skipping."""
+    """Skips; fails where HOICLIP_REQUIRE_TRITON=1 says that the server is installed."""
     if os.environ.get("HOICLIP_REQUIRE_TRITON") == "1":
         pytest.fail(f"{why}, and HOICLIP_REQUIRE_TRITON=1")
     pytest.skip(why)
@@ -55,20 +55,20 @@ class Home:
 
     @property
     def stub(self) -> Path:
-        """What runs Python models, for the interpreter of the tests."""
+        """The program that runs Python models, for the interpreter of the tests."""
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return self.site / "pytriton/tritonserver/python_backend_stubs" / version / "triton_python_backend_stub"
 
     @property
     def environment(self) -> dict[str, str]:
-        """Python models run what python3 on PATH would; the stub's libpython is the interpreter's, where it has one."""
+        """Python models run the python3 of PATH; the stub's libpython is the interpreter's, where it has one."""
         libraries = os.pathsep.join([str(sysconfig.get_config_var("LIBDIR")), str(self.site / "nvidia_pytriton.libs")])
         path = os.pathsep.join([str(self.python.parent), os.environ["PATH"]])
         return {**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path}
 
 
 def installed_home(folder: Path) -> Home:
-    """Installed into the folder, or what HOICLIP_TRITON_VENV names; skips where neither can be."""
+    """Installs into the folder, unless HOICLIP_TRITON_VENV names an environment; skips where neither is possible."""
     known = os.environ.get("HOICLIP_TRITON_VENV")
     venv = Path(known) if known else folder / "venv"
     python = venv / "bin" / "python"
@@ -97,15 +97,15 @@ def installed_home(folder: Path) -> Home:
 class Server:
     """Serves a repository until it is closed."""
 
-    def __init__(self, home: Home, repository: Path, room: Path) -> None:
+    def __init__(self, home: Home, repository: Path, folder: Path) -> None:
         self._home = home
-        backends = room / "backends"
+        backends = folder / "backends"
         shutil.copytree(home.site / "pytriton/tritonserver/backends", backends)
         shutil.copy2(home.stub, backends / "python" / home.stub.name)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._log = room / "server.log"
+        self._log = folder / "server.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
@@ -163,15 +163,15 @@ class Server:
                 time.sleep(0.2)
         pytest.fail(f"the server was not ready after {READY_WITHIN_S} s: {self.log[-4000:]}")
 
-    def ask(self, model: str, requests: list[dict[str, np.ndarray]], room: Path, at_once: int = 1) -> list[object]:
-        """What tritonclient gets for each: arrays by name, or the text of an error."""
-        room.mkdir()
+    def infer(self, model: str, requests: list[dict[str, np.ndarray]], folder: Path, at_once: int = 1) -> list[object]:
+        """The answers that tritonclient gets: arrays by name, or the text of an error."""
+        folder.mkdir()
         for number, request in enumerate(requests):
-            np.savez(room / f"{number:03}.npz", **request)
-        words = [self._home.python, CLIENT, self.port, model, room, at_once]
+            np.savez(folder / f"{number:03}.npz", **request)
+        words = [self._home.python, CLIENT, self.port, model, folder, at_once]
         done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
-        return [_answer(room / f"{number:03}") for number in range(len(requests))]
+        return [_answer(folder / f"{number:03}") for number in range(len(requests))]
 
 
 def _answer(path: Path) -> object:

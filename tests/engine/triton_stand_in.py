@@ -1,7 +1,7 @@
 """A model repository run in this process: the ensemble's steps, with every tensor held against its configuration.
 
-Stands in for the server's scheduler and for the module that it gives to Python models; test_triton_server.py asks a
-real server the same. Imports no torch.
+Stands in for the server's scheduler and for the module that it gives to Python models; test_triton_server.py runs
+the same on a real server. Imports no torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Arrays = dict[str, Any]
 
 
 class Tensor:
-    """As the server hands them over: 64 bit floats and all others by their numpy type, texts as objects."""
+    """A tensor as the server passes it: 64 bit floats and all others by their numpy type, texts as objects."""
 
     def __init__(self, name: str, value: Any) -> None:
         assert value.flags.c_contiguous
@@ -124,41 +124,41 @@ class OneModel:
             )
 
     def __call__(self, *requests: Arrays) -> list[Arrays]:
-        """What each request gets, as if the server had put them together.
+        """The response to each request, as if the server had joined them.
 
         Raises:
-            TritonError: a model's answer to one of them.
+            TritonError: a model answered one of them with it.
         """
         for request in requests:
             self._check(request, self.config.input)
         if self._python is None:
-            names = [one.name for one in self.config.output]
-            found = [dict(zip(names, self._session.run(names, one), strict=True)) for one in requests]
+            names = [output.name for output in self.config.output]
+            found = [dict(zip(names, self._session.run(names, request), strict=True)) for request in requests]
         else:
-            responses = self._python.execute([InferenceRequest(one) for one in requests])
+            responses = self._python.execute([InferenceRequest(request) for request in requests])
             for response in responses:
                 if response.error is not None:
                     raise response.error
-            found = [{one.name(): one.as_numpy() for one in response.output_tensors} for response in responses]
-        for one in found:
-            self._check(one, self.config.output)
-            assert set(one) == {output.name for output in self.config.output}
+            found = [{tensor.name(): tensor.as_numpy() for tensor in response.output_tensors} for response in responses]
+        for arrays in found:
+            self._check(arrays, self.config.output)
+            assert set(arrays) == {output.name for output in self.config.output}
         return found
 
-    def _check(self, arrays: Arrays, told: Any) -> None:
+    def _check(self, arrays: Arrays, specs: Any) -> None:
         """Types and shapes, as the server holds them against the configuration."""
-        for one in told:
-            if one.name not in arrays:
-                assert one.optional, f"{self.config.name} misses {one.name}"
+        for spec in specs:
+            if spec.name not in arrays:
+                assert spec.optional, f"{self.config.name} misses {spec.name}"
                 continue
-            value, kind = arrays[one.name], schema().DataType.Name(one.data_type).removeprefix("TYPE_")
-            assert value.dtype == NUMPY.get(kind, np.object_), f"{one.name} is {value.dtype}, told {kind}"
-            dims = [-1, *one.dims] if self.config.max_batch_size else list(one.dims)
+            value, kind = arrays[spec.name], schema().DataType.Name(spec.data_type).removeprefix("TYPE_")
+            assert value.dtype == NUMPY.get(kind, np.object_), f"{spec.name} is {value.dtype}, expected {kind}"
+            dims = [-1, *spec.dims] if self.config.max_batch_size else list(spec.dims)
             fits = len(dims) == value.ndim and all(
-                told in (-1, found) for told, found in zip(dims, value.shape, strict=True)
+                side in (-1, found) for side, found in zip(dims, value.shape, strict=True)
             )
-            assert fits, f"{self.config.name}: {one.name} is {value.shape}, told {dims}"
-        unknown = set(arrays) - {one.name for one in told}
+            assert fits, f"{self.config.name}: {spec.name} is {value.shape}, expected {dims}"
+        unknown = set(arrays) - {spec.name for spec in specs}
         assert not unknown, f"{self.config.name} knows no {unknown}"
 
 
@@ -178,14 +178,14 @@ class Repository:
             inputs = {key: pool[name] for key, name in step.input_map.items() if name in pool}
             (found,) = self.models[step.model_name](inputs)
             pool |= {step.output_map[key]: value for key, value in found.items()}
-        return {one.name: pool[one.name] for one in self.ensemble.output}
+        return {tensor.name: pool[tensor.name] for tensor in self.ensemble.output}
 
 
 def main() -> None:
-    """python -m tests.engine.triton_stand_in REPOSITORY ENSEMBLE PICTURE.npy OUT.npz: one picture, without torch."""
-    folder, ensemble, picture, out = sys.argv[1:]
+    """python -m tests.engine.triton_stand_in REPOSITORY ENSEMBLE PICTURE.npy OUT.npz: one image, without torch."""
+    folder, ensemble, image, out = sys.argv[1:]
     sys.modules["torch"] = None  # type: ignore[assignment]
-    np.savez(out, **Repository(Path(folder), ensemble)(image=np.load(picture)))
+    np.savez(out, **Repository(Path(folder), ensemble)(image=np.load(image)))
 
 
 if __name__ == "__main__":

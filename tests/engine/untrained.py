@@ -1,4 +1,4 @@
-"""A small model with random weights: everything runs, nothing it says is true."""
+"""A small model with random weights: everything runs, and its predictions mean nothing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hoiclip.cache import cache_folder
-from hoiclip.checkpoint.model_file import load_model_file, save_model_file
+from hoiclip.core.cache_dirs import cache_folder
+from hoiclip.core.model_file import load_model_file, save_model_file
+from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip.model.config import ModelConfig
-from hoiclip.vocabulary import load_vocabulary
 
 CONFIG = ModelConfig(
     short_side_px=192,
@@ -36,16 +36,16 @@ CONFIG = ModelConfig(
     interaction_feedforward=128,
 )
 NOTICE = "this model is untrained: its weights are random and its pairs mean nothing"
-GIVEN = "HOICLIP_TEST_MODEL"
-"""Folder that untrained_folder() has made elsewhere, where there is no torch to make it with."""
+FOLDER_VARIABLE = "HOICLIP_TEST_MODEL"
+"""Folder made by untrained_folder() on another machine, for tests without torch."""
 VERSION = 2
 """Raise it when CONFIG or the layout of the weights changes."""
 
 
 def untrained_model(seed: int = 0) -> Path:
     """The file of a small HICO-shaped model with random weights, written once."""
-    if given := os.environ.get(GIVEN):
-        return Path(given) / f"untrained-{seed}-v{VERSION}.safetensors"
+    if folder_name := os.environ.get(FOLDER_VARIABLE):
+        return Path(folder_name) / f"untrained-{seed}-v{VERSION}.safetensors"
     path = cache_folder("models-untrained") / f"untrained-{seed}-v{VERSION}.safetensors"
     if path.is_file():
         return path
@@ -68,24 +68,24 @@ def untrained_model(seed: int = 0) -> Path:
 
 def untrained_folder() -> Path:
     """That model exported together with its file, for machines without torch; written once."""
-    if given := os.environ.get(GIVEN):
-        return Path(given)
+    if folder_name := os.environ.get(FOLDER_VARIABLE):
+        return Path(folder_name)
     folder = cache_folder("models-untrained") / f"folder-v{VERSION}"
     if not folder.is_dir():
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-        _export(part)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+        _export(temporary)
         try:
-            os.replace(part, folder)  # another worker may have been first
+            os.replace(temporary, folder)  # another worker may have been first
         except OSError:
-            shutil.rmtree(part)
+            shutil.rmtree(temporary)
     return folder
 
 
 def _export(folder: Path) -> None:
-    from hoiclip_engine.commands.export import export
-    from hoiclip_engine.graph_form import GraphForm
+    from hoiclip_engine.cli.export import export
+    from hoiclip_engine.export.graph_spec import GraphSpec
 
-    export(load_model_file(untrained_model()), folder, GraphForm(), split=False, with_model=True)
+    export(load_model_file(untrained_model()), folder, GraphSpec(), split=False, with_model=True)
 
 
 def edited_model(path: Path, edit: Callable[[dict[str, str]], object], tensor_bytes: bytes = b"") -> Path:
@@ -93,7 +93,7 @@ def edited_model(path: Path, edit: Callable[[dict[str, str]], object], tensor_by
 
     Args:
         edit: changes the metadata in place.
-        tensor_bytes: if given, what every tensor is filled with, over and over.
+        tensor_bytes: if given, the pattern that every tensor is filled with.
     """
     raw = untrained_model().read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")

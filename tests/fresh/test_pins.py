@@ -52,25 +52,29 @@ def wanted_by(version: str, *extras: str) -> list[Requirement]:
         "extra": "",
     }
     requirements = [Requirement(line) for line in lines]
-    return [one for one in requirements if one.name != "hoiclip" and (not one.marker or one.marker.evaluate(here))]
+    return [
+        requirement
+        for requirement in requirements
+        if requirement.name != "hoiclip" and (not requirement.marker or requirement.marker.evaluate(here))
+    ]
 
 
-def test_the_pythons_of_the_project_are_pinned() -> None:
+def test_pythons_of_the_project_are_pinned() -> None:
     about = project()
     for version in (*VERSIONS, NEWEST):
         assert Version(version) in Requirement(f"hoiclip{about['requires-python']}").specifier
         assert f"Programming Language :: Python :: {version}" in about["classifiers"]
     assert WHOLE in PINNED
-    assert {constraints_file(one) for one in PINNED} == set(constraints_file(WHOLE).parent.glob("py*.txt"))
+    assert {constraints_file(version) for version in PINNED} == set(constraints_file(WHOLE).parent.glob("py*.txt"))
 
 
 @pytest.mark.parametrize("version", PINNED)
 def test_pins_hold_every_direct_dependency_at_a_version_that_is_allowed(version: str) -> None:
     pins = pins_of(version)
-    for one in wanted_by(version, *(EVERYTHING if version == WHOLE else ("serve",))):
-        name = re.sub(r"[-_.]+", "-", one.name).lower()
+    for requirement in wanted_by(version, *(EVERYTHING if version == WHOLE else ("serve",))):
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
         assert name in pins, f"{name} has no pin for Python {version}; make pins"
-        assert pins[name] in one.specifier, f"{name} {pins[name]} is not {one.specifier}; make pins"
+        assert pins[name] in requirement.specifier, f"{name} {pins[name]} is not {requirement.specifier}; make pins"
 
 
 def resolved(folder: Path, *requirements: str, version: str) -> subprocess.CompletedProcess[str]:
@@ -81,9 +85,9 @@ def resolved(folder: Path, *requirements: str, version: str) -> subprocess.Compl
 
 
 @pytest.mark.slow
-def test_the_newest_python_finds_wheels_of_all_that_running_needs(tmp_path: Path) -> None:
+def test_newest_python_finds_wheels_of_all_that_running_needs(tmp_path: Path) -> None:
     """Not run: no test of hoiclip itself is. pip resolves for a Python that is not on the machine."""
-    needed = [f"{one.name}{one.specifier}" for one in wanted_by(NEWEST)]
+    needed = [f"{requirement.name}{requirement.specifier}" for requirement in wanted_by(NEWEST)]
     done = resolved(tmp_path, *needed, version=NEWEST)
     if done.returncode and os.environ.get(REQUIRED) != "1":
         here = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,4 +1,4 @@
-"""Records what TrackEval says of made-up sequences and of real files, into tracking.json.
+"""Records the metrics of TrackEval for synthetic scenarios and for real files in tracking.json.
 
 TrackEval pulls another OpenCV than ours, so it is not among the packages of development. In an environment of its own:
 
@@ -15,21 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from tests.hoiclip.making_tracks import SCENARIOS, Frame, scenario
+from tests.hoiclip.tracking_scenarios import SCENARIOS, Frame, scenario
 
 HERE = Path(__file__).parent
 
 
-def main(truth: Path, results: Path) -> None:
+def main(ground_truth: Path, results: Path) -> None:
     recorded: dict[str, Any] = {name: _numbers(*scenario(name)) for name in SCENARIOS}
-    recorded["TUD-Campus"] = _numbers(_read(truth), _read(results))
+    recorded["TUD-Campus"] = _numbers(_read(ground_truth), _read(results))
     (HERE / "tracking.json").write_text(json.dumps(recorded, indent=1) + "\n")
 
 
-def _numbers(truth: list[Frame], found: list[Frame]) -> dict[str, float]:
+def _numbers(ground_truth: list[Frame], found: list[Frame]) -> dict[str, float]:
     from trackeval.metrics import CLEAR, HOTA, Identity
 
-    data = _data(truth, found)
+    data = _data(ground_truth, found)
     alone = HOTA().eval_sequence(data)
     means = {name: float(np.mean(alone[name])) for name in ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr")}
     means["LocA"] = float(np.mean(alone["LocA"]))
@@ -43,21 +43,21 @@ def _numbers(truth: list[Frame], found: list[Frame]) -> dict[str, float]:
     }
 
 
-def _data(truth: list[Frame], found: list[Frame]) -> dict[str, Any]:
+def _data(ground_truth: list[Frame], found: list[Frame]) -> dict[str, Any]:
     """As TrackEval's dataset classes hand it over: identities from 0 on."""
     from trackeval.datasets._base_dataset import _BaseDataset
 
     rows = []
-    for frames in (truth, found):
+    for frames in (ground_truth, found):
         known = np.unique(np.concatenate([ids for ids, _ in frames] or [np.zeros(0, int)]))
         rows.append((len(known), [np.searchsorted(known, ids) for ids, _ in frames]))
     (num_true, true_ids), (num_found, found_ids) = rows
     overlaps = [
         _BaseDataset._calculate_box_ious(true, seen, box_format="x0y0x1y1")
-        for (_, true), (_, seen) in zip(truth, found, strict=True)
+        for (_, true), (_, seen) in zip(ground_truth, found, strict=True)
     ]
     return {
-        "num_timesteps": len(truth),
+        "num_timesteps": len(ground_truth),
         "num_gt_ids": num_true,
         "num_tracker_ids": num_found,
         "num_gt_dets": sum(map(len, true_ids)),

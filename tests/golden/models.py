@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from hoiclip.checkpoint.model_file import ModelFile, load_model_file, save_model_file
 from hoiclip.checkpoint.official import Imported, import_checkpoint
+from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file
 from hoiclip.model import HOICLIP
 from tests.golden.rule import golden_state
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hoiclip.vocabulary import load_vocabulary
+from hoiclip.core.vocabulary import load_vocabulary
 
 PUBLIC_SALT = "hoi-golden/public-1|"
 _QUERIES = ("query_embed_h.weight", "query_embed_o.weight", "pos_guided_embedd.weight")
@@ -114,7 +114,7 @@ def golden_image(name: str, h: int, w: int, salt: str) -> NDArray[np.float32]:
 
 
 def golden_photo(name: str, h: int, w: int, salt: str) -> NDArray[np.uint8]:
-    """RGB picture (h, w, 3) of 24-pixel blocks."""
+    """RGB image (h, w, 3) of 24-pixel blocks."""
     coarse = normals(f"input:{name}/coarse", (-(-h // 24), -(-w // 24), 3), salt)
     fine = normals(f"input:{name}/fine", (h, w, 3), salt)
     blocks = np.repeat(np.repeat(coarse, 24, axis=0), 24, axis=1)[:h, :w]

@@ -1,4 +1,4 @@
-"""Parity in a bare clone: a compact subset of the recordings, from text rows and pixels to the final triplets."""
+"""Parity in a bare clone: a compact subset of the recordings, from text embeddings and pixels to the final triplets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from hoiclip.text import tokenize
-from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine.backends import load_backend
-from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor
-from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
-from hoiclip_engine.raw_output import RawOutput
+from hoiclip.checkpoint.text_embeddings import tokenize
+from hoiclip.core.postprocess import PostprocessConfig, Postprocessor
+from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess
+from hoiclip.core.raw_output import RawOutput
+from hoiclip.core.vocabulary import load_vocabulary
+from hoiclip_engine.backends.registry import load_backend
 from tests.golden.make_subset import CLASS_STEP, ROW_STEP
 from tests.golden.models import GoldenModels
 from tests.golden.rule import PUBLIC_SALT, golden_image, golden_photo
@@ -22,7 +22,7 @@ from tests.parity.compare import assert_same_triplets
 
 HERE = Path(__file__).parent
 LOGITS, BOXES = 2e-4, 2e-5  # fp32 on another summation order than the recording's
-CANVASES = ((320, 416), (384, 480))
+PADDED_SIZES = ((320, 416), (384, 480))
 """No padding at all, and padding at both sides."""
 
 
@@ -31,11 +31,11 @@ def recorded(name: str) -> dict[str, Any]:
         return dict(file)
 
 
-def golden_input(canvas_hw: tuple[int, int]) -> ModelInput:
-    """The picture of case hico_b1 on a canvas."""
+def golden_input(padded_hw: tuple[int, int]) -> ModelInput:
+    """The image of case hico_b1, padded."""
     h, w = recorded("model_hico_b1")["image_size"].tolist()
-    detector = np.zeros((1, 3, *canvas_hw), np.float32)
-    mask = np.ones((1, *canvas_hw), np.bool_)
+    detector = np.zeros((1, 3, *padded_hw), np.float32)
+    mask = np.ones((1, *padded_hw), np.bool_)
     detector[0, :, :h, :w] = golden_image("hico_b1/img0", h, w, PUBLIC_SALT)
     mask[0, :h, :w] = False
     return ModelInput(
@@ -52,9 +52,9 @@ def test_padded_engines_equal_the_unpadded_official_model(backend: Any, golden_m
     pytest.importorskip(backend)
     expected = recorded("model_hico_b1")
     model = golden_models.file("hico", PUBLIC_SALT)
-    for canvas_hw in CANVASES:
-        engine = load_backend(backend, model, canvas_hw)
-        model_input = golden_input(canvas_hw)
+    for padded_hw in PADDED_SIZES:
+        engine = load_backend(backend, model, padded_hw)
+        model_input = golden_input(padded_hw)
         out = engine(model_input)
         engine.close()
         np.testing.assert_allclose(out.hoi_logits[0, :, ::CLASS_STEP], expected["hoi_logits"], atol=LOGITS, rtol=0)
@@ -71,17 +71,17 @@ def test_padded_engines_equal_the_unpadded_official_model(backend: Any, golden_m
 def test_padding_changes_no_logit_by_more_than_rounding(backend: Any, golden_models: GoldenModels) -> None:
     """Every class this time, against our own unpadded eager model, on a size off the 32 px grid."""
     pytest.importorskip(backend)
-    h, w, canvas_hw = 203, 310, (256, 352)
+    h, w, padded_hw = 203, 310, (256, 352)
     images = golden_image("padding/img", h, w, PUBLIC_SALT)
     clip = golden_image("padding/clip", 224, 224, PUBLIC_SALT)[None]
-    detector = np.zeros((1, 3, *canvas_hw), np.float32)
+    detector = np.zeros((1, 3, *padded_hw), np.float32)
     detector[0, :, :h, :w] = images
-    mask = np.ones((1, *canvas_hw), np.bool_)
+    mask = np.ones((1, *padded_hw), np.bool_)
     mask[0, :h, :w] = False
     padded = ModelInput(
         detector_bchw=detector, mask_bhw=mask, clip_bchw=clip, image_hw=((h, w),), original_hw=((h, w),)
     )
-    engine = load_backend(backend, golden_models.file("hico", PUBLIC_SALT), canvas_hw)
+    engine = load_backend(backend, golden_models.file("hico", PUBLIC_SALT), padded_hw)
     ours = engine(padded)
     engine.close()
     with torch.inference_mode():
@@ -92,11 +92,11 @@ def test_padding_changes_no_logit_by_more_than_rounding(backend: Any, golden_mod
         np.testing.assert_allclose(getattr(ours, name), getattr(eager, name).numpy(), atol=tolerance, rtol=0)
 
 
-def test_text_rows_made_by_the_import(golden_models: GoldenModels) -> None:
+def test_text_embeddings_made_by_the_import(golden_models: GoldenModels) -> None:
     expected = recorded("text_hico")
     prompts = load_vocabulary("hico").hoi_prompts[::ROW_STEP]
     np.testing.assert_array_equal(tokenize(prompts).numpy(), expected["tokens"])
-    rows = golden_models.file("hico", PUBLIC_SALT).rows("hoi_rows")
+    rows = golden_models.file("hico", PUBLIC_SALT).tensor("hoi_rows")
     np.testing.assert_allclose(rows[::ROW_STEP], expected["rows"], atol=1e-4, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Every fault a data set may have is found under its own name, and a sound set has none."""
+"""Every fault a dataset may have is found under its own name, and a sound set has none."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hoiclip.core.errors import DataError
+from hoiclip.core.vocabulary import load_vocabulary
+from hoiclip.data.annotations import image_annotation
 from hoiclip.data.check import KINDS, check
-from hoiclip.data.hoia import write_hoia
-from hoiclip.data.rows import image_annotation
-from hoiclip.errors import DataError
-from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine.cli import main
-from tests.hoiclip.making_data import FRUIT, fruit, save_json, save_noise
+from hoiclip.data.formats.hoia import write_hoia
+from hoiclip_engine.cli.main import main
+from tests.hoiclip.small_datasets import FRUIT, fruit, save_json, save_noise
 
 Image = dict[str, Any]
 
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
-    """Two pictures with their annotations and vocabulary."""
+    """Two images with their annotations and vocabulary."""
     for i, name in enumerate("ab"):
         save_noise(tmp_path / "images" / f"{name}.png", seed=i)
     write_hoia(tmp_path / "set.json", [fruit("a.png"), fruit("b.png")], FRUIT)
@@ -36,7 +36,7 @@ def kinds(path: Path, **arguments: Any) -> set[str]:
     return {problem.kind for problem in check(path, FRUIT, **arguments).problems}
 
 
-def test_a_sound_set_has_no_findings(sound: Path) -> None:
+def test_check_finds_nothing_in_sound_dataset(sound: Path) -> None:
     report = check(sound, FRUIT, images_dir=sound.parent / "images")
     assert report.problems == ()
     assert (report.images, report.boxes, report.interactions) == (2, 8, 8)
@@ -63,25 +63,25 @@ FAULTS: dict[str, Callable[[Image], object]] = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_found_under_its_name(kind: str, sound: Path) -> None:
+def test_check_finds_each_fault_under_its_name(kind: str, sound: Path) -> None:
     images = json.loads(sound.read_text())
     FAULTS[kind](images[0])
     save_json(sound, images)
     found = check(sound, FRUIT, images_dir=sound.parent / "images").problems
     assert kind in {problem.kind for problem in found}
-    if kind != "malformed":  # without rows every index is wrong, and the picture empty
+    if kind != "malformed":  # without rows every index is wrong, and the image empty
         assert len(found) == 1
         assert found[0].image in ("a.png", "b.png", "c.png")
 
 
-def test_a_triplet_outside_the_vocabulary_is_found(sound: Path) -> None:
+def test_check_finds_triplet_outside_the_vocabulary(sound: Path) -> None:
     images = json.loads(sound.read_text())
     del images[0]["hoi_annotation"][0]["hoi_category_id"]
-    images[0]["hoi_annotation"][0].update(category_id=2, object_id=2)  # nobody throws pears
+    images[0]["hoi_annotation"][0].update(category_id=2, object_id=2)  # throwing pears is no HOI
     assert kinds(save_json(sound, images)) == {"unknown-triplet"}
 
 
-def test_damaged_and_equal_pictures_are_found(sound: Path) -> None:
+def test_check_finds_damaged_and_equal_images(sound: Path) -> None:
     images = sound.parent / "images"
     whole = (images / "a.png").read_bytes()
     (images / "a.png").write_bytes(whole[:-300])
@@ -91,7 +91,7 @@ def test_damaged_and_equal_pictures_are_found(sound: Path) -> None:
     assert kinds(sound, images_dir=images) == {"same-picture"}
 
 
-def test_the_file_tells_the_size_where_the_annotation_does_not(sound: Path) -> None:
+def test_check_takes_missing_size_from_the_file(sound: Path) -> None:
     write_hoia(sound, [fruit("a.png", 0, 0)], FRUIT)
     save_noise(sound.parent / "images" / "a.png", width=50)  # one box ends at 63
     assert kinds(sound) == set()
@@ -99,8 +99,8 @@ def test_the_file_tells_the_size_where_the_annotation_does_not(sound: Path) -> N
 
 
 @pytest.mark.parametrize("sized", [True, False])
-def test_boxes_that_count_from_one_are_found(sized: bool, tmp_path: Path) -> None:
-    """Boxes cut at the border, as whole pixels from 0 to size - 1; then everything one more."""
+def test_check_finds_one_based_boxes(sized: bool, tmp_path: Path) -> None:
+    """Boxes cut at the border, as whole pixels from 0 to size - 1; then all of them one more."""
     rng = np.random.default_rng(0)
     corners = rng.integers(-20, 84, (80, 2, 2))
     corners = np.sort(corners, axis=1).clip(0, 63)
@@ -110,16 +110,16 @@ def test_boxes_that_count_from_one_are_found(sized: bool, tmp_path: Path) -> Non
 
     def found(shift: float) -> set[str]:
         rows = [tuple((box + shift).tolist()) for box in boxes]
-        one = image_annotation("a.png", rows, [1] * len(rows), [(0, 1, 1)], *size)
-        write_hoia(tmp_path / "set.json", [one], FRUIT)
+        annotation = image_annotation("a.png", rows, [1] * len(rows), [(0, 1, 1)], *size)
+        write_hoia(tmp_path / "set.json", [annotation], FRUIT)
         return kinds(tmp_path / "set.json")
 
     assert found(0) == set()
     assert found(1) == {"one-based-boxes"}
-    assert found(0.5) == set()  # nothing at the border says nothing
+    assert found(0.5) == set()  # nothing at the border proves nothing
 
 
-def test_leaks_between_splits_are_found_by_name_and_by_bytes(sound: Path) -> None:
+def test_check_finds_leaks_between_splits_by_name_and_by_bytes(sound: Path) -> None:
     other, images = sound.parent / "other.json", sound.parent / "images"
     write_hoia(other, [fruit("c.png")], FRUIT)
     save_noise(images / "c.png", seed=2)
@@ -132,18 +132,18 @@ def test_leaks_between_splits_are_found_by_name_and_by_bytes(sound: Path) -> Non
     save_noise(sound.parent / "others" / "a.png", seed=3)
     assert kinds(sound, against=other) == {"leaked-name"}
     elsewhere = {"images_dir": images, "against_dir": sound.parent / "others"}
-    assert kinds(sound, against=other, **elsewhere) == set()  # the same name, but another picture
+    assert kinds(sound, against=other, **elsewhere) == set()  # the same name, but another image
 
-    with pytest.raises(DataError, match="lists no picture"):
+    with pytest.raises(DataError, match="lists no image"):
         check(sound, FRUIT, against=save_json(other, [{}]))
 
 
-def test_every_kind_has_a_severity_and_warnings_do_not_fail() -> None:
+def test_check_kinds_have_a_severity_and_warnings_do_not_fail() -> None:
     assert set(FAULTS) <= set(KINDS)
     assert set(KINDS.values()) == {"error", "warning"}
 
 
-def test_check_command(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_command_reports_as_text_and_json(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = str(sound.parent / "images")
     assert main(["data", "check", str(sound), "--images", images, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["problems"] == []
@@ -166,7 +166,7 @@ def test_check_command(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "degenerate-box" in capsys.readouterr().out
 
 
-def test_check_command_tells_what_it_cannot_read(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_command_names_unreadable_file(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(sound.parent / "missing.json")]) == 3
     assert main(["data", "check", str(sound), "--images", str(sound.parent / "missing")]) == 3
     assert main(["data", "check", str(sound), "--vocabulary", "fruits"]) == 4
@@ -175,20 +175,20 @@ def test_check_command_tells_what_it_cannot_read(sound: Path, capsys: pytest.Cap
     assert all(line.startswith("hoiclip: ") for line in lines)
 
 
-def test_the_labels_are_told_by_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_vocabulary_is_recognised_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "set.json"
     person_alone = image_annotation("v.jpg", [(0, 0, 9, 9)], [0], [(0, -1, 1)])
     write_hoia(path, [person_alone], load_vocabulary("vcoco"))
     assert main(["data", "check", str(path)]) == 0
     hico = load_vocabulary("hico")
-    verb, thing = next(hoi for hoi in hico.hois if hico.verbs[hoi[0]] == "zip")
-    zipping = image_annotation("h.jpg", [(0, 0, 9, 9), (1, 1, 9, 9)], [0, thing], [(0, 1, verb)])
+    verb, obj = next(hoi for hoi in hico.hois if hico.verbs[hoi[0]] == "zip")
+    zipping = image_annotation("h.jpg", [(0, 0, 9, 9), (1, 1, 9, 9)], [0, obj], [(0, 1, verb)])
     write_hoia(path, [zipping], hico)
     assert main(["data", "check", str(path)]) == 0
     assert main(["data", "check", str(path), "--vocabulary", "vcoco"]) == 3  # V-COCO has no 117 verbs
 
 
-def test_labels_that_may_be_of_two_sets_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ambiguous_vocabulary_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The HOI-A challenge's files: text numbers, a line an image, no HOI."""
     row = {
         "file_name": "trainval_000000.png",
@@ -204,7 +204,7 @@ def test_labels_that_may_be_of_two_sets_are_asked_for(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"images": [], "annotations": [], "categories": []}, "COCO's instances"),
         ({"classes": [], "annotations": [{"file_name": "a.jpg", "boxes_h": []}]}, "coco-pairs"),
@@ -213,14 +213,14 @@ def test_labels_that_may_be_of_two_sets_are_asked_for(tmp_path: Path, capsys: py
         ([{"file_name": "a.jpg", "gtboxes": [], "hoi": []}], "ODGT with gtboxes"),
     ],
 )
-def test_a_file_of_another_form_is_named(
-    data: object, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_file_of_another_format_is_named(
+    data: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "check", str(save_json(tmp_path / "a.json", data)), "--json"]) == 3
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
-def test_convert_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_command_writes_hoia(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = {
         "classes": ["hold obj"],
         "objects": ["background", "cup"],

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from hoiclip.data.coco import COCO_IDS, read_instances, read_pairs
-from hoiclip.data.hico import read_hico_json, read_hico_mat
-from hoiclip.data.vcoco import read_vsrl
-from hoiclip.errors import DataError
-from hoiclip.vocabulary import load_vocabulary
-from tests.hoiclip.making_data import FRUIT, save_json
+from hoiclip.core.errors import DataError
+from hoiclip.core.vocabulary import load_vocabulary
+from hoiclip.data.formats.coco import COCO_IDS, read_instances, read_pairs
+from hoiclip.data.formats.hico import read_hico_json, read_hico_mat
+from hoiclip.data.formats.vcoco import read_vsrl
+from tests.hoiclip.small_datasets import FRUIT, save_json
 
 HICO = load_vocabulary("hico")
 VCOCO = load_vocabulary("vcoco")
@@ -40,7 +40,7 @@ def mat_box(x1: int, x2: int, y1: int, y2: int) -> dict[str, float]:
 
 
 def save_mat(path: Path, *, connection: object = ((1, 2), (1, 1)), first_noun: str = "airplane") -> Path:
-    """One picture: HOI 153 (its own object) with one human, two objects; and an invisible HOI."""
+    """One image: HOI 153 (its own object) with one human, two objects; and an invisible HOI."""
     seen = {
         "id": 153,
         "bboxhuman": structs([mat_box(1, 100, 2, 200)]),
@@ -56,7 +56,7 @@ def save_mat(path: Path, *, connection: object = ((1, 2), (1, 1)), first_noun: s
         "hoi": structs([seen, unseen]),
     }
     empty = image | {"filename": "HICO_train2015_00000002.jpg", "hoi": structs([unseen])}
-    actions = [{"nname": HICO.objects[thing], "vname": HICO.verbs[verb]} for verb, thing in HICO.hois]
+    actions = [{"nname": HICO.objects[obj], "vname": HICO.verbs[verb]} for verb, obj in HICO.hois]
     actions[0]["nname"] = first_noun
     test = image | {"filename": "HICO_test2015_00000001.jpg"}
     content = {"bbox_train": structs([image, empty]), "bbox_test": structs([test]), "list_action": structs(actions)}
@@ -64,10 +64,10 @@ def save_mat(path: Path, *, connection: object = ((1, 2), (1, 1)), first_noun: s
     return path
 
 
-def test_the_official_mat_file_is_read(tmp_path: Path) -> None:
+def test_hico_mat_is_read(tmp_path: Path) -> None:
     path = save_mat(tmp_path / "anno_bbox.mat")
     first, empty = read_hico_mat(path, HICO, "train")
-    verb, thing = HICO.hois[152]
+    verb, obj = HICO.hois[152]
     assert first.file_name == "HICO_train2015_00000001.jpg"
     assert (first.width_px, first.height_px) == (640, 480)
     assert not len(empty.interactions)
@@ -76,11 +76,11 @@ def test_the_official_mat_file_is_read(tmp_path: Path) -> None:
         for human, other, v in first.interactions.tolist()
     ]
     person = (0.0, 1.0, 99.0, 199.0)  # 1-based in the file
-    assert found == [(*person, 20, 21, 69, 79, thing, verb), (*person, 10, 11, 49, 59, thing, verb)]
-    assert [one.file_name for one in read_hico_mat(path, HICO, "test")] == ["HICO_test2015_00000001.jpg"]
+    assert found == [(*person, 20, 21, 69, 79, obj, verb), (*person, 10, 11, 49, 59, obj, verb)]
+    assert [annotation.file_name for annotation in read_hico_mat(path, HICO, "test")] == ["HICO_test2015_00000001.jpg"]
 
 
-def test_a_mat_file_that_does_not_fit_is_one_error(tmp_path: Path) -> None:
+def test_hico_mat_that_does_not_fit_is_one_error(tmp_path: Path) -> None:
     path = tmp_path / "anno_bbox.mat"
     with pytest.raises(DataError, match=r"HICO_train2015_00000001\.jpg: connection must be"):
         read_hico_mat(save_mat(path, connection=((1, 3),)), HICO, "train")
@@ -99,14 +99,14 @@ def test_a_mat_file_that_does_not_fit_is_one_error(tmp_path: Path) -> None:
 
 
 def _inflating(path: Path, size: int) -> Path:
-    """A MATLAB 5 file of one compressed part."""
-    part = zlib.compress(bytes(size), 9)
-    path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\0\1IM" + struct.pack("<2I", 15, len(part)) + part)
+    """A MATLAB 5 file of one compressed element."""
+    element = zlib.compress(bytes(size), 9)
+    path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\0\1IM" + struct.pack("<2I", 15, len(element)) + element)
     return path
 
 
-def test_a_mat_file_that_is_much_more_than_it_seems_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hoiclip.data.hico._LARGEST_INFLATED", 4 << 20)
+def test_hico_mat_that_inflates_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hoiclip.data.formats.hico._LARGEST_INFLATED", 4 << 20)
     path = _inflating(tmp_path / "bomb.mat", 5 << 20)
     assert path.stat().st_size < 1 << 14
     with pytest.raises(DataError, match="more than 4 MiB when it is decompressed"):
@@ -142,7 +142,7 @@ def test_hico_json_is_read_by_name_and_becomes_zero_based(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("filenames", ["a.jpg"], "equally long"),
         ("size", [[64], [32, 32]], "a.jpg: size"),
@@ -152,11 +152,11 @@ def test_hico_json_is_read_by_name_and_becomes_zero_based(tmp_path: Path) -> Non
         ("annotation", [{}, {}], "a.jpg: boxes_h must be a list"),
     ],
 )
-def test_hico_json_that_does_not_agree_with_itself_is_one_error(
-    field: str, value: object, said: str, tmp_path: Path
+def test_hico_json_that_contradicts_itself_is_one_error(
+    field: str, value: object, message: str, tmp_path: Path
 ) -> None:
     path = save_json(tmp_path / "hico.json", hico_json() | {field: value})
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_hico_json(path, FRUIT)
 
 
@@ -174,21 +174,21 @@ def instances() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rows", ["images", "annotations", "categories"])
-def test_an_id_that_is_there_twice_is_named(rows: str, tmp_path: Path) -> None:
+def test_coco_id_that_occurs_twice_is_named(rows: str, tmp_path: Path) -> None:
     data = instances()
     data[rows].append({**data[rows][0], "note": "another"})
     with pytest.raises(DataError, match=rf"id {data[rows][0]['id']} is there twice"):
         read_instances(save_json(tmp_path / "coco.json", data), VCOCO)
 
 
-def test_an_annotation_that_is_repeated_word_for_word_counts_once(tmp_path: Path) -> None:
+def test_coco_annotation_repeated_verbatim_counts_once(tmp_path: Path) -> None:
     data = instances()
     data["annotations"] += data["annotations"]
-    read = [read_instances(save_json(tmp_path / "coco.json", one), VCOCO) for one in (data, instances())]
+    read = [read_instances(save_json(tmp_path / "coco.json", coco), VCOCO) for coco in (data, instances())]
     assert read[0] == read[1]
 
 
-def test_two_images_of_one_number_are_named(tmp_path: Path) -> None:
+def test_coco_images_of_equal_number_are_named(tmp_path: Path) -> None:
     data = instances()
     data["images"].append({"id": 8, "file_name": "other_000000000007.jpg", "width": 100, "height": 80})
     coco, path = save_json(tmp_path / "coco.json", data), save_json(tmp_path / "pairs.json", pairs())
@@ -196,7 +196,7 @@ def test_two_images_of_one_number_are_named(tmp_path: Path) -> None:
         read_pairs(path, VCOCO, coco)
 
 
-def test_an_hoi_of_hico_json_that_is_there_twice_is_named(tmp_path: Path) -> None:
+def test_hico_json_hoi_that_occurs_twice_is_named(tmp_path: Path) -> None:
     data = hico_json()
     data["correspondence"].append(data["correspondence"][0])
     with pytest.raises(DataError, match="HOI of correspondence 0 is there twice"):
@@ -227,18 +227,18 @@ def vsrl() -> list[dict[str, Any]]:
     ]
 
 
-def test_every_role_of_vsrl_becomes_a_verb(tmp_path: Path) -> None:
+def test_vsrl_roles_become_verbs(tmp_path: Path) -> None:
     coco = save_json(tmp_path / "coco.json", instances())
-    (one,) = read_vsrl(save_json(tmp_path / "vsrl.json", vsrl()), coco, VCOCO)
-    assert (one.file_name, one.width_px, one.height_px) == ("000000000007.jpg", 100, 80)
-    assert one.boxes_xyxy.tolist() == [[10, 10, 30, 40], [12, 20, 16, 25], [60, 20, 68, 28]]
-    assert [VCOCO.objects[label] for label in one.labels] == ["person", "cup", "sports_ball"]
-    found = [(VCOCO.verbs[verb], human, thing) for human, thing, verb in one.interactions.tolist()]
+    (annotation,) = read_vsrl(save_json(tmp_path / "vsrl.json", vsrl()), coco, VCOCO)
+    assert (annotation.file_name, annotation.width_px, annotation.height_px) == ("000000000007.jpg", 100, 80)
+    assert annotation.boxes_xyxy.tolist() == [[10, 10, 30, 40], [12, 20, 16, 25], [60, 20, 68, 28]]
+    assert [VCOCO.objects[label] for label in annotation.labels] == ["person", "cup", "sports_ball"]
+    found = [(VCOCO.verbs[verb], human, obj) for human, obj, verb in annotation.interactions.tolist()]
     assert found == [("hold_obj", 0, 1), ("walk", 0, -1), ("cut_instr", 0, -1), ("cut_obj", 0, 2)]
 
 
 @pytest.mark.parametrize(
-    ("action", "field", "value", "said"),
+    ("action", "field", "value", "message"),
     [
         (0, "action_name", "juggle", "not in the vocabulary"),
         (0, "role_object_id", [70], "role_object_id must have 2 times 1"),
@@ -251,12 +251,12 @@ def test_every_role_of_vsrl_becomes_a_verb(tmp_path: Path) -> None:
     ],
 )
 def test_vsrl_that_does_not_fit_its_boxes_is_one_error(
-    action: int, field: str, value: object, said: str, tmp_path: Path
+    action: int, field: str, value: object, message: str, tmp_path: Path
 ) -> None:
     data = vsrl()
     data[action][field] = value
     coco = save_json(tmp_path / "coco.json", instances())
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_vsrl(save_json(tmp_path / "vsrl.json", data), coco, VCOCO)
 
 
@@ -269,19 +269,23 @@ def pairs() -> dict[str, Any]:
     }
 
 
-def test_pairs_take_names_from_their_file_and_the_rest_from_instances(tmp_path: Path) -> None:
+def test_coco_pairs_take_names_from_their_file_and_the_rest_from_instances(tmp_path: Path) -> None:
     path = save_json(tmp_path / "pairs.json", pairs())
     (alone,) = read_pairs(path, VCOCO)
     assert (alone.width_px, len(alone.labels)) == (0, 2)
-    (one,) = read_pairs(path, VCOCO, save_json(tmp_path / "coco.json", instances()))
-    assert one.file_name == "COCO_val2014_000000000007.jpg"
-    assert (one.width_px, one.height_px) == (100, 80)
-    assert one.interactions.tolist() == alone.interactions.tolist() == [[0, 1, 0], [0, -1, VCOCO.verbs.index("walk")]]
-    assert [VCOCO.objects[label] for label in one.labels] == ["person", "cup", "sports_ball"]
+    (annotation,) = read_pairs(path, VCOCO, save_json(tmp_path / "coco.json", instances()))
+    assert annotation.file_name == "COCO_val2014_000000000007.jpg"
+    assert (annotation.width_px, annotation.height_px) == (100, 80)
+    assert (
+        annotation.interactions.tolist()
+        == alone.interactions.tolist()
+        == [[0, 1, 0], [0, -1, VCOCO.verbs.index("walk")]]
+    )
+    assert [VCOCO.objects[label] for label in annotation.labels] == ["person", "cup", "sports_ball"]
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("boxes_h", [[1, 2, 3, 4]], "boxes_h, boxes_o, actions, objects must be equally long, found 1, 2, 2, 2"),
         ("boxes_o", [[1, 2, 3], [1, 2, 3, 4]], "boxes_o must be four"),
@@ -289,10 +293,10 @@ def test_pairs_take_names_from_their_file_and_the_rest_from_instances(tmp_path: 
         ("objects", [2, 3], "objects must be at least 0 and below 3"),
     ],
 )
-def test_pairs_that_are_malformed_are_one_error(field: str, value: object, said: str, tmp_path: Path) -> None:
+def test_coco_pairs_that_are_malformed_are_one_error(field: str, value: object, message: str, tmp_path: Path) -> None:
     data = pairs()
     data["annotations"][0][field] = value
-    with pytest.raises(DataError, match=f"COCO_val2014_000000000007.jpg: {said}"):
+    with pytest.raises(DataError, match=f"COCO_val2014_000000000007.jpg: {message}"):
         read_pairs(save_json(tmp_path / "pairs.json", data), VCOCO)
 
 
@@ -319,7 +323,7 @@ def places(data: Any) -> list[tuple[Any, Any]]:
     deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(reader=st.sampled_from(READERS), where=st.integers(0, 10_000), value=ANYTHING)
-def test_any_value_anywhere_is_read_or_one_error(
+def test_formats_read_any_value_or_raise_one_error(
     reader: tuple[Any, Any], where: int, value: object, tmp_path: Path
 ) -> None:
     made, read = reader
@@ -331,7 +335,7 @@ def test_any_value_anywhere_is_read_or_one_error(
         read(save_json(tmp_path / "damaged.json", data), coco)
 
 
-def test_instances_are_checked(tmp_path: Path) -> None:
+def test_coco_instances_are_checked(tmp_path: Path) -> None:
     for place, field, value in [
         ("images", "width", -1),
         ("annotations", "image_id", 9),
@@ -343,7 +347,7 @@ def test_instances_are_checked(tmp_path: Path) -> None:
             read_instances(save_json(tmp_path / "coco.json", data), VCOCO)
 
 
-def test_coco_counts_its_objects_with_gaps() -> None:
+def test_coco_ids_have_gaps() -> None:
     assert len(COCO_IDS) == len(HICO.objects)
     named = {name: COCO_IDS[HICO.objects.index(name)] for name in ("person", "stop_sign", "dining_table", "toothbrush")}
     assert named == {"person": 1, "stop_sign": 13, "dining_table": 67, "toothbrush": 90}

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.data.hoia import UNREADABLE, parse_hoia, read_hoia, write_hoia
-from hoiclip.data.rows import image_annotation
-from hoiclip.errors import DataError, SinkError
-from hoiclip.vocabulary import load_vocabulary
-from tests.hoiclip.making_data import FRUIT, fruit, same, save_json
+from hoiclip.core.errors import DataError, SinkError
+from hoiclip.core.vocabulary import load_vocabulary
+from hoiclip.data.annotations import image_annotation
+from hoiclip.data.formats.hoia import UNREADABLE, parse_hoia, read_hoia, write_hoia
+from tests.hoiclip.small_datasets import FRUIT, fruit, same, save_json
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_hoia_is_read_back_as_written(tmp_path: Path) -> None:
     sets = {
         FRUIT: [fruit("a.png"), fruit("deep/b.png", 0, 0)],
         load_vocabulary("hico"): [
@@ -38,15 +38,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["set.json"]
 
 
-def test_numbers_are_written_as_the_official_files_have_them(tmp_path: Path) -> None:
+def test_hoia_numbers_are_those_of_the_official_files(tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     hico = load_vocabulary("hico")
     stop_sign = hico.objects.index("stop_sign")
-    hoi = next(i for i, (_, thing) in enumerate(hico.hois) if thing == stop_sign)
+    hoi = next(i for i, (_, obj) in enumerate(hico.hois) if obj == stop_sign)
     row = image_annotation("h.jpg", [(0, 0, 9, 9), (1, 1, 5, 5)], [0, stop_sign], [(0, 1, hico.hois[hoi][0])])
     write_hoia(path, [row], hico)
     (image,) = json.loads(path.read_text())
-    assert [thing["category_id"] for thing in image["annotations"]] == [1, 13]  # COCO leaves 12 out
+    assert [box["category_id"] for box in image["annotations"]] == [1, 13]  # COCO leaves 12 out
     (interaction,) = image["hoi_annotation"]
     assert (interaction["category_id"], interaction["hoi_category_id"]) == (hico.hois[hoi][0] + 1, hoi + 1)
 
@@ -58,7 +58,7 @@ def test_numbers_are_written_as_the_official_files_have_them(tmp_path: Path) -> 
     assert [row["category_id"] for row in json.loads(path.read_text())[0]["annotations"]] == [1, 2, 3, 2]
 
 
-def test_numbers_written_as_text_are_read() -> None:
+def test_hoia_numbers_written_as_text_are_read() -> None:
     image = valid()
     image["annotations"][0]["category_id"] = "1\n"
     (annotation,), problems = parse_hoia([image], FRUIT)
@@ -108,12 +108,12 @@ def with_fault(place: list[Any], value: object) -> dict[str, Any]:
     return image
 
 
-def test_the_faults_below_are_the_only_ones() -> None:
+def test_hoia_example_has_no_other_faults() -> None:
     assert parse_hoia([valid()], FRUIT)[1] == []
 
 
 @pytest.mark.parametrize(("place", "value", "kind", "field"), FAULTS, ids=lambda value: str(value)[:40])
-def test_a_fault_is_named_with_picture_and_field(
+def test_hoia_fault_is_named_with_image_and_field(
     place: list[Any], value: object, kind: str, field: str, tmp_path: Path
 ) -> None:
     image = with_fault(place, value)
@@ -124,17 +124,17 @@ def test_a_fault_is_named_with_picture_and_field(
         read_hoia(save_json(tmp_path / "set.json", [valid(), image]), FRUIT)
     message = str(caught.value)
     assert field in message
-    assert ("picture 1" if field == "file_name" else "a.png") in message
+    assert ("image 1" if field == "file_name" else "a.png") in message
     assert "\n" not in message
 
 
-def test_rows_keep_their_numbers_when_one_cannot_be_read() -> None:
+def test_hoia_rows_keep_their_numbers_beside_an_unreadable_row() -> None:
     (annotation,), _ = parse_hoia([with_fault(["annotations", 0, "bbox"], "x")], FRUIT)
     assert annotation.labels.tolist() == [UNREADABLE, 1]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a": 1}', "[1]", "\xff"])
-def test_what_is_no_annotation_file_is_one_error(text: str, tmp_path: Path) -> None:
+def test_hoia_file_of_anything_else_is_one_error(text: str, tmp_path: Path) -> None:
     path = tmp_path / "set.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError):
@@ -153,20 +153,20 @@ PLACES = [place for place, *_ in FAULTS]
 
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(place=st.sampled_from(PLACES), value=ANYTHING)
-def test_any_value_anywhere_is_read_or_reported(place: list[Any], value: object) -> None:
+def test_hoia_values_are_read_or_reported(place: list[Any], value: object) -> None:
     for data in ([with_fault(place, value)], value):
         annotations, problems = parse_hoia(data, FRUIT)
-        for one in annotations:
-            assert np.isfinite(one.boxes_xyxy).all()
-            rows = len(one.labels)
-            assert all(0 <= h < rows and 0 <= o < rows and 0 <= v < 2 for h, o, v in one.interactions)
+        for annotation in annotations:
+            assert np.isfinite(annotation.boxes_xyxy).all()
+            rows = len(annotation.labels)
+            assert all(0 <= h < rows and 0 <= o < rows and 0 <= v < 2 for h, o, v in annotation.interactions)
         assert problems or len(annotations) == len(data)  # type: ignore[arg-type]
 
 
-def test_what_the_vocabulary_cannot_say_is_not_written(tmp_path: Path) -> None:
-    nobody_eats_people = image_annotation("a.png", [(0, 0, 9, 9), (1, 1, 5, 5)], [1, 1], [(0, 1, 0)])
+def test_hoia_refuses_to_write_unknown_hoi(tmp_path: Path) -> None:
+    eating_a_person = image_annotation("a.png", [(0, 0, 9, 9), (1, 1, 5, 5)], [1, 1], [(0, 1, 0)])
     with pytest.raises(DataError, match=r"a\.png"):
-        write_hoia(tmp_path / "set.json", [nobody_eats_people], FRUIT)
+        write_hoia(tmp_path / "set.json", [eating_a_person], FRUIT)
     with pytest.raises(SinkError):
         write_hoia(tmp_path / "missing" / "set.json", [fruit()], FRUIT)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Why pairs are missed and what false positives are: one constructed case per kind, and what must hold of any input."""
+"""Fates of ground truth and kinds of false positives: one constructed case per kind, and rules of any input."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hoiclip.core.vocabulary import NO_OBJECT, load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.evaluation import PredictedPairs, evaluate_hico, evaluate_vcoco
-from hoiclip.evaluation.analysis import FALSE_KINDS, FATES, AnalysisConfig, ErrorAnalysis, analyse
-from hoiclip.evaluation.analysis.oracles import MENDED, MISSED_LEFT_OUT
-from hoiclip.evaluation.analysis.tables import percentages
-from hoiclip.vocabulary import NO_OBJECT, load_vocabulary
-from tests.hoiclip.making_evaluations import (
+from hoiclip.evaluation import PredictedTriplets, evaluate_hico, evaluate_vcoco
+from hoiclip.evaluation.error_analysis import FALSE_KINDS, FATES, AnalysisConfig, ErrorAnalysis, analyse_errors
+from hoiclip.evaluation.error_analysis.attributes import percentages
+from hoiclip.evaluation.error_analysis.oracles import MENDED, MISSED_LEFT_OUT
+from tests.hoiclip.annotated_images import (
     CUP,
     DOG,
     HOLD,
@@ -126,13 +126,13 @@ def false(analysis: ErrorAnalysis) -> list[str]:
 
 
 def mended(analysis: ErrorAnalysis) -> dict[str, float]:
-    return {one.mended: one.mean_ap for one in analysis.oracles}
+    return {oracle.mended: oracle.mean_ap for oracle in analysis.oracles}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_error_is_of_its_kind_and_mending_it_gives_all(case: str) -> None:
-    true, rows, expected_fates, expected_false, oracle = CASES[case]
-    got = analyse([predicted(rows)], [true], TINY)
+def test_error_is_of_its_kind_and_mending_it_gives_100_percent(case: str) -> None:
+    gt, rows, expected_fates, expected_false, oracle = CASES[case]
+    got = analyse_errors([predicted(rows)], [gt], TINY)
     assert (fates(got), false(got)) == (expected_fates, expected_false)
     if oracle:
         # A duplicate below the last hit costs no AP, as AP asks for the best precision at each recall.
@@ -145,16 +145,16 @@ def test_every_error_is_of_its_kind_and_mending_it_gives_all(case: str) -> None:
         assert mended(got)["everything but missed"] == 1
 
 
-def test_every_kind_has_its_case() -> None:
+def test_cases_cover_every_kind_and_fate() -> None:
     assert {kind for case in CASES.values() for kind in case[2]} == set(FATES)
     assert {kind for case in CASES.values() for kind in case[3]} == set(FALSE_KINDS)
     assert {case[4] for case in CASES.values()} - {""} == set(MENDED) - {"everything but missed"}
 
 
-def test_mending_one_kind_leaves_the_others() -> None:
+def test_oracle_mends_one_kind_and_leaves_the_others() -> None:
     """Four images, each with another error of the same class."""
     names = ("wrong verb", "wrong label", "loose human", "missed both")
-    got = analyse([predicted(CASES[name][1]) for name in names], [CASES[name][0] for name in names], TINY)
+    got = analyse_errors([predicted(CASES[name][1]) for name in names], [CASES[name][0] for name in names], TINY)
     assert fates(got) == list(names)
     assert got.mean_ap == 0
     for oracle in ("verbs right", "labels right", "boxes right"):
@@ -163,26 +163,26 @@ def test_mending_one_kind_leaves_the_others() -> None:
     assert mended(got)["duplicates removed"] == 0
 
 
-def test_missed_pairs_are_left_out_of_the_truth() -> None:
-    got = analyse([predicted([HIT]), predicted([])], [holds_dog(), holds_dog()], TINY)
+def test_missed_pairs_are_left_out_of_the_ground_truth() -> None:
+    got = analyse_errors([predicted([HIT]), predicted([])], [holds_dog(), holds_dog()], TINY)
     assert got.mean_ap == pytest.approx(6 / 11)  # recall 0.5
     assert mended(got)[MISSED_LEFT_OUT] == 1
     assert mended(got)["everything but missed"] == got.mean_ap
 
 
-def test_a_hit_of_another_pair_explains_only_that_the_pair_is_there() -> None:
-    """Ann pets and holds; only petting is said. Ben, who overlaps Ann a little and is missed, is not found loosely."""
+def test_hit_of_another_pair_explains_only_that_the_pair_is_found() -> None:
+    """Ann pets and holds; only petting is predicted. Ben overlaps Ann a little, is missed, and not loosely found."""
     beside = (70, 0, 169, 99)
-    true = annotation([ANN, REX, beside], [PERSON, DOG, PERSON], [(0, 1, HOLD), (0, 1, PET), (2, 1, PET)])
-    got = analyse([predicted([(ANN, REX, DOG, PET_DOG, 0.9)])], [true], TINY)
+    gt = annotation([ANN, REX, beside], [PERSON, DOG, PERSON], [(0, 1, HOLD), (0, 1, PET), (2, 1, PET)])
+    got = analyse_errors([predicted([(ANN, REX, DOG, PET_DOG, 0.9)])], [gt], TINY)
     assert fates(got) == ["wrong verb", "found", "missed human"]
     assert false(got) == []
     assert mended(got)["verbs right"] == pytest.approx((1 + 6 / 11) / 2)
 
 
 def test_pairing_counts_annotated_boxes_that_do_nothing() -> None:
-    """The mug is annotated, but nobody holds it."""
-    got = analyse([predicted([HIT, (ANN, MUG, CUP, HOLD_CUP, 0.9)])], [holds_dog()], TINY)
+    """The mug is annotated, but no person holds it."""
+    got = analyse_errors([predicted([HIT, (ANN, MUG, CUP, HOLD_CUP, 0.9)])], [holds_dog()], TINY)
     assert false(got) == ["wrong pairing"]
 
 
@@ -207,30 +207,30 @@ CHAIR = VCOCO.objects.index("chair")
         ((0, -1, "walk"), (NOWHERE, NOWHERE, NO_OBJECT, "walk"), "missed human", "background"),
     ],
 )
-def test_people_who_act_without_an_object(
+def test_people_acting_without_an_object_are_classified(
     interaction: tuple[int, int, str], row: tuple[Box, Box, int, str], fate: str, kind: str | None
 ) -> None:
-    human, thing, verb = interaction
-    true = annotation([ANN, REX], [PERSON, KNIFE], [(human, thing, VERB[verb])])
-    got = analyse([predicted([(*row[:3], VERB[row[3]], 0.9)])], [true], VCOCO)
+    human, obj, verb = interaction
+    gt = annotation([ANN, REX], [PERSON, KNIFE], [(human, obj, VERB[verb])])
+    got = analyse_errors([predicted([(*row[:3], VERB[row[3]], 0.9)])], [gt], VCOCO)
     assert got.evaluation.metric == "vcoco"
     assert fates(got) == [fate]
     assert false(got) == ([] if kind is None else [kind])
     assert mended(got)["everything but missed"] == (0 if fate.startswith("missed") else 1)
-    assert got.mean_ap == evaluate_vcoco([predicted([(*row[:3], VERB[row[3]], 0.9)])], [true], VCOCO).summary["mAP_all"]
+    assert got.mean_ap == evaluate_vcoco([predicted([(*row[:3], VERB[row[3]], 0.9)])], [gt], VCOCO).summary["mAP_all"]
 
 
-def as_predicted(images: Sequence[ImageAnnotation], *, by_verb: bool) -> list[PredictedPairs]:
+def as_predicted(images: Sequence[ImageAnnotation], *, by_verb: bool) -> list[PredictedTriplets]:
     """The ground truth, said by a model."""
     hois = {hoi: index for index, hoi in enumerate(TINY.hois)}
     made = []
-    for one in images:
+    for gt in images:
         rows: list[Row] = []
-        for human, thing, verb in sorted(set(map(tuple, one.interactions.tolist()))):
-            label = int(one.labels[thing]) if thing >= 0 else NO_OBJECT
+        for human, obj, verb in sorted(set(map(tuple, gt.interactions.tolist()))):
+            label = int(gt.labels[obj]) if obj >= 0 else NO_OBJECT
             category = verb if by_verb else hois.get((verb, label), -1)
             if category >= 0:
-                boxes = one.boxes_xyxy[[human, thing if thing >= 0 else human]].tolist()
+                boxes = gt.boxes_xyxy[[human, obj if obj >= 0 else human]].tolist()
                 rows.append((tuple(boxes[0]), tuple(boxes[1]), label, category, 0.9))
         made.append(predicted(rows))
     return made
@@ -238,19 +238,19 @@ def as_predicted(images: Sequence[ImageAnnotation], *, by_verb: bool) -> list[Pr
 
 @pytest.mark.parametrize("by_verb", [False, True], ids=["hico", "vcoco"])
 def test_ground_truth_against_itself_has_no_errors(by_verb: bool) -> None:
-    images = random_annotations(np.random.default_rng(1), pictures=12, verbs=2, objects=3)
+    images = random_annotations(np.random.default_rng(1), images=12, verbs=2, objects=3)
     vocabulary = replace(VCOCO, verbs=VCOCO.verbs) if by_verb else TINY
-    got = analyse(as_predicted(images, by_verb=by_verb), images, vocabulary)
+    got = analyse_errors(as_predicted(images, by_verb=by_verb), images, vocabulary)
     assert len(got.fates)
     assert set(fates(got)) == {"found"}
     assert false(got) == []
     assert got.mean_ap == 1
-    assert {one.gain for one in got.oracles} == {0}
+    assert {oracle.gain for oracle in got.oracles} == {0}
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_empty_inputs_have_no_errors(count: int) -> None:
-    got = analyse([predicted([])] * count, [annotation([], [], [])] * count, TINY)
+    got = analyse_errors([predicted([])] * count, [annotation([], [], [])] * count, TINY)
     assert (len(got.fates), len(got.false)) == (0, 0)
     numbers = json.loads(json.dumps(got.to_json(), allow_nan=False))
     assert (numbers["images"], numbers["mAP"], numbers["ground_truth"]["total"]) == (count, None, 0)
@@ -259,25 +259,26 @@ def test_empty_inputs_have_no_errors(count: int) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), metric=st.sampled_from(["hico", "hico-ko", "vcoco"]))
-def test_every_interaction_has_one_fate_and_every_prediction_that_counts_is_a_hit_or_of_one_kind(
-    seed: int, metric: str
-) -> None:
+def test_interactions_have_one_fate_and_predictions_are_hits_or_of_one_kind(seed: int, metric: str) -> None:
     rng = np.random.default_rng(seed)
-    images = random_annotations(rng, pictures=3, verbs=2, objects=3)
+    images = random_annotations(rng, images=3, verbs=2, objects=3)
     found = noisy_predictions(rng, images, categories=2 if metric == "vcoco" else 3, objects=3)
     if seed % 2:  # boxes that are far too large or small, or no numbers
-        found = [replace(one, human_boxes_xyxy=one.human_boxes_xyxy * rng.choice([0.5, 1.0, np.nan])) for one in found]
+        found = [
+            replace(predictions, human_boxes_xyxy=predictions.human_boxes_xyxy * rng.choice([0.5, 1.0, np.nan]))
+            for predictions in found
+        ]
     vocabulary = VCOCO if metric == "vcoco" else TINY
-    got = analyse(found, images, vocabulary, metric=metric)  # type: ignore[arg-type]
+    got = analyse_errors(found, images, vocabulary, metric=metric)  # type: ignore[arg-type]
     matches = got.evaluation.matches
     assert matches is not None
-    assert len(got.fates) == sum(one.num_gt for one in got.evaluation.classes)
+    assert len(got.fates) == sum(result.num_gt for result in got.evaluation.classes)
     assert len({*zip(got.fates.image.tolist(), got.fates.row.tolist(), strict=True)}) == len(got.fates)
     assert fates(got).count("found") == matches.hit.sum()
     assert len(got.false) + matches.hit.sum() == len(matches) == got.num_predictions
-    for one in got.oracles:
-        nothing_left = math.isnan(got.mean_ap) or (one.mended == MISSED_LEFT_OUT and math.isnan(one.gain))
-        assert one.gain >= 0 or nothing_left, one
+    for oracle in got.oracles:
+        nothing_left = math.isnan(got.mean_ap) or (oracle.mended == MISSED_LEFT_OUT and math.isnan(oracle.gain))
+        assert oracle.gain >= 0 or nothing_left, oracle
     numbers = json.loads(json.dumps(got.to_json(), allow_nan=False))
     tables = [("ground_truth", numbers["ground_truth"]["total"]), ("false_positives_top", got.false.is_top.sum())]
     for side, total in tables:
@@ -298,7 +299,7 @@ def test_percentages_sum_to_100(counts: list[int]) -> None:
 
 
 def bins(analysis: ErrorAnalysis, name: str) -> dict[str, int]:
-    table = next(one for one in analysis.fate_tables if one.name.startswith(name))
+    table = next(table for table in analysis.fate_tables if table.name.startswith(name))
     return dict(zip(table.bins, table.counts.sum(axis=1).tolist(), strict=True))
 
 
@@ -310,7 +311,7 @@ def test_tables_sort_by_size_neighbours_border_and_crowd() -> None:
     )
     alone = annotation([(10, 10, 89, 89), REX], [PERSON, DOG], [(0, 1, HOLD)])
     images = [replace(crowd, width_px=400, height_px=400), replace(alone, width_px=200, height_px=200), alone]
-    got = analyse([predicted([])] * 3, images, TINY)
+    got = analyse_errors([predicted([])] * 3, images, TINY)
     assert bins(got, "size of the human") == {"64 to 128": 3}
     assert bins(got, "size of the object") == {"below 32": 1, "64 to 128": 2}
     assert bins(got, "overlap") == {"none": 2, "0.3 and more": 1}
@@ -320,32 +321,32 @@ def test_tables_sort_by_size_neighbours_border_and_crowd() -> None:
     assert bins(got, "interaction") == {"hold dog": 2, "hold cup": 1}
 
 
-def test_top_false_positives_are_as_many_as_a_class_has_ground_truth() -> None:
+def test_top_false_positives_of_a_class_are_as_many_as_its_ground_truth() -> None:
     rows = [HIT, *((NOWHERE, NOWHERE, DOG, HOLD_DOG, score) for score in (0.9, 0.8)), (ANN, REX, DOG, PET_DOG, 0.9)]
-    got = analyse([predicted(rows)], [holds_dog()], TINY)
+    got = analyse_errors([predicted(rows)], [holds_dog()], TINY)
     assert sorted(got.false.score[got.false.is_top].tolist()) == [0.9]
     assert got.to_json()["false_positives"]["top"]["counts"]["background"] == 1
     assert got.errors_of_image.tolist() == [1]
 
 
-def test_known_object_counts_only_where_the_object_is() -> None:
+def test_known_object_analysis_counts_only_images_with_the_object() -> None:
     found = [predicted([(NOWHERE, NOWHERE, CUP, HOLD_CUP, 0.9), HIT])]
-    assert false(analyse(found, [holds_dog()], TINY)) == ["background"]
-    assert false(analyse(found, [holds_dog()], TINY, metric="hico-ko")) == []
+    assert false(analyse_errors(found, [holds_dog()], TINY)) == ["background"]
+    assert false(analyse_errors(found, [holds_dog()], TINY, metric="hico-ko")) == []
 
 
 def test_interactions_annotated_twice_or_unknown_have_no_fate() -> None:
-    true = annotation([ANN, REX, MUG], [PERSON, DOG, CUP], [(0, 1, HOLD), (0, 1, HOLD), (0, 2, PET)])
-    got = analyse([predicted([(ANN, MUG, CUP, HOLD_CUP, 0.9), HIT])], [true], TINY)
+    gt = annotation([ANN, REX, MUG], [PERSON, DOG, CUP], [(0, 1, HOLD), (0, 1, HOLD), (0, 2, PET)])
+    got = analyse_errors([predicted([(ANN, MUG, CUP, HOLD_CUP, 0.9), HIT])], [gt], TINY)
     assert fates(got) == ["found"]
     assert false(got) == ["wrong verb"], "petting a cup is no HOI of the vocabulary, but it is a pair"
-    assert got.mean_ap == evaluate_hico([predicted([HIT])], [true], TINY).summary["mAP"]
+    assert got.mean_ap == evaluate_hico([predicted([HIT])], [gt], TINY).summary["mAP"]
 
 
-def test_what_cannot_be_analysed_is_refused() -> None:
+def test_invalid_analysis_is_refused() -> None:
     with pytest.raises(ValueError, match="expected predictions for 1"):
-        analyse([], [holds_dog()], TINY)
+        analyse_errors([], [holds_dog()], TINY)
     with pytest.raises(ValueError, match="use vcoco"):
-        analyse([], [], VCOCO, metric="vcoco-official")
+        analyse_errors([], [], VCOCO, metric="vcoco-official")
     with pytest.raises(ValueError, match="loose_overlap"):
         AnalysisConfig(loose_overlap=0.5)

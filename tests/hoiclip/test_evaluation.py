@@ -1,4 +1,4 @@
-"""The rules of HICO-DET's and V-COCO's metrics, on pictures small enough to count by hand and against plain loops."""
+"""The rules of HICO-DET's and V-COCO's metrics, on images small enough to count by hand and against plain loops."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from hoiclip.core.errors import UsageError
+from hoiclip.core.vocabulary import NO_OBJECT, Vocabulary, load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.drawn.vocabulary import drawn_vocabulary
-from hoiclip.errors import UsageError
 from hoiclip.evaluation import (
-    PredictedPairs,
+    PredictedTriplets,
     Split,
     bundled_splits,
     choose_metric,
@@ -28,12 +28,12 @@ from hoiclip.evaluation import (
     evaluate_vcoco,
 )
 from hoiclip.evaluation.average_precision import OFFICIAL_RECALL_LEVELS, eleven_point, envelope_area
-from hoiclip.evaluation.overlap import iou_matrix, pixel_iou, pixel_iou_matrix
+from hoiclip.evaluation.matching import iou_matrix, pixel_iou, pixel_iou_matrix
 from hoiclip.evaluation.splits import read_splits
 from hoiclip.evaluation.video.trajectories import volume_iou
-from hoiclip.vocabulary import NO_OBJECT, Vocabulary, load_vocabulary
-from tests.engine.absurd import absurd_64
-from tests.hoiclip.making_evaluations import (
+from hoiclip.synthetic.vocabulary import synthetic_vocabulary
+from tests.engine.extreme_numbers import extreme_64
+from tests.hoiclip.annotated_images import (
     CUP,
     DOG,
     HOLD,
@@ -56,20 +56,20 @@ RARE = Split(name="default", inside=frozenset({PET_DOG}), inside_name="rare", ou
 
 
 def scene() -> ImageAnnotation:
-    """A person who holds and pets a dog, beside a cup."""
+    """A person holding and petting a dog, beside a cup."""
     return annotation([A, B, C], [PERSON, DOG, CUP], [(0, 1, HOLD), (0, 1, PET)])
 
 
-def test_finding_everything_and_nothing_else_is_100_percent() -> None:
+def test_perfect_predictions_score_100_percent() -> None:
     found = predicted([(A, B, DOG, HOLD_DOG, 0.9), (A, B, DOG, PET_DOG, 0.8)])
     result = evaluate_hico([found], [scene()], TINY, splits=[RARE])
     assert result.summaries["default"] == {"mAP": 1, "mAP rare": 1, "mAP non-rare": 1, "mean max recall": 1}
-    assert [one.num_gt for one in result.classes] == [0, 1, 1]
+    assert [class_result.num_gt for class_result in result.classes] == [0, 1, 1]
     assert math.isnan(result.classes[HOLD_CUP].ap)
 
 
 @pytest.mark.parametrize(
-    ("human", "thing", "hit"),
+    ("human", "obj", "hit"),
     [
         (A, B, True),
         ((0, 0, 99, 49), B, True),  # exactly half of the person
@@ -78,13 +78,13 @@ def test_finding_everything_and_nothing_else_is_100_percent() -> None:
         (B, A, False),
     ],
 )
-def test_both_boxes_must_overlap_by_half(human: tuple[int, ...], thing: tuple[int, ...], hit: bool) -> None:
-    found = predicted([(human, thing, DOG, PET_DOG, 0.9)])  # type: ignore[list-item]
+def test_hit_needs_both_boxes_to_overlap_by_half(human: tuple[int, ...], obj: tuple[int, ...], hit: bool) -> None:
+    found = predicted([(human, obj, DOG, PET_DOG, 0.9)])  # type: ignore[list-item]
     result = evaluate_hico([found], [scene()], TINY)
     assert result.classes[PET_DOG].num_hits == hit
 
 
-def test_a_pair_found_twice_is_one_hit_and_one_mistake() -> None:
+def test_pair_predicted_twice_is_one_hit_and_one_error() -> None:
     found = predicted([(A, B, DOG, PET_DOG, 0.2), (A, B, DOG, PET_DOG, 0.9)])
     result = evaluate_hico([found], [scene()], TINY)
     assert result.classes[PET_DOG].hits.tolist() == [True, False]
@@ -92,27 +92,27 @@ def test_a_pair_found_twice_is_one_hit_and_one_mistake() -> None:
     assert result.matches.hit.tolist() == [False, True], "the better score takes the pair"
 
 
-def test_no_second_choice_where_the_best_pair_is_taken() -> None:
+def test_prediction_has_no_second_choice_if_its_best_pair_is_taken() -> None:
     other = (3, 0, 102, 99)
-    true = annotation([A, other, B], [PERSON, PERSON, DOG], [(0, 2, PET), (1, 2, PET)])
+    gt = annotation([A, other, B], [PERSON, PERSON, DOG], [(0, 2, PET), (1, 2, PET)])
     found = predicted([(A, B, DOG, PET_DOG, 0.9), ((1, 0, 100, 99), B, DOG, PET_DOG, 0.8)])
-    assert evaluate_hico([found], [true], TINY).classes[PET_DOG].num_hits == 1
+    assert evaluate_hico([found], [gt], TINY).classes[PET_DOG].num_hits == 1
 
 
-def test_hico_does_not_look_at_object_labels_and_vcoco_does() -> None:
+def test_hico_ignores_object_labels_and_vcoco_does_not() -> None:
     found = predicted([(A, B, CUP, PET, 0.9)])
     as_hoi = predicted([(A, B, CUP, PET_DOG, 0.9)])
     assert evaluate_hico([as_hoi], [scene()], TINY).classes[PET_DOG].num_hits == 1
     assert evaluate_vcoco([found], [scene()], TINY).classes[PET].num_hits == 0
 
 
-def test_vcoco_takes_any_object_where_none_is_annotated() -> None:
-    true = annotation([A], [PERSON], [(0, NO_OBJECT, PET)])
+def test_vcoco_accepts_any_object_where_none_is_annotated() -> None:
+    gt = annotation([A], [PERSON], [(0, NO_OBJECT, PET)])
     found = [predicted([(A, C, label, PET, 0.9)]) for label in (NO_OBJECT, DOG)]
-    assert [evaluate_vcoco([one], [true], TINY).classes[PET].num_hits for one in found] == [1, 1]
+    assert [evaluate_vcoco([predictions], [gt], TINY).classes[PET].num_hits for predictions in found] == [1, 1]
 
 
-def test_known_object_leaves_out_pictures_without_the_object() -> None:
+def test_hico_known_object_leaves_out_images_without_the_object() -> None:
     images = [scene(), annotation([A, B], [PERSON, CUP], [(0, 1, HOLD)], "2.jpg")]
     found = [predicted([(A, B, DOG, PET_DOG, 0.5)]), predicted([(A, B, DOG, PET_DOG, 0.9)])]
     default = evaluate_hico(found, images, TINY)
@@ -121,7 +121,7 @@ def test_known_object_leaves_out_pictures_without_the_object() -> None:
     assert known.classes[PET_DOG].hits.tolist() == [True]
 
 
-def test_a_class_nobody_predicts_counts_zero_unless_officially() -> None:
+def test_class_without_predictions_counts_zero_unless_official() -> None:
     found = [predicted([(A, B, DOG, HOLD_DOG, 0.9)])]
     clean = evaluate_hico(found, [scene()], TINY, splits=[RARE]).summary
     official = evaluate_hico(found, [scene()], TINY, splits=[RARE], official=True).summary
@@ -130,36 +130,36 @@ def test_a_class_nobody_predicts_counts_zero_unless_officially() -> None:
     assert math.isnan(official["mAP rare"])
 
 
-def test_an_interaction_said_twice_counts_once_unless_officially() -> None:
-    true = annotation([A, B], [PERSON, DOG], [(0, 1, PET), (0, 1, PET)])
+def test_interaction_annotated_twice_counts_once_unless_official() -> None:
+    gt = annotation([A, B], [PERSON, DOG], [(0, 1, PET), (0, 1, PET)])
     found = [predicted([(A, B, DOG, PET_DOG, 0.9)])]
-    assert evaluate_hico(found, [true], TINY).classes[PET_DOG].num_gt == 1
-    assert evaluate_hico(found, [true], TINY, official=True).classes[PET_DOG].max_recall == 0.5
+    assert evaluate_hico(found, [gt], TINY).classes[PET_DOG].num_gt == 1
+    assert evaluate_hico(found, [gt], TINY, official=True).classes[PET_DOG].max_recall == 0.5
 
 
-def test_recall_of_exactly_three_tenths_reaches_its_level_unless_officially() -> None:
+def test_recall_of_exactly_three_tenths_reaches_its_level_unless_official() -> None:
     hits = np.ones(3, np.bool_)
     assert eleven_point(hits, 10) == pytest.approx(4 / 11)
     assert eleven_point(hits, 10, OFFICIAL_RECALL_LEVELS) == pytest.approx(3 / 11)
 
 
-def test_interactions_the_vocabulary_lacks_are_left_out_and_told() -> None:
-    true = annotation([A, B], [PERSON, CUP], [(0, 1, PET)])
-    result = evaluate_hico([predicted([])], [true], TINY)
+def test_interactions_outside_the_vocabulary_are_left_out_with_a_note() -> None:
+    gt = annotation([A, B], [PERSON, CUP], [(0, 1, PET)])
+    result = evaluate_hico([predicted([])], [gt], TINY)
     assert math.isnan(result.summary["mAP"])
     assert "1 interactions" in result.notes[0]
 
 
-def test_nothing_predicted_and_nothing_annotated_are_no_errors() -> None:
+def test_empty_predictions_and_annotations_raise_no_error() -> None:
     empty = annotation([], [], [])
     for metric, words in (("hico", TINY), ("hico-ko", TINY), ("vcoco", VCOCO), ("vcoco-official", VCOCO)):
-        for pictures in ([empty], [], [annotation([A], [PERSON], [])]):
-            predictions = [predicted([]) for _ in pictures]
-            result = evaluate(metric, predictions, pictures, words)  # type: ignore[arg-type]
+        for images in ([empty], [], [annotation([A], [PERSON], [])]):
+            predictions = [predicted([]) for _ in images]
+            result = evaluate(metric, predictions, images, words)  # type: ignore[arg-type]
             json.dumps(result.to_json(), allow_nan=False)
 
 
-def test_auto_is_the_metric_of_the_vocabulary() -> None:
+def test_metric_auto_fits_the_vocabulary() -> None:
     assert (choose_metric("auto", TINY), choose_metric("auto", VCOCO)) == ("hico", "vcoco")
     with pytest.raises(UsageError, match="does not fit"):
         choose_metric("hico", VCOCO)
@@ -180,15 +180,15 @@ def test_bundled_splits_have_the_sizes_of_the_paper() -> None:
     assert bundled_splits(TINY) == {}
 
 
-def test_the_drawn_world_has_splits_of_its_own() -> None:
-    splits = bundled_splits(drawn_vocabulary())
+def test_bundled_splits_exist_for_the_synthetic_world() -> None:
+    splits = bundled_splits(synthetic_vocabulary())
     assert splits["default"].inside_name == "rare"
-    assert all(split.inside < set(range(len(drawn_vocabulary().hois))) for split in splits.values())
+    assert all(split.inside < set(range(len(synthetic_vocabulary().hois))) for split in splits.values())
     assert splits["rf_uc"].inside
 
 
 @pytest.mark.parametrize("content", ["[1]", '{"a": [3]}', '{"a": [true]}', '{"a": 1}', "no JSON", '{"a": [-1]}'])
-def test_a_split_file_of_another_form_is_one_error(content: str, tmp_path: Path) -> None:
+def test_split_file_of_another_form_is_one_error(content: str, tmp_path: Path) -> None:
     path = tmp_path / "splits.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=r"splits\.json"):
@@ -210,13 +210,13 @@ def slow_iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
 
 
 def slow_ap(
-    predictions: list[PredictedPairs],
+    predictions: list[PredictedTriplets],
     annotations: list[ImageAnnotation],
     category: int,
     triplets: list[tuple[int, int, int, int]],
     labels: bool,
 ) -> float:
-    """`triplets`: picture, human row, object row, category of every true pair."""
+    """`triplets`: image, human row, object row, category of every ground-truth pair."""
     rows = [(-p.score[i], image, i) for image, p in enumerate(predictions) for i in range(len(p))]
     taken: set[tuple[int, int, int, int]] = set()
     hits = []
@@ -230,9 +230,9 @@ def slow_ap(
                 continue
             overlap = slow_iou(p.human_boxes_xyxy[i].astype(np.float64), boxes[triplet[1]])
             if triplet[2] >= 0:
-                thing = slow_iou(p.object_boxes_xyxy[i].astype(np.float64), boxes[triplet[2]])
+                obj = slow_iou(p.object_boxes_xyxy[i].astype(np.float64), boxes[triplet[2]])
                 same = not labels or p.label[i] == annotations[image].labels[triplet[2]]
-                overlap = min(overlap, thing if same else 0.0)
+                overlap = min(overlap, obj if same else 0.0)
             if overlap >= 0.5 and overlap > best_overlap:
                 best, best_overlap = triplet, overlap
         hits.append(best is not None and best not in taken)
@@ -250,38 +250,40 @@ def slow_ap(
 
 @settings(deadline=None, derandomize=True, max_examples=25)
 @given(seed=st.integers(0, 2**31))
-def test_agrees_with_plain_loops(seed: int) -> None:
+def test_metrics_agree_with_plain_loops(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    annotations = random_annotations(rng, pictures=4, verbs=2, objects=3)
+    annotations = random_annotations(rng, images=4, verbs=2, objects=3)
     predictions = noisy_predictions(rng, annotations, categories=2, objects=3)
-    triplets = sorted({(i, *row[:2], row[2]) for i, one in enumerate(annotations) for row in one.interactions.tolist()})
+    triplets = sorted(
+        {(i, *row[:2], row[2]) for i, annotation in enumerate(annotations) for row in annotation.interactions.tolist()}
+    )
     result = evaluate_vcoco(predictions, annotations, TINY)
-    for verb, one in enumerate(result.classes):
-        if one.num_gt:
-            assert one.ap == pytest.approx(slow_ap(predictions, annotations, verb, triplets, labels=True))
+    for verb, class_result in enumerate(result.classes):
+        if class_result.num_gt:
+            assert class_result.ap == pytest.approx(slow_ap(predictions, annotations, verb, triplets, labels=True))
     hoi_of = {hoi: i for i, hoi in enumerate(TINY.hois)}
     with_hoi = []
-    for image, human, thing, verb in triplets:
-        key = (verb, int(annotations[image].labels[thing])) if thing >= 0 else None
+    for image, human, obj, verb in triplets:
+        key = (verb, int(annotations[image].labels[obj])) if obj >= 0 else None
         if key in hoi_of:
-            with_hoi.append((image, human, thing, hoi_of[key]))
-    for hoi, one in enumerate(evaluate_hico(predictions, annotations, TINY).classes):
-        if one.num_gt:
-            assert one.ap == pytest.approx(slow_ap(predictions, annotations, hoi, with_hoi, labels=False))
+            with_hoi.append((image, human, obj, hoi_of[key]))
+    for hoi, class_result in enumerate(evaluate_hico(predictions, annotations, TINY).classes):
+        if class_result.num_gt:
+            assert class_result.ap == pytest.approx(slow_ap(predictions, annotations, hoi, with_hoi, labels=False))
 
 
-def test_the_loops_see_hits_at_all() -> None:
+def test_plain_loops_find_hits_at_all() -> None:
     rng = np.random.default_rng(0)
-    annotations = random_annotations(rng, pictures=40, verbs=2, objects=3)
+    annotations = random_annotations(rng, images=40, verbs=2, objects=3)
     summary = evaluate_vcoco(noisy_predictions(rng, annotations, 2, 3), annotations, TINY).summary
     assert 0.1 < summary["mAP_all"] < 0.9
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(seed=st.integers(0, 2**31))
-def test_order_of_rows_and_pictures_changes_nothing(seed: int) -> None:
+def test_metrics_do_not_depend_on_order_of_rows_and_images(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    annotations = random_annotations(rng, pictures=5, verbs=2, objects=3)
+    annotations = random_annotations(rng, images=5, verbs=2, objects=3)
     predictions = noisy_predictions(rng, annotations, categories=3, objects=3)
     before = evaluate_hico(predictions, annotations, TINY).summary["mAP"]
     order = rng.permutation(len(annotations))
@@ -290,15 +292,15 @@ def test_order_of_rows_and_pictures_changes_nothing(seed: int) -> None:
     assert after == pytest.approx(before, nan_ok=True)
 
 
-def test_boxes_that_are_not_numbers_hit_nothing() -> None:
+def test_nan_boxes_hit_nothing() -> None:
     nan = (math.nan,) * 4
     found = predicted([(nan, B, DOG, PET_DOG, 0.9), (A, nan, DOG, PET_DOG, 0.8), (A, B, DOG, PET_DOG, 0.7)])
     assert evaluate_hico([found], [scene()], TINY).classes[PET_DOG].hits.tolist() == [False, False, True]
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
-@given(boxes=arrays(np.float64, (2, 3, 4), elements=st.one_of(st.floats(0, 300), absurd_64)))
-def test_overlaps_of_whatever_boxes_are_from_nought_to_one(boxes: NDArray[np.float64]) -> None:
+@given(boxes=arrays(np.float64, (2, 3, 4), elements=st.one_of(st.floats(0, 300), extreme_64)))
+def test_iou_of_any_boxes_is_from_zero_to_one(boxes: NDArray[np.float64]) -> None:
     frames = np.arange(3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -312,7 +314,7 @@ def test_overlaps_of_whatever_boxes_are_from_nought_to_one(boxes: NDArray[np.flo
     assert 0 <= volume <= 1
 
 
-def test_iou_counts_pixels() -> None:
+def test_pixel_iou_counts_the_last_pixel() -> None:
     assert pixel_iou(np.array([0, 0, 9, 9]), np.array([5, 0, 14, 9])) == pytest.approx(50 / 150)
     assert pixel_iou(np.array([0, 0, 9, 9]), np.array([10, 0, 19, 9])) == 0
 
@@ -322,10 +324,10 @@ def test_envelope_area_by_hand() -> None:
     assert envelope_area(hits, 4) == pytest.approx(0.25 * 1 + 0.25 * 2 / 3)
 
 
-def test_sixty_pictures_take_less_than_a_second() -> None:
+def test_evaluation_of_sixty_images_takes_less_than_a_second() -> None:
     rng = np.random.default_rng(1)
     vocabulary: Vocabulary = load_vocabulary("hico")
-    annotations = random_annotations(rng, pictures=60, verbs=117, objects=80)
+    annotations = random_annotations(rng, images=60, verbs=117, objects=80)
     predictions = noisy_predictions(rng, annotations, categories=600, objects=80)
     begun = time.process_time()  # what else the machine does is not counted
     evaluate_hico(predictions, annotations, vocabulary, splits=list(bundled_splits(vocabulary).values()))

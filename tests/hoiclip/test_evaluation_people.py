@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from hoiclip.core.vocabulary import NO_OBJECT, load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.evaluation import Evaluation, evaluate_vcoco_official
-from hoiclip.evaluation.predictions import PredictedPairs
-from hoiclip.evaluation.vcoco_form import ActionTable, detections_of, truth_of
-from hoiclip.vocabulary import NO_OBJECT, load_vocabulary
-from tests.hoiclip.making_evaluations import Box, annotation, predicted
+from hoiclip.evaluation.triplets import PredictedTriplets
+from hoiclip.evaluation.vcoco import ActionTable, person_detections, person_ground_truth
+from tests.hoiclip.annotated_images import Box, annotation, predicted
 
 VCOCO = load_vocabulary("vcoco")
 PERSON, CUP = 0, VCOCO.objects.index("cup")
@@ -23,49 +23,49 @@ A, B, C = (0, 0, 99, 99), (100, 0, 199, 99), (200, 0, 299, 99)
 
 
 def ap(result: Evaluation, name: str) -> float:
-    return next(one.ap for one in result.classes if one.name == name)
+    return next(class_result.ap for class_result in result.classes if class_result.name == name)
 
 
-def judged(true: ImageAnnotation, *rows: tuple[Box, Box, int, int, float]) -> Evaluation:
-    return evaluate_vcoco_official([predicted(rows)], [true], VCOCO)
+def judged(gt: ImageAnnotation, *rows: tuple[Box, Box, int, int, float]) -> Evaluation:
+    return evaluate_vcoco_official([predicted(rows)], [gt], VCOCO)
 
 
-def test_a_person_with_the_right_object_counts_in_both_scenarios() -> None:
+def test_person_with_the_right_object_counts_in_both_scenarios() -> None:
     result = judged(annotation([A, B], [PERSON, CUP], [(0, 1, HOLD)]), (A, B, CUP, HOLD, 0.9))
     assert [ap(result, name) for name in ("hold agent", "hold obj 1", "hold obj 2")] == [1, 1, 1]
     assert result.summary["role AP scenario 1"] == 1
     assert math.isnan(ap(result, "run agent"))
 
 
-def test_the_wrong_place_of_the_object_is_right_for_the_agent_alone() -> None:
+def test_misplaced_object_is_right_for_the_agent_alone() -> None:
     result = judged(annotation([A, B], [PERSON, CUP], [(0, 1, HOLD)]), (A, C, CUP, HOLD, 0.9))
     assert [ap(result, name) for name in ("hold agent", "hold obj 1", "hold obj 2")] == [1, 0, 0]
 
 
 @pytest.mark.parametrize(("label", "scenario_1"), [(CUP, 0.0), (NO_OBJECT, 1.0)])
-def test_a_missing_object_must_be_predicted_missing_in_scenario_1(label: int, scenario_1: float) -> None:
+def test_missing_object_must_be_predicted_missing_in_scenario_1(label: int, scenario_1: float) -> None:
     result = judged(annotation([A], [PERSON], [(0, NO_OBJECT, HOLD)]), (A, C, label, HOLD, 0.9))
     assert [ap(result, name) for name in ("hold obj 1", "hold obj 2")] == [scenario_1, 1]
 
 
-def test_people_without_annotated_actions_are_passed_over() -> None:
-    true = annotation([A, B, C], [PERSON, CUP, PERSON], [(0, 1, HOLD)])
-    result = judged(true, (C, B, CUP, HOLD, 0.9), (A, B, CUP, HOLD, 0.8))
+def test_people_without_annotated_actions_are_ignored() -> None:
+    gt = annotation([A, B, C], [PERSON, CUP, PERSON], [(0, 1, HOLD)])
+    result = judged(gt, (C, B, CUP, HOLD, 0.9), (A, B, CUP, HOLD, 0.8))
     assert ap(result, "hold obj 1") == 1
 
 
-def test_a_person_is_counted_once_and_by_the_nearest() -> None:
-    true = annotation([A, B, C], [PERSON, CUP, PERSON], [(0, 1, HOLD), (2, NO_OBJECT, RUN)])
-    result = judged(true, (A, B, CUP, HOLD, 0.9), ((2, 0, 99, 99), B, CUP, HOLD, 0.8), (C, C, NO_OBJECT, RUN, 0.7))
-    holding = next(one for one in result.classes if one.name == "hold agent")
+def test_person_is_counted_once_and_by_the_nearest() -> None:
+    gt = annotation([A, B, C], [PERSON, CUP, PERSON], [(0, 1, HOLD), (2, NO_OBJECT, RUN)])
+    result = judged(gt, (A, B, CUP, HOLD, 0.9), ((2, 0, 99, 99), B, CUP, HOLD, 0.8), (C, C, NO_OBJECT, RUN, 0.7))
+    holding = next(class_result for class_result in result.classes if class_result.name == "hold agent")
     assert holding.hits.tolist() == [True, False]
     assert ap(result, "run agent") == 1
 
 
-def test_an_action_with_two_roles_scores_its_better_one_as_agent() -> None:
+def test_action_with_two_roles_scores_its_better_one_as_agent() -> None:
     table = ActionTable.of(VCOCO)
-    found = detections_of(
-        PredictedPairs(
+    found = person_detections(
+        PredictedTriplets(
             human_boxes_xyxy=np.array([A, A], np.float32),
             object_boxes_xyxy=np.array([B, C], np.float32),
             label=np.array([CUP, CUP]),
@@ -82,21 +82,23 @@ def test_an_action_with_two_roles_scores_its_better_one_as_agent() -> None:
     assert np.isnan(found.agent_scores[0, table.actions.index("run")])
 
 
-def test_the_mean_without_point_leaves_out_point() -> None:
-    true = annotation([A, B], [PERSON, CUP], [(0, 1, HOLD), (0, 1, POINT)])
-    summary = judged(true, (A, B, CUP, HOLD, 0.9)).summary
+def test_mean_without_point_leaves_out_point() -> None:
+    gt = annotation([A, B], [PERSON, CUP], [(0, 1, HOLD), (0, 1, POINT)])
+    summary = judged(gt, (A, B, CUP, HOLD, 0.9)).summary
     assert summary["role AP scenario 1"] == 0.5
     assert summary["role AP scenario 1 without point"] == 1
 
 
-def test_the_first_of_several_objects_in_a_role_counts() -> None:
+def test_first_of_several_objects_in_a_role_counts() -> None:
     table = ActionTable.of(VCOCO)
-    true = truth_of(annotation([A, B, C], [PERSON, CUP, CUP], [(0, 1, HOLD), (0, 2, HOLD)]), table, person_label=PERSON)
-    assert true.role_rows[0, 0].tolist() == [1, -1]
-    assert (true.actions[0] >= 0).all()
+    gt = person_ground_truth(
+        annotation([A, B, C], [PERSON, CUP, CUP], [(0, 1, HOLD), (0, 2, HOLD)]), table, person_label=PERSON
+    )
+    assert gt.role_rows[0, 0].tolist() == [1, -1]
+    assert (gt.actions[0] >= 0).all()
 
 
-def test_a_picture_without_people_makes_every_detection_wrong() -> None:
+def test_image_without_people_makes_every_detection_wrong() -> None:
     images = [annotation([A, B], [PERSON, CUP], [(0, 1, HOLD)]), annotation([B], [CUP], [], "2.jpg")]
     found = [predicted([(A, B, CUP, HOLD, 0.5)]), predicted([(A, B, CUP, HOLD, 0.9)])]
     assert ap(evaluate_vcoco_official(found, images, VCOCO), "hold agent") == 0.5

@@ -1,4 +1,4 @@
-"""What is written about an evaluation: mistakes, pages, curves, and the official forms of detections."""
+"""Reports of an evaluation: worst errors, pages, curves, and exports in the official forms."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from hoiclip.errors import SinkError, UsageError
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip.evaluation import evaluate_hico, export
-from hoiclip.evaluation.analysis import analyse
-from hoiclip.evaluation.analysis.sections import error_sections
+from hoiclip.evaluation.error_analysis import analyse_errors
+from hoiclip.evaluation.error_analysis.sections import error_sections
+from hoiclip.evaluation.error_analysis.worst_errors import worst_errors
 from hoiclip.evaluation.export import export_hico, export_vcoco
-from hoiclip.evaluation.mistakes import worst_mistakes
-from hoiclip.evaluation.plots import mean_curve
-from hoiclip.evaluation.report import html_report, precision_recall_svg
-from hoiclip.vocabulary import load_vocabulary
-from tests.hoiclip.making_evaluations import (
+from hoiclip.evaluation.report import html_report, mean_curve, precision_recall_svg
+from tests.hoiclip.annotated_images import (
     CUP,
     DOG,
     HOLD,
@@ -40,12 +39,12 @@ A, B, C = (0, 0, 99, 99), (100, 0, 199, 99), (200, 0, 299, 99)
 TINY = tiny_vocabulary()
 
 
-def picture(_index: int) -> NDArray[np.uint8]:
+def image(_index: int) -> NDArray[np.uint8]:
     return np.full((100, 300, 3), 128, np.uint8)
 
 
-def test_every_kind_of_mistake_is_told_apart() -> None:
-    true = annotation([A, B, C], [PERSON, DOG, CUP], [(0, 1, HOLD)])
+def test_worst_errors_have_their_kinds() -> None:
+    gt = annotation([A, B, C], [PERSON, DOG, CUP], [(0, 1, HOLD)])
     found = [
         predicted([(A, B, DOG, HOLD_DOG, 0.99), (A, B, DOG, HOLD_DOG, 0.98)]),
         predicted([(A, (100, 0, 199, 30), DOG, HOLD_DOG, 0.97)]),
@@ -53,23 +52,26 @@ def test_every_kind_of_mistake_is_told_apart() -> None:
         predicted([(C, C, CUP, HOLD_CUP, 0.95)]),
         predicted([]),
     ]
-    images = [true] * len(found)
-    mistakes = worst_mistakes(analyse(found, images, TINY), found, limit=9)
-    assert [(one.kind, one.image) for one in mistakes if one.score is not None] == [
+    images = [gt] * len(found)
+    detection_errors = worst_errors(analyse_errors(found, images, TINY), found, limit=9)
+    assert [(error.kind, error.image) for error in detection_errors if error.score is not None] == [
         ("duplicate", 0),
         ("loose object", 1),
         ("wrong verb", 2),
         ("background", 3),
     ]
-    assert [(one.kind, one.image) for one in mistakes if one.score is None] == [("loose object", 1), ("wrong verb", 2)]
-    wrong = next(one for one in mistakes if one.kind == "wrong verb")
-    assert (wrong.name, wrong.true_name) == ("pet dog", "hold dog")
+    assert [(error.kind, error.image) for error in detection_errors if error.score is None] == [
+        ("loose object", 1),
+        ("wrong verb", 2),
+    ]
+    wrong = next(error for error in detection_errors if error.kind == "wrong verb")
+    assert (wrong.name, wrong.gt_name) == ("pet dog", "hold dog")
 
 
-def test_a_perfect_model_has_no_mistakes() -> None:
-    true = annotation([A, B], [PERSON, DOG], [(0, 1, HOLD)])
+def test_worst_errors_of_a_perfect_model_are_none() -> None:
+    gt = annotation([A, B], [PERSON, DOG], [(0, 1, HOLD)])
     found = [predicted([(A, B, DOG, HOLD_DOG, 0.9)])]
-    assert worst_mistakes(analyse(found, [true], TINY), found) == []
+    assert worst_errors(analyse_errors(found, [gt], TINY), found) == []
 
 
 class Page(HTMLParser):
@@ -88,28 +90,30 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_holds_everything_and_fetches_nothing() -> None:
+def test_report_page_is_self_contained() -> None:
     rng = np.random.default_rng(0)
-    images = random_annotations(rng, pictures=10, verbs=2, objects=3)
-    found = noisy_predictions(rng, images, categories=3, objects=3)
-    result = analyse(found, images, TINY)
-    mistakes = worst_mistakes(result, found)
-    assert mistakes
-    hostile = ["<script>alert(1)</script>.jpg"] * len(images)
+    annotations = random_annotations(rng, images=10, verbs=2, objects=3)
+    found = noisy_predictions(rng, annotations, categories=3, objects=3)
+    result = analyse_errors(found, annotations, TINY)
+    detection_errors = worst_errors(result, found)
+    assert detection_errors
+    hostile = ["<script>alert(1)</script>.jpg"] * len(annotations)
     facts = [("model", "<i>m</i>")]
-    page = Page(html_report("t & <b>", result.evaluation, facts, mistakes, picture, hostile, error_sections(result)))
-    pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) == len(mistakes)
-    assert all(source is not None and source.startswith("data:image/jpeg;base64,") for source in pictures)
+    page = Page(
+        html_report("t & <b>", result.evaluation, facts, detection_errors, image, hostile, error_sections(result))
+    )
+    images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == len(detection_errors)
+    assert all(source is not None and source.startswith("data:image/jpeg;base64,") for source in images)
     assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe")]
     assert "alert(1)" in page.text
-    assert "What mending each kind would bring" in page.text
+    assert "Gains of mending each kind" in page.text
     assert "pet dog" in page.text
 
 
-def test_curves_are_whole_svg_and_fall() -> None:
+def test_curves_are_valid_svg_and_fall() -> None:
     rng = np.random.default_rng(0)
-    images = random_annotations(rng, pictures=10, verbs=2, objects=3)
+    images = random_annotations(rng, images=10, verbs=2, objects=3)
     result = evaluate_hico(noisy_predictions(rng, images, 3, 3), images, TINY)
     root = ElementTree.fromstring(precision_recall_svg(result))
     assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 1
@@ -118,8 +122,8 @@ def test_curves_are_whole_svg_and_fall() -> None:
     assert (np.diff(precision) <= 0).all()
 
 
-def test_hico_export_has_the_form_the_matlab_code_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "HICO_TEST_PICTURES", 5)  # all 9,658 columns take a minute
+def test_hico_export_has_the_form_of_the_matlab_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "HICO_TEST_IMAGES", 5)  # all 9,658 columns take a minute
     vocabulary = load_vocabulary("hico")
     hoi = 12
     own = vocabulary.hois[hoi][1]
@@ -150,7 +154,7 @@ def test_vcoco_export_has_every_key_of_the_official_code(tmp_path: Path) -> None
         export_vcoco(tmp_path / "d.json", [predicted([])], [annotation([], [], [], "cat.jpg")], vocabulary)
 
 
-def test_an_export_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
+def test_export_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="cannot write"):
         export_vcoco(tmp_path / "file" / "d.json", [], [], load_vocabulary("vcoco"))

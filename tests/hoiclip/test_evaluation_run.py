@@ -1,4 +1,4 @@
-"""hoiclip eval, from a model and pictures to numbers: drawn scenes, real photos, and what goes wrong."""
+"""hoiclip eval, from a model and images to numbers: synthetic scenes, real photos, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -12,37 +12,31 @@ import pytest
 import torch
 from PIL import Image
 
-from hoiclip.checkpoint.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.core.postprocess import PostprocessConfig
+from hoiclip.core.vocabulary import Vocabulary, load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.coco import read_pairs
-from hoiclip.data.drawn import draw_scene
-from hoiclip.data.drawn.compose import random_scene
-from hoiclip.data.hoia import write_hoia
-from hoiclip.evaluation import PredictedPairs, evaluate_vcoco, evaluate_vcoco_official
+from hoiclip.data.formats.coco import read_pairs
+from hoiclip.data.formats.hoia import write_hoia
+from hoiclip.data.images import FolderImages, MemoryImages
+from hoiclip.evaluation import PredictedTriplets, evaluate_vcoco, evaluate_vcoco_official
+from hoiclip.evaluation.image_loop import EvaluateConfig, evaluate_images, module_detector, predict
 from hoiclip.model import HOICLIP
-from hoiclip.vocabulary import Vocabulary, load_vocabulary
-from hoiclip_engine.cli import main
+from hoiclip.synthetic import draw_scene
+from hoiclip.synthetic.compose import random_scene
+from hoiclip_engine.cli.main import main
 from hoiclip_engine.engine import Engine, EngineConfig
-from hoiclip_engine.evaluate import (
-    EvaluateConfig,
-    FolderPictures,
-    MemoryPictures,
-    evaluate_pictures,
-    module_detector,
-    predict,
-)
-from hoiclip_engine.pairs import Pairs
-from hoiclip_engine.postprocess import PostprocessConfig
 from tests.engine.untrained import CONFIG, untrained_model
 
 HICO = load_vocabulary("hico")
 VCOCO = load_vocabulary("vcoco")
 
 
-def drawn(count: int, seed: int) -> tuple[list[ImageAnnotation], list[np.ndarray]]:
+def synthetic_images(count: int, seed: int) -> tuple[list[ImageAnnotation], list[np.ndarray]]:
     """Scenes in two sizes with their ground truth under HICO names."""
     rng = np.random.default_rng(seed)
-    annotations, pictures = [], []
+    annotations, images = [], []
     for index in range(count):
         frame = draw_scene(random_scene(rng, *((160, 120) if index % 2 else (120, 160))))
         boxes, labels, interactions = [], [], []
@@ -58,8 +52,8 @@ def drawn(count: int, seed: int) -> tuple[list[ImageAnnotation], list[np.ndarray
                 interactions=np.array(interactions, np.int64).reshape(-1, 3),
             )
         )
-        pictures.append(frame.rgb)
-    return annotations, pictures
+        images.append(frame.rgb)
+    return annotations, images
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,12 +66,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ImageAnnotation]]:
-    """A folder with annotations.json and pictures."""
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ImageAnnotation]]:
+    """A folder with annotations.json and images."""
     folder = tmp_path_factory.mktemp("drawn")
-    annotations, pictures = drawn(6, seed=3)
-    for one, rgb in zip(annotations, pictures, strict=True):
-        Image.fromarray(rgb).save(folder / one.file_name)
+    annotations, images = synthetic_images(6, seed=3)
+    for annotation, rgb in zip(annotations, images, strict=True):
+        Image.fromarray(rgb).save(folder / annotation.file_name)
     write_hoia(folder / "annotations.json", annotations, HICO)
     return folder, annotations
 
@@ -94,67 +88,70 @@ def vcoco_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_an_engine_and_the_bare_module_say_the_same(drawn_set: tuple[Path, list[ImageAnnotation]]) -> None:
-    folder, annotations = drawn_set
-    pictures = FolderPictures(folder, annotations)
+def test_engine_and_module_detector_predict_the_same(image_folder: tuple[Path, list[ImageAnnotation]]) -> None:
+    folder, annotations = image_folder
+    images = FolderImages(folder, annotations)
     model = load_model_file(untrained_model())
     config = EvaluateConfig(metric="hico")
-    # An untrained model says nearly the same with every query: suppressing doubles would turn on the last digit.
+    # An untrained model predicts nearly the same with every query: duplicate suppression would turn on the last digit.
     every = replace(config.postprocess, nms=False)
     with Engine(model, EngineConfig(backend="torch", postprocess=every)) as engine:
-        by_engine = predict(engine.detect, pictures, HICO, config)
-    by_module = predict(module_detector(model.build(), HICO, every), pictures, HICO, config)
+        by_engine = predict(engine.detect, images, HICO, config)
+    by_module = predict(module_detector(model.build(), HICO, every), images, HICO, config)
     assert len(by_engine) == len(by_module) == len(annotations)
-    for one, other in zip(by_engine, by_module, strict=True):
-        assert len(one) == 100
+    for engine_predicted, module_predicted in zip(by_engine, by_module, strict=True):
+        assert len(engine_predicted) == 100
         assert (
-            len(set(zip(one.query, one.category, strict=True)) ^ set(zip(other.query, other.category, strict=True)))
+            len(
+                set(zip(engine_predicted.query, engine_predicted.category, strict=True))
+                ^ set(zip(module_predicted.query, module_predicted.category, strict=True))
+            )
             <= 4
         )
-        np.testing.assert_allclose(one.score, other.score, atol=1e-4)
+        np.testing.assert_allclose(engine_predicted.score, module_predicted.score, atol=1e-4)
 
 
-def test_predictions_come_back_in_the_order_of_the_pictures(drawn_set: tuple[Path, list[ImageAnnotation]]) -> None:
-    """They are looked at in another one, by aspect ratio."""
-    folder, annotations = drawn_set
-    pictures, config = FolderPictures(folder, annotations), EvaluateConfig(metric="hico")
+def test_predictions_are_in_the_order_of_the_images(image_folder: tuple[Path, list[ImageAnnotation]]) -> None:
+    """Detection runs in another order, by aspect ratio."""
+    folder, annotations = image_folder
+    images, config = FolderImages(folder, annotations), EvaluateConfig(metric="hico")
     detect = module_detector(load_model_file(untrained_model()).build(), HICO, config.postprocess)
     seen: list[tuple[int, ...]] = []
 
-    def watched(rgb: np.ndarray) -> object:
+    def recording_detect(rgb: np.ndarray) -> object:
         seen.append(rgb.shape)
         return detect(rgb)
 
-    together = predict(watched, pictures, HICO, config)  # type: ignore[arg-type]
-    assert len(set(seen[:3])) == len(set(seen[3:])) == 1, "pictures of one size follow each other"
-    alone = MemoryPictures((160, 120), lambda _: pictures.rgb(4), 1)
-    np.testing.assert_array_equal(together[4].score, predict(detect, alone, HICO, config)[0].score)
+    all_predictions = predict(recording_detect, images, HICO, config)  # type: ignore[arg-type]
+    assert len(set(seen[:3])) == len(set(seen[3:])) == 1, "images of one size follow each other"
+    single_image = MemoryImages((160, 120), lambda _: images.rgb(4), 1)
+    np.testing.assert_array_equal(all_predictions[4].score, predict(detect, single_image, HICO, config)[0].score)
 
 
-def test_a_perfect_detector_gets_100_percent() -> None:
-    annotations, pictures = drawn(8, seed=5)
-    annotations = [one for one in annotations if len(one.interactions)]
-    truth = iter(annotations)
+def test_perfect_detector_gets_100_percent() -> None:
+    annotations, images = synthetic_images(8, seed=5)
+    annotations = [annotation for annotation in annotations if len(annotation.interactions)]
+    ground_truth = iter(annotations)
     hois = {hoi: index for index, hoi in enumerate(HICO.hois)}
 
-    def detect(_rgb: np.ndarray) -> Pairs:
-        one = next(truth)
-        human, thing, verb = one.interactions.T
-        n = len(one.interactions)
-        return Pairs(
+    def detect(_rgb: np.ndarray) -> HOIDetections:
+        annotation = next(ground_truth)
+        human, obj, verb = annotation.interactions.T
+        n = len(annotation.interactions)
+        return HOIDetections(
             query=np.arange(n),
-            human_boxes_xyxy=one.boxes_xyxy[human],
-            object_boxes_xyxy=one.boxes_xyxy[thing],
-            label=one.labels[thing],
+            human_boxes_xyxy=annotation.boxes_xyxy[human],
+            object_boxes_xyxy=annotation.boxes_xyxy[obj],
+            label=annotation.labels[obj],
             verb=verb,
-            hoi=np.array([hois[int(v), int(one.labels[t])] for v, t in zip(verb, thing, strict=True)]),
+            hoi=np.array([hois[int(v), int(annotation.labels[t])] for v, t in zip(verb, obj, strict=True)]),
             score=np.linspace(0.9, 0.5, n),
             verb_score=np.ones(n),
         )
 
-    same_size = MemoryPictures((120, 160), lambda index: pictures[index], len(annotations))
+    same_size = MemoryImages((120, 160), lambda index: images[index], len(annotations))
     calls: list[int] = []
-    found, _ = evaluate_pictures(
+    found, _ = evaluate_images(
         detect, HICO, annotations, same_size, EvaluateConfig(metric="hico"), lambda: calls.append(1)
     )
     assert found.summary["mAP"] == pytest.approx(1)
@@ -165,32 +162,34 @@ def run(*arguments: object) -> int:
     return main(["eval", "--backend", "torch", *map(str, arguments)])
 
 
-def test_the_command_writes_numbers_report_and_export(
-    drawn_set: tuple[Path, list[ImageAnnotation]],
+def test_eval_writes_numbers_report_and_export(
+    image_folder: tuple[Path, list[ImageAnnotation]],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder, annotations = drawn_set
+    folder, annotations = image_folder
     data = ("--model", untrained_model(), "--data", folder / "annotations.json", "--images", folder)
     outputs = ("--json", "numbers.json", "--report", "report", "--export", "mat")
     assert run(*data, *outputs, "--split", "default", "rare_first", "--official", "--enhance", 10) == 0
-    said = capsys.readouterr()
-    assert "mAP rare" in said.out
-    assert "mAP unseen" in said.out
-    assert "untrained" in said.err
+    output = capsys.readouterr()
+    assert "mAP rare" in output.out
+    assert "mAP unseen" in output.out
+    assert "untrained" in output.err
     numbers = json.loads(Path("numbers.json").read_text())
     assert numbers["pictures"] == len(annotations)
     assert (numbers["metric"], numbers["official"]) == ("hico", True)
-    assert sum(one["num_predictions"] for one in numbers["classes"]) > len(annotations)
-    assert sum(one["num_gt"] for one in numbers["classes"]) == sum(len(one.interactions) for one in annotations)
+    assert sum(result["num_predictions"] for result in numbers["classes"]) > len(annotations)
+    assert sum(result["num_gt"] for result in numbers["classes"]) == sum(
+        len(annotation.interactions) for annotation in annotations
+    )
     page = Path("report/index.html").read_text()
     assert page.count("data:image/jpeg") > 3
     assert json.loads(Path("report/evaluation.json").read_text()) == numbers
     analysis = json.loads(Path("report/analysis.json").read_text())
     assert (analysis["schema"], analysis["images"]) == ("hoiclip-error-analysis/1", len(annotations))
-    interactions = sum(len(np.unique(one.interactions, axis=0)) for one in annotations)
+    interactions = sum(len(np.unique(annotation.interactions, axis=0)) for annotation in annotations)
     assert sum(analysis["ground_truth"]["counts"].values()) == analysis["ground_truth"]["total"] == interactions
     assert "size not known" not in str(analysis["tables"])
     assert "Worst images" in page
@@ -199,12 +198,10 @@ def test_the_command_writes_numbers_report_and_export(
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "worst_01.jpg"], ids=["annotations", "image"])
-def test_a_report_is_never_written_over_what_is_read(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    annotations, pictures = drawn(1, seed=0)
+def test_report_never_overwrites_its_inputs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    annotations, images = synthetic_images(1, seed=0)
     image = name if name.endswith(".jpg") else "0.png"
-    Image.fromarray(pictures[0]).save(tmp_path / image)
+    Image.fromarray(images[0]).save(tmp_path / image)
     data = tmp_path / ("annotations.json" if name.endswith(".jpg") else name)
     write_hoia(data, [replace(annotations[0], file_name=image)], HICO)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -214,10 +211,10 @@ def test_a_report_is_never_written_over_what_is_read(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_json_to_standard_output_is_nothing_but_json(
-    drawn_set: tuple[Path, list[ImageAnnotation]], capsys: pytest.CaptureFixture[str]
+def test_json_to_standard_output_is_json_alone(
+    image_folder: tuple[Path, list[ImageAnnotation]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, _ = drawn_set
+    folder, _ = image_folder
     data = ("--model", untrained_model(), "--data", folder / "annotations.json", "--images", folder)
     assert run(*data, "--json", "-", "--max-images", 2, "--metric", "hico-ko") == 0
     numbers = json.loads(capsys.readouterr().out)
@@ -235,27 +232,27 @@ def test_json_to_standard_output_is_nothing_but_json(
         (("--data", "nothing.json"), 3, "nothing.json"),
     ],
 )
-def test_wrong_arguments_are_one_line(
+def test_eval_with_wrong_arguments_is_one_line(
     arguments: tuple[object, ...],
     code: int,
     message: str,
-    drawn_set: tuple[Path, list[ImageAnnotation]],
+    image_folder: tuple[Path, list[ImageAnnotation]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder, _ = drawn_set
+    folder, _ = image_folder
     data = ("--model", untrained_model(), "--data", folder / "annotations.json", "--images", folder)
     assert run(*data, *arguments) == code
-    said = capsys.readouterr().err.strip()
-    assert message in said
-    assert "\n" not in said
+    output = capsys.readouterr().err.strip()
+    assert message in output
+    assert "\n" not in output
 
 
-def test_a_damaged_picture_is_named(
-    drawn_set: tuple[Path, list[ImageAnnotation]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_damaged_image_is_named(
+    image_folder: tuple[Path, list[ImageAnnotation]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, annotations = drawn_set
-    for one in annotations:
-        (tmp_path / one.file_name).write_bytes((folder / one.file_name).read_bytes()[:300])
+    folder, annotations = image_folder
+    for annotation in annotations:
+        (tmp_path / annotation.file_name).write_bytes((folder / annotation.file_name).read_bytes()[:300])
     data = ("--model", untrained_model(), "--data", folder / "annotations.json", "--images", tmp_path)
     assert run(*data) == 3
     assert "cannot read" in capsys.readouterr().err
@@ -267,7 +264,7 @@ def vcoco_photos(shared: Path, vocabulary: Vocabulary) -> tuple[Path, list[Image
 
 
 @pytest.mark.parametrize("metric", ["vcoco", "vcoco-official"])
-def test_real_photos(metric: str, shared: Path, vcoco_model: Path, tmp_path: Path) -> None:
+def test_eval_of_real_photos(metric: str, shared: Path, vcoco_model: Path, tmp_path: Path) -> None:
     images, annotations = vcoco_photos(shared, VCOCO)
     assert len(annotations) == 30
     write_hoia(tmp_path / "vcoco.json", annotations, VCOCO)
@@ -282,30 +279,32 @@ def test_real_photos(metric: str, shared: Path, vcoco_model: Path, tmp_path: Pat
         == 0
     )
     numbers = json.loads((tmp_path / "n.json").read_text())
-    counted = [one for one in numbers["classes"] if one["num_gt"]]
+    counted = [result for result in numbers["classes"] if result["num_gt"]]
     if metric == "vcoco":
-        assert sum(one["num_gt"] for one in counted) == 85
+        assert sum(result["num_gt"] for result in counted) == 85
         assert len(counted) == 19
-        assert sum(one["num_predictions"] for one in numbers["classes"]) == 30 * 100
+        assert sum(result["num_predictions"] for result in numbers["classes"]) == 30 * 100
     else:
-        roles = [one for one in counted if one["name"].endswith("1")]
-        assert sum(one["num_predictions"] for one in roles) > 0
+        roles = [result for result in counted if result["name"].endswith("1")]
+        assert sum(result["num_predictions"] for result in roles) > 0
     assert (tmp_path / "r" / "index.html").read_text().count("data:image/jpeg") > 10
     people = json.loads((tmp_path / "vcoco_detections.json").read_text())
-    assert {one["image_id"] for one in people} == {int(one.file_name[-10:-4]) for one in annotations}
+    assert {person["image_id"] for person in people} == {
+        int(annotation.file_name[-10:-4]) for annotation in annotations
+    }
 
 
-def test_true_pairs_of_real_photos_as_predictions_get_100_percent(shared: Path) -> None:
+def test_ground_truth_of_real_photos_as_predictions_gets_100_percent(shared: Path) -> None:
     """The loop's counterpart on real annotations: what is annotated is found, under either metric."""
     _, annotations = vcoco_photos(shared, VCOCO)
     found = []
-    for one in annotations:
-        human, thing, verb = one.interactions.T
+    for annotation in annotations:
+        human, obj, verb = annotation.interactions.T
         found.append(
-            PredictedPairs(
-                human_boxes_xyxy=one.boxes_xyxy[human],
-                object_boxes_xyxy=one.boxes_xyxy[thing],
-                label=one.labels[thing],
+            PredictedTriplets(
+                human_boxes_xyxy=annotation.boxes_xyxy[human],
+                object_boxes_xyxy=annotation.boxes_xyxy[obj],
+                label=annotation.labels[obj],
                 category=verb,
                 score=np.linspace(0.9, 0.5, len(verb)),
                 query=human,
@@ -314,22 +313,22 @@ def test_true_pairs_of_real_photos_as_predictions_get_100_percent(shared: Path) 
     assert evaluate_vcoco(found, annotations, VCOCO).summary["mAP_all"] == pytest.approx(1)
     people = evaluate_vcoco_official(found, annotations, VCOCO)
     assert people.summary["agent AP"] == pytest.approx(1)
-    # Of eat, hit and cut one role is often not annotated; who predicts nothing there has not found it.
+    # Of eat, hit and cut one role is often not annotated; a model that predicts nothing for it has not found it.
     two_roles = ("eat", "hit", "cut")
-    roles = [one for one in people.classes if one.num_gt and one.name.split()[0] not in two_roles]
+    roles = [result for result in people.classes if result.num_gt and result.name.split()[0] not in two_roles]
     assert len(roles) > 10
-    assert all(one.ap == pytest.approx(1) for one in roles)
+    assert all(result.ap == pytest.approx(1) for result in roles)
 
 
-def test_a_prior_weighs_verbs_before_the_best_are_kept(shared: Path, vcoco_model: Path) -> None:
+def test_prior_weighs_verbs_before_the_best_are_kept(shared: Path, vcoco_model: Path) -> None:
     images, annotations = vcoco_photos(shared, VCOCO)
-    one = annotations[:1]
+    annotation = annotations[:1]
     prior = np.zeros((29, 80))
     prior[3] = 1
     config = EvaluateConfig(metric="vcoco", prior_vo=prior)
     model: ModelFile = load_model_file(vcoco_model)
     detect = module_detector(model.build(), VCOCO, config.postprocess)
-    found = predict(detect, FolderPictures(images, one), VCOCO, config)[0]
+    found = predict(detect, FolderImages(images, annotation), VCOCO, config)[0]
     weighed = found.score[found.label >= 0]
     assert len(found) == 100
     assert (weighed[found.category[found.label >= 0] != 3] == 0).all()

@@ -1,4 +1,4 @@
-"""Files of others are read by one rule for what they are, their encoding and their size, or refused in few words."""
+"""Foreign files are read by one rule for kind, encoding and size, or refused in one line."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.data.hoia import read_hoia, write_hoia
-from hoiclip.data.untrusted import box, flag, number, read_json, shown, whole
-from hoiclip.errors import DataError, HoiclipError
+from hoiclip.core.errors import DataError, HoiclipError
+from hoiclip.core.foreign_file import MOST_CONTAINERS, open_regular, parse_json, read_bytes, read_text
+from hoiclip.core.untrusted_values import box, flag, number, read_json, shown, whole
+from hoiclip.core.vocabulary import load_vocabulary
+from hoiclip.data.formats.hoia import read_hoia, write_hoia
 from hoiclip.evaluation.splits import read_splits
-from hoiclip.evaluation.video import read_truth
-from hoiclip.evaluation.video.mot_text import mot_moments
-from hoiclip.foreign_file import MOST_CONTAINERS, open_regular, parse_json, read_bytes, read_text
-from hoiclip.vocabulary import load_vocabulary
-from tests.hoiclip.making_data import FRUIT, fruit, save_json
+from hoiclip.evaluation.video import read_ground_truth
+from hoiclip.evaluation.video.reading import read_mot_frames
+from tests.hoiclip.small_datasets import FRUIT, fruit, save_json
 
 MARKED = {
     "utf-8": lambda text: text.encode(),
@@ -40,13 +40,13 @@ def _read_recipe(path: Path) -> object:
 
 
 def _read_sources(path: Path) -> object:
-    from hoiclip_engine.video.expand import expand_sources
+    from hoiclip_engine.sources.source_list import expand_sources
 
-    return [Path(one.location).name for one in expand_sources([str(path)])]
+    return [Path(source.location).name for source in expand_sources([str(path)])]
 
 
 def _read_report(path: Path) -> object:
-    from hoiclip_engine.bench.base_report import read_reports
+    from hoiclip_engine.bench.regression_gate import read_reports
 
     return read_reports(path)
 
@@ -56,10 +56,10 @@ FRAME = '{"type": "frame", "index": 0, "pts_s": 0, "pairs": []}\n'
 TEXTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "vocabulary": ("v.json", lambda path: load_vocabulary(str(path)), FRUIT.to_json()),
     "splits": ("s.json", lambda path: read_splits(path, FRUIT), '{"rare": [0, "1", 2.0]}'),
-    "film": ("f.jsonl", lambda path: len(read_truth(path, FRUIT)), FRAME),
+    "ground truth of a video": ("f.jsonl", lambda path: len(read_ground_truth(path, FRUIT)), FRAME),
     "MOT text": (
         "m.txt",
-        lambda path: len(mot_moments(path, path)),
+        lambda path: len(read_mot_frames(path, path)),
         "1,1,10,10,20,40,1,1,1\r\n2,1,12,10,20,40,1,1,1\r\n",
     ),
     "recipe": ("r.toml", _read_recipe, RECIPE),
@@ -68,19 +68,19 @@ TEXTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", TEXTS)
-def test_text_is_the_same_with_and_without_a_mark(what: str, tmp_path: Path) -> None:
-    name, read, text = TEXTS[what]
+@pytest.mark.parametrize("kind", TEXTS)
+def test_text_is_the_same_with_and_without_byte_order_mark(kind: str, tmp_path: Path) -> None:
+    name, read, text = TEXTS[kind]
     found = []
     for encode in MARKED.values():
         (tmp_path / name).write_bytes(encode(text))
         found.append(read(tmp_path / name))
-    assert all(one == found[0] for one in found[1:])
+    assert all(value == found[0] for value in found[1:])
 
 
-@pytest.mark.parametrize("what", [what for what in TEXTS if what != "list of sources"])
-def test_a_named_pipe_is_an_error_and_keeps_nobody_waiting(what: str, tmp_path: Path) -> None:
-    name, read, _ = TEXTS[what]
+@pytest.mark.parametrize("kind", [kind for kind in TEXTS if kind != "list of sources"])
+def test_named_pipe_is_an_error_without_waiting(kind: str, tmp_path: Path) -> None:
+    name, read, _ = TEXTS[kind]
     os.mkfifo(tmp_path / name)
     with pytest.raises(HoiclipError, match=r"a named pipe, no regular file|no recipe"):
         read(tmp_path / name)
@@ -104,19 +104,19 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     assert read_text(tmp_path / "link") == "here"
 
 
-def test_a_file_is_read_up_to_a_size(tmp_path: Path) -> None:
+def test_file_is_read_up_to_a_size(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(100))
     assert len(read_bytes(tmp_path / "a", 100)) == 100
     with pytest.raises(OSError, match="larger than"):
         read_bytes(tmp_path / "a", 99)
     with (tmp_path / "b").open("wb") as file:
-        file.truncate(1 << 40)  # takes no place, and must take no memory
+        file.truncate(1 << 40)  # takes no disk space, and must take no memory
     with pytest.raises(DataError, match="larger than 512 MiB"):
         read_json(tmp_path / "b")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
@@ -127,8 +127,8 @@ def test_a_file_is_read_up_to_a_size(tmp_path: Path) -> None:
     ],
     ids=lambda text: text[:12],
 )
-def test_json_that_takes_more_than_it_says_is_one_error(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_json_that_exhausts_memory_is_one_error(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_json(text)
 
 
@@ -137,7 +137,7 @@ def test_json_lines_are_the_list_of_their_values(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "a.json").read_text())
     (tmp_path / "a.odgt").write_text("".join(json.dumps(row) + "\r\n" for row in rows))
     assert read_json(tmp_path / "a.odgt") == rows
-    assert [one.file_name for one in read_hoia(tmp_path / "a.odgt", FRUIT)] == ["a.png", "b.png"]
+    assert [annotation.file_name for annotation in read_hoia(tmp_path / "a.odgt", FRUIT)] == ["a.png", "b.png"]
     (tmp_path / "a.odgt").write_text('{"a": 1}\n{"a": \n')
     with pytest.raises(DataError, match="line 2"):
         read_json(tmp_path / "a.odgt")
@@ -146,10 +146,10 @@ def test_json_lines_are_the_list_of_their_values(tmp_path: Path) -> None:
 ZEROS = (0, 0.0, -0.0, "0", "0.0", " 0 ", "00", "0e3")
 
 
-def test_a_number_is_the_same_however_it_is_written() -> None:
+def test_number_is_the_same_in_every_notation() -> None:
     assert [whole(zero, "it") for zero in ZEROS] == [0] * len(ZEROS)
     assert [flag(zero, "it") for zero in (*ZEROS, None, False)] == [False] * 10
-    assert [flag(one, "it") for one in (1, 1.0, "1", "1.0", True)] == [True] * 5
+    assert [flag(value, "it") for value in (1, 1.0, "1", "1.0", True)] == [True] * 5
     assert [number(zero, "it", 0, 1) for zero in ZEROS] == [0.0] * len(ZEROS)
     assert box(["1", 2.0, "3.5", 4], "it") == (1, 2, 3.5, 4)
     assert [whole(value, "it") for value in ("-7", -7.0, "+3", 1e15)] == [-7, -7, 3, 10**15]
@@ -159,13 +159,13 @@ def test_a_number_is_the_same_however_it_is_written() -> None:
     "value",
     [1.5, "1.5", "", "x", "1_0", "٣", "0x1", "1e400", True, None, [], float("nan"), float("inf"), 1e300, "9" * 50],
 )
-def test_what_is_no_whole_number_is_refused(value: object) -> None:
+def test_whole_number_refuses_other_values(value: object) -> None:
     with pytest.raises(ValueError, match="it must be a whole number"):
         whole(value, "it")
 
 
 @pytest.mark.parametrize("value", [2, -1, "yes", "true", 0.5, float("nan"), [], {}])
-def test_what_is_no_flag_is_refused(value: object) -> None:
+def test_flag_refuses_other_values(value: object) -> None:
     with pytest.raises(ValueError, match="it must be 0 or 1"):
         flag(value, "it")
 
@@ -195,13 +195,13 @@ def test_any_bytes_are_json_or_one_error(data: bytes, mark: bytes, tmp_path_fact
         assert "\n" not in str(error)  # noqa: PT017
 
 
-def test_what_is_shown_is_short_however_much_it_is() -> None:
+def test_shown_value_is_short() -> None:
     for value in ([[1] * 10**6] * 10, "x" * 10**7, {"a": ["b" * 10**6]}, 10**5000, "ä\n"):
         assert len(shown(value)) <= 60
         assert shown(value).isascii()
 
 
-def test_pipes_among_results_are_errors(tmp_path: Path) -> None:
+def test_named_pipes_among_results_are_errors(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "base.jsonl")
     with pytest.raises(HoiclipError, match="a named pipe"):
         _read_report(tmp_path / "base.jsonl")

@@ -1,4 +1,4 @@
-"""What the losses punish, what they leave alone, and that they stay finite."""
+"""Losses: values, gradients of what they penalise and ignore, and finite results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hoiclip.losses import Criterion, LossConfig, LossReport, name_of_culprit
+from hoiclip.data.targets import Targets
 from hoiclip.model import LayerOutputs
-from hoiclip.targets import Targets
+from hoiclip.training.losses import Criterion, LossConfig, LossReport, find_non_finite_loss
 from tests.hoiclip.test_matching import (
     HOIS,
     LAYERS,
@@ -56,12 +56,12 @@ def perfect_outputs(targets: list[Targets], sure: float) -> LayerOutputs:
     return outputs
 
 
-def test_a_perfect_prediction_costs_nothing() -> None:
+def test_perfect_prediction_has_no_loss() -> None:
     targets = [example_targets(4), example_targets(2, seed=1)]
     numbers = losses_of(perfect_outputs(targets, sure=20), targets).numbers()
     assert set(BOX_LOSSES) < set(numbers)
     for name, value in numbers.items():
-        # Clamped probabilities and float32 boxes leave a rest.
+        # Clamped probabilities and float32 boxes leave a remainder.
         assert value == pytest.approx(0, abs=1e-5), name
 
 
@@ -92,7 +92,7 @@ def test_class_losses_are_those_of_the_specification() -> None:
 
 @few
 @given(counts=st.lists(st.integers(0, QUERIES), min_size=1, max_size=3), seed=st.integers(0, 100))
-def test_the_order_of_true_pairs_does_not_matter(counts: list[int], seed: int) -> None:
+def test_order_of_ground_truth_pairs_does_not_matter(counts: list[int], seed: int) -> None:
     outputs = example_outputs(len(counts), seed=seed)
     targets = [example_targets(n, seed=seed + i) for i, n in enumerate(counts)]
     generator = torch.Generator().manual_seed(seed)
@@ -101,7 +101,7 @@ def test_the_order_of_true_pairs_does_not_matter(counts: list[int], seed: int) -
     assert losses_of(outputs, shuffled).numbers() == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-def test_only_matched_boxes_are_pulled() -> None:
+def test_gradient_of_boxes_is_of_matched_queries_only() -> None:
     outputs, targets = example_outputs(2, grad=True), [example_targets(5), example_targets(2, seed=1)]
     report = losses_of(outputs, targets)
     report.total.backward()
@@ -117,14 +117,14 @@ def test_only_matched_boxes_are_pulled() -> None:
     assert 0 < has_object < LAYERS * 7
 
 
-def test_class_logits_of_every_layer_and_query_are_pulled() -> None:
+def test_gradient_of_class_logits_is_of_every_layer_and_query() -> None:
     outputs, targets = example_outputs(1, grad=True), [example_targets(3)]
     losses_of(outputs, targets).total.backward()
     assert (gradient(outputs.hoi_logits) != 0).all()
     assert (gradient(outputs.object_logits) != 0).all()
 
 
-def test_an_hoi_that_is_sure_enough_is_left_alone() -> None:
+def test_gradient_of_a_certain_hoi_is_zero() -> None:
     outputs = example_outputs(1)
     outputs.hoi_logits[:, :, 0] = -10
     outputs.hoi_logits.requires_grad_()
@@ -135,7 +135,7 @@ def test_an_hoi_that_is_sure_enough_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_without_any_pair_box_losses_are_zero_and_gradients_finite(images: int) -> None:
+def test_box_losses_without_pairs_are_zero_and_gradients_finite(images: int) -> None:
     outputs = example_outputs(images, grad=True)
     report = losses_of(outputs, [example_targets(0)] * images)
     report.total.backward()
@@ -147,7 +147,7 @@ def test_without_any_pair_box_losses_are_zero_and_gradients_finite(images: int) 
     assert (gradient(outputs.object_logits) != 0).any()
 
 
-def test_query_groups_are_matched_each_by_itself() -> None:
+def test_query_groups_are_matched_separately() -> None:
     targets = [replace(example_targets(n, seed=n), object_boxes_cxcywh=torch.full((n, 4), 0.3)) for n in (3, 2)]
     groups = [example_outputs(2, seed=seed) for seed in range(3)]
     joined = groups[0]._replace(
@@ -174,7 +174,7 @@ def test_layers_count_from_the_last() -> None:
     assert losses_of(deeper, targets).numbers() == losses_of(outputs, targets).numbers()
 
 
-def test_losses_are_float32_whatever_the_outputs_are() -> None:
+def test_losses_are_float32_for_every_output_type() -> None:
     outputs, targets = example_outputs(2), [example_targets(3), example_targets(1)]
     rounded = outputs._replace(**{name: getattr(outputs, name).bfloat16() for name in outputs._fields})
     exact = rounded._replace(**{name: getattr(rounded, name).float() for name in outputs._fields})
@@ -185,19 +185,19 @@ def test_losses_are_float32_whatever_the_outputs_are() -> None:
     assert report.numbers() == criterion(exact, targets).numbers()
 
 
-def test_reconstruction_is_zero_where_features_equal_the_picture() -> None:
+def test_reconstruction_is_zero_where_features_equal_the_image() -> None:
     outputs = example_outputs(2)
-    picture = torch.nn.functional.normalize(outputs.clip_visual[:, 0], dim=-1)
+    image = torch.nn.functional.normalize(outputs.clip_visual[:, 0], dim=-1)
     criterion, targets = Criterion(LossConfig(reconstruction=2)), [example_targets(1)] * 2
     far = criterion(outputs, targets)
-    near = criterion(outputs._replace(hoi_feature=picture[:, None].expand(-1, QUERIES, -1)), targets)
+    near = criterion(outputs._replace(hoi_feature=image[:, None].expand(-1, QUERIES, -1)), targets)
     assert float(near.losses["loss_rec"]) == pytest.approx(0, abs=1e-7)
     assert float(far.total - near.total) == pytest.approx(2 * float(far.losses["loss_rec"]), rel=1e-4)
     assert "loss_rec" not in losses_of(outputs, targets).losses
 
 
 @pytest.mark.parametrize(
-    ("broken", "layer", "culprit"),
+    ("broken", "layer", "non_finite_loss"),
     [
         ("hoi_logits", 1, "loss_hoi_labels"),
         ("object_logits", 0, "loss_obj_ce_0"),
@@ -205,16 +205,16 @@ def test_reconstruction_is_zero_where_features_equal_the_picture() -> None:
         ("object_boxes_cxcywh", 0, "loss_obj_bbox_0"),
     ],
 )
-def test_the_culprit_is_named(broken: str, layer: int, culprit: str) -> None:
+def test_non_finite_loss_is_named(broken: str, layer: int, non_finite_loss: str) -> None:
     outputs, targets = example_outputs(1), [example_targets(2)]
-    assert name_of_culprit(losses_of(outputs, targets)) is None
+    assert find_non_finite_loss(losses_of(outputs, targets)) is None
     getattr(outputs, broken)[layer, 0, 5] = float("nan")
-    assert name_of_culprit(losses_of(outputs, targets)) == culprit
+    assert find_non_finite_loss(losses_of(outputs, targets)) == non_finite_loss
 
 
-def test_outputs_and_targets_that_do_not_fit_are_refused() -> None:
+def test_outputs_and_targets_of_different_sizes_are_refused() -> None:
     outputs, targets = example_outputs(2), example_targets(3)
-    with pytest.raises(ValueError, match="one Targets for each of 2 pictures, got 1"):
+    with pytest.raises(ValueError, match="one Targets for each of 2 images, got 1"):
         losses_of(outputs, [targets])
     with pytest.raises(ValueError, match=rf"\(pairs, {HOIS}\)"):
         losses_of(outputs, [targets, replace(targets, hoi_labels=targets.hoi_labels[:, 1:])])
@@ -231,7 +231,7 @@ def test_outputs_and_targets_that_do_not_fit_are_refused() -> None:
         {"focal_alpha": 1.5},
     ],
 )
-def test_weights_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_loss_weights_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         replace(LossConfig(), **wrong)
 
@@ -245,7 +245,7 @@ def rank_loss(rank: int, store: str, pairs: int) -> float:
         torch.distributed.destroy_process_group()
 
 
-def test_the_number_of_pairs_is_the_mean_over_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_pairs_is_the_mean_over_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         other = pool.apply_async(rank_loss, (1, str(tmp_path / "store"), 2))

@@ -1,4 +1,4 @@
-"""Every true pair gets the query that suits it best."""
+"""Every ground-truth pair gets the query that suits it best."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hoiclip.boxes import cxcywh_to_xyxy, generalised_iou, xyxy_to_cxcywh
-from hoiclip.matching import MatchCosts, match, match_cost, pad_targets
+from hoiclip.core.boxes import cxcywh_to_xyxy, generalised_iou, xyxy_to_cxcywh
+from hoiclip.data.targets import Targets
 from hoiclip.model import LayerOutputs
-from hoiclip.targets import Targets
+from hoiclip.training.matching import MatchCosts, match, match_cost, pad_targets
 
 CPU = torch.device("cpu")
 LAYERS, QUERIES, HOIS, OBJECTS = 2, 8, 7, 4
@@ -67,14 +67,14 @@ def permuted(targets: Targets, order: Tensor) -> Targets:
 def matched(
     outputs: LayerOutputs, targets: list[Targets], costs: MatchCosts | None = None
 ) -> list[list[set[tuple[int, int]]]]:
-    """{(query, target)} by layer and picture."""
+    """{(query, target)} by layer and image."""
     matches = match(outputs, pad_targets(targets, CPU), costs or MatchCosts())
     layers = [matches.of_layer(layer, len(targets)) for layer in range(outputs.hoi_logits.shape[0])]
     return [[set(zip(q.tolist(), t.tolist(), strict=True)) for q, t in images] for images in layers]
 
 
 def slow_cost(outputs: LayerOutputs, targets: Targets, layer: int, image: int, query: int, pair: int) -> float:
-    """SPEC.md §5 word by word, in float64."""
+    """The cost of docs/model.md, Matching and losses, in float64."""
 
     def giou(a: Tensor, b: Tensor) -> float:
         (ax, ay, aw, ah), (bx, by, bw, bh) = a.double().tolist(), b.double().tolist()
@@ -89,11 +89,11 @@ def slow_cost(outputs: LayerOutputs, targets: Targets, layer: int, image: int, q
     y = targets.hoi_labels[pair].double()
     hoi = -0.5 * ((p * y).sum() / (y.sum() + 1e-4) + ((1 - p) * (1 - y)).sum() / ((1 - y).sum() + 1e-4))
     object_class = -outputs.object_logits[layer, image, query].double().softmax(-1)[targets.object_labels[pair]]
-    human, true_human = outputs.human_boxes_cxcywh[layer, image, query], targets.human_boxes_cxcywh[pair]
-    thing, true_thing = outputs.object_boxes_cxcywh[layer, image, query], targets.object_boxes_cxcywh[pair]
-    exists = bool((true_thing != 0).any())
-    l1 = max((human - true_human).abs().sum(), (thing - true_thing).abs().sum() * exists)
-    overlap = max(-giou(human, true_human), -giou(thing, true_thing) - giou(human, true_human) * (not exists))
+    human, gt_human = outputs.human_boxes_cxcywh[layer, image, query], targets.human_boxes_cxcywh[pair]
+    obj, gt_object = outputs.object_boxes_cxcywh[layer, image, query], targets.object_boxes_cxcywh[pair]
+    exists = bool((gt_object != 0).any())
+    l1 = max((human - gt_human).abs().sum(), (obj - gt_object).abs().sum() * exists)
+    overlap = max(-giou(human, gt_human), -giou(obj, gt_object) - giou(human, gt_human) * (not exists))
     return float(hoi + object_class + 2.5 * l1 + overlap)
 
 
@@ -106,15 +106,15 @@ def test_costs_are_those_of_the_specification() -> None:
             assert cost[layer, image, query, pair].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_hoi_weight_counts_twice() -> None:
+def test_hoi_cost_weight_counts_twice() -> None:
     outputs, targets = example_outputs(1), pad_targets([example_targets(2)], CPU)
-    one, two, three = (match_cost(outputs, targets, MatchCosts(hoi=weight)) for weight in (1, 2, 3))
-    torch.testing.assert_close((three - one) / 8, (two - one) / 3)
+    once, twice, thrice = (match_cost(outputs, targets, MatchCosts(hoi=weight)) for weight in (1, 2, 3))
+    torch.testing.assert_close((thrice - once) / 8, (twice - once) / 3)
 
 
 @few
 @given(counts=counts, seed=st.integers(0, 100))
-def test_no_other_assignment_is_cheaper(counts: list[int], seed: int) -> None:
+def test_match_is_the_cheapest_assignment(counts: list[int], seed: int) -> None:
     outputs = example_outputs(len(counts), seed=seed, queries=5)
     targets = [example_targets(min(n, 3), seed=seed + i) for i, n in enumerate(counts)]
     for layer, image in itertools.product(range(LAYERS), range(len(counts))):
@@ -130,7 +130,7 @@ def test_no_other_assignment_is_cheaper(counts: list[int], seed: int) -> None:
 
 @few
 @given(counts=counts, seed=st.integers(0, 100))
-def test_pictures_do_not_see_each_other(counts: list[int], seed: int) -> None:
+def test_images_of_a_batch_are_matched_separately(counts: list[int], seed: int) -> None:
     outputs = example_outputs(len(counts), seed=seed)
     targets = [example_targets(n, seed=seed + i) for i, n in enumerate(counts)]
     together = matched(outputs, targets)
@@ -141,14 +141,14 @@ def test_pictures_do_not_see_each_other(counts: list[int], seed: int) -> None:
 
 @few
 @given(count=st.integers(2, QUERIES), seed=st.integers(0, 100))
-def test_the_order_of_true_pairs_does_not_matter(count: int, seed: int) -> None:
+def test_order_of_ground_truth_pairs_does_not_matter(count: int, seed: int) -> None:
     outputs, targets = example_outputs(1, seed=seed), example_targets(count, seed=seed)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     before, after = matched(outputs, [targets]), matched(outputs, [permuted(targets, order)])
     assert [[{(q, int(order[t])) for q, t in image} for image in layer] for layer in after] == before
 
 
-def test_with_more_pairs_than_queries_every_query_has_one() -> None:
+def test_match_with_more_pairs_than_queries_uses_every_query() -> None:
     outputs, targets = example_outputs(2, queries=3), [example_targets(5), example_targets(1)]
     for crowded, lonely in matched(outputs, targets):
         assert {query for query, _ in crowded} == {0, 1, 2}
@@ -156,7 +156,7 @@ def test_with_more_pairs_than_queries_every_query_has_one() -> None:
         assert len(lonely) == 1
 
 
-def test_a_query_that_is_not_a_number_is_matched() -> None:
+def test_query_with_nan_is_matched() -> None:
     outputs, targets = example_outputs(1), [example_targets(2)]
     outputs.human_boxes_cxcywh[1, 0, 6] = float("nan")
     assert 6 in {query for query, _ in matched(outputs, targets)[1][0]}
@@ -172,7 +172,7 @@ def test_autocast_changes_no_match() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"hoi": -1.0}, {"hoi": 0.0, "object_class": 0.0, "box_l1": 0.0, "box_giou": 0.0}])
-def test_costs_without_meaning_are_refused(wrong: dict[str, float]) -> None:
+def test_match_costs_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="match costs"):
         replace(MatchCosts(), **wrong)
 
@@ -183,7 +183,7 @@ def test_generalised_iou_of_known_boxes() -> None:
     torch.testing.assert_close(generalised_iou(box, others), torch.tensor([1, 1 / 3, -0.2, 0.25, 0]))
 
 
-def test_boxes_without_area_have_finite_overlap_and_gradient() -> None:
+def test_generalised_iou_of_boxes_without_area_is_finite_with_its_gradient() -> None:
     boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0]], requires_grad=True)
     overlap = generalised_iou(boxes[:, None], boxes[None].detach())
     overlap.sum().backward()
@@ -194,6 +194,6 @@ def test_boxes_without_area_have_finite_overlap_and_gradient() -> None:
 
 @few
 @given(values=st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4))
-def test_box_forms_turn_into_each_other(values: list[float]) -> None:
+def test_box_forms_convert_into_each_other(values: list[float]) -> None:
     boxes_cxcywh = torch.tensor([values])
     torch.testing.assert_close(xyxy_to_cxcywh(cxcywh_to_xyxy(boxes_cxcywh)), boxes_cxcywh, atol=1e-6, rtol=1e-6)

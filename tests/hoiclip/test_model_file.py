@@ -1,4 +1,4 @@
-"""Model files: what goes in comes out, what does not fit is named, and no bytes do harm."""
+"""Model files: round trip, errors that name what does not fit, and no harm by any bytes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hoiclip.checkpoint.model_file import FORMAT, ModelFile, load_model_file, save_model_file
-from hoiclip.checkpoint.official import read_checkpoint
-from hoiclip.errors import HoiclipError, ModelError, SinkError
+from hoiclip.checkpoint.state_dict import read_checkpoint
+from hoiclip.core.errors import HoiclipError, ModelError, SinkError
+from hoiclip.core.model_file import FORMAT, ModelFile, load_model_file, save_model_file
 from hoiclip.model import HOICLIP, ModelConfig
-from tests.engine.making_results import VOCABULARY
+from tests.engine.frame_results import VOCABULARY
 
 CONFIG = ModelConfig(
     num_object_classes=2,
@@ -80,10 +80,10 @@ def rewrite(path: Path, **metadata: Any) -> Path:
     return path
 
 
-# What goes in comes out.
+# Round trip.
 
 
-def test_tensors_config_vocabulary_and_provenance_come_back(path: Path) -> None:
+def test_model_file_keeps_tensors_config_vocabulary_and_provenance(path: Path) -> None:
     tensors = state()
     model = saved(path, tensors)
     assert model.config == CONFIG
@@ -94,7 +94,7 @@ def test_tensors_config_vocabulary_and_provenance_come_back(path: Path) -> None:
     assert not built.training
     for key, value in built.state_dict().items():
         assert torch.equal(value, tensors[key]), key
-    assert torch.equal(torch.from_numpy(model.rows("hoi_rows")), tensors["hoi_rows"])
+    assert torch.equal(torch.from_numpy(model.tensor("hoi_rows")), tensors["hoi_rows"])
 
 
 def test_half_precision_tensors_are_cast(path: Path) -> None:
@@ -104,21 +104,21 @@ def test_half_precision_tensors_are_cast(path: Path) -> None:
     assert {value.dtype for value in model.build().state_dict().values()} == {torch.float32}
 
 
-def test_the_hash_is_that_of_the_bytes_that_are_there_now(path: Path) -> None:
+def test_hash_follows_the_current_bytes(path: Path) -> None:
     for shift in (0, 1, 2):
         tensors = state()
         tensors["query_norm.weight"][0] += shift
         model = saved(path, tensors)
-        os.utime(path, ns=(1, 1))  # as quick as a file can be replaced
+        os.utime(path, ns=(1, 1))  # as fast as a file can be replaced
         assert model.sha256() == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_file_can_be_read_by_others(path: Path) -> None:
+def test_model_file_is_readable_by_others(path: Path) -> None:
     saved(path)
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-# What does not fit is named.
+# Errors name what does not fit.
 
 
 def without(key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ def without(key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda tensors: without("input_projection.bias", tensors), "1 missing: input_projection.bias"),
         (lambda tensors: {**tensors, "extra": torch.zeros(1)}, "1 unknown: extra"),
@@ -138,22 +138,22 @@ def without(key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     ],
     ids=["missing", "unknown", "misshapen", "empty"],
 )
-def test_a_tensor_that_does_not_fit_is_named(
-    change: Callable[[dict[str, Tensor]], dict[str, Tensor]], said: str, path: Path
+def test_tensor_that_does_not_fit_is_named(
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]], message: str, path: Path
 ) -> None:
     model = saved(path, change(state()))
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         model.build()
 
 
-def test_a_missing_row_tensor_is_named(path: Path) -> None:
+def test_missing_text_embeddings_are_named(path: Path) -> None:
     model = saved(path, without("hoi_rows", state()))
     with pytest.raises(ModelError, match="has no tensor hoi_rows"):
-        model.rows("hoi_rows")
+        model.tensor("hoi_rows")
 
 
 @pytest.mark.parametrize(
-    ("metadata", "said"),
+    ("metadata", "message"),
     [
         ({"format": None}, "no hoiclip model file"),
         ({"format": "hoiclip-model/99"}, "hoiclip-model/99"),
@@ -168,17 +168,17 @@ def test_a_missing_row_tensor_is_named(path: Path) -> None:
         ({"vocabulary": "[]"}, "vocabulary is not of the expected form"),
     ],
 )
-def test_a_header_that_does_not_fit_is_told(metadata: dict[str, Any], said: str, path: Path) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+def test_header_that_does_not_fit_is_one_error(metadata: dict[str, Any], message: str, path: Path) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
         load_model_file(rewrite(path, **metadata))
     assert "\n" not in str(caught.value)
 
 
-def test_provenance_of_another_form_is_no_harm(path: Path) -> None:
+def test_provenance_of_another_form_is_ignored(path: Path) -> None:
     assert load_model_file(rewrite(path, provenance="[1]")).notice == ""
 
 
-def test_there_is_no_model_where_there_is_no_file(tmp_path: Path) -> None:
+def test_missing_model_file_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nothing.safetensors"):
         with pytest.raises(ModelError, match="there is no model file"):
             load_model_file(path)
@@ -187,14 +187,14 @@ def test_there_is_no_model_where_there_is_no_file(tmp_path: Path) -> None:
 # A save is whole or not at all.
 
 
-def test_a_folder_that_is_not_there_is_a_sink_error(tmp_path: Path) -> None:
+def test_save_into_a_missing_folder_is_a_sink_error(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="choose a folder that exists"):
         saved(tmp_path / "no" / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["hoiclip.checkpoint.model_file.os.replace", "safetensors.torch.save_file"])
-def test_a_save_that_fails_leaves_what_was_there(step: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["hoiclip.core.atomic_write.os.replace", "safetensors.torch.save_file"])
+def test_failed_save_leaves_the_old_file(step: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(path)
     before = path.read_bytes()
 
@@ -212,14 +212,14 @@ def test_a_save_that_fails_leaves_what_was_there(step: str, path: Path, monkeypa
 
 
 def survives(path: Path, data: bytes) -> None:
-    """A whole model or one error of ours."""
+    """Reads a complete model or raises one error of ours."""
     path.write_bytes(data)
     try:
         load_model_file(path).build()
         return
     except HoiclipError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -232,7 +232,7 @@ def test_any_bytes_are_a_model_or_one_error(data: bytes, tmp_path_factory: pytes
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_a_damaged_model_is_a_model_or_one_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_damaged_model_is_a_model_or_one_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
     good = tmp_path_factory.getbasetemp() / "good.safetensors"
     if not good.exists():
@@ -272,8 +272,8 @@ def test_any_bytes_are_a_checkpoint_or_one_error(tmp_path_factory: pytest.TempPa
             read_checkpoint(path)
 
 
-def test_the_example_is_whole(path: Path) -> None:
-    """Guards the tests above: what they damage is a model that works."""
+def test_undamaged_example_is_read(path: Path) -> None:
+    """Guards the tests above: the undamaged model works."""
     built = saved(path).build()
     assert load_file(path).keys() == built.state_dict().keys()
     images = (torch.zeros(1, 3, 64, 64), torch.zeros(1, 64, 64, dtype=torch.bool), torch.zeros(1, 3, 32, 32))

@@ -1,4 +1,4 @@
-"""Checkpoints are untrusted pickles: what is let in, what is refused, and that nothing is left behind."""
+"""Official checkpoints are untrusted pickles: accepted and refused content, without remains after an error."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from hoiclip.checkpoint.official import import_checkpoint, read_checkpoint
-from hoiclip.errors import ModelError
-from hoiclip.text import encode as text_encode
-from hoiclip_engine.cli import main
+from hoiclip.checkpoint.official import import_checkpoint
+from hoiclip.checkpoint.state_dict import read_checkpoint
+from hoiclip.checkpoint.text_embeddings import encode as text_encode
+from hoiclip.core.errors import ModelError
+from hoiclip_engine.cli.main import main
 from tests.golden.models import ZERO_SHOT
 from tests.golden.rule import official_keys
 
@@ -35,7 +36,7 @@ def _one_text(monkeypatch: pytest.MonkeyPatch) -> None:
     def encode(prompts: Sequence[str], weights: Mapping[str, Tensor]) -> Tensor:
         return text_encode(prompts[:1], weights).expand(len(prompts), -1)
 
-    monkeypatch.setattr("hoiclip.text.encode", encode)
+    monkeypatch.setattr("hoiclip.checkpoint.text_embeddings.encode", encode)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.mark.parametrize(("layout", "dropped"), [("hico", 218), ("vcoco", 217), (ZERO_SHOT, 220)])
-def test_every_official_layout_is_known_to_the_last_key(layout: str, dropped: int, write: Write) -> None:
+def test_official_layouts_are_known_to_the_last_key(layout: str, dropped: int, write: Write) -> None:
     imported = import_checkpoint(write(light_state(layout), args=argparse.Namespace(lr=1e-4, dataset_file="hico")))
     assert len(imported.dropped) == dropped
     assert imported.zero_shot == (layout == ZERO_SHOT)
@@ -75,21 +76,21 @@ def test_missing_and_misshapen_tensors_are_named_in_one_error(write: Write, tmp_
     state["hum_bbox_embed.layers.2.weight"] = torch.zeros(5, 256)
     target = tmp_path / "out.safetensors"
     assert main(["models", "import", str(write(state)), "-o", str(target)]) == 4
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "transformer.encoder.layers.2.norm1.weight" in said
-    assert "input_proj.bias" in said
-    assert "hum_bbox_embed.layers.2.weight is [5, 256], expected [4, 256]" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "transformer.encoder.layers.2.norm1.weight" in message
+    assert "input_proj.bias" in message
+    assert "hum_bbox_embed.layers.2.weight is [5, 256], expected [4, 256]" in message
     assert list(tmp_path.glob("*.safetensors")) == []
     assert list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*")) == []
 
 
-def test_an_unknown_tensor_is_refused(write: Write) -> None:
+def test_unknown_tensor_is_refused(write: Write) -> None:
     with pytest.raises(ModelError, match=r"1 unknown: extra\.weight"):
         import_checkpoint(write({**light_state("hico"), "extra.weight": torch.zeros(1)}))
 
 
-def test_labels_of_another_data_set_are_refused(write: Write) -> None:
+def test_labels_of_another_dataset_are_refused(write: Write) -> None:
     with pytest.raises(ModelError, match="does not fit"):
         import_checkpoint(write(light_state("hico")), "vcoco")
 
@@ -108,12 +109,12 @@ def test_names_of_a_wrapped_module_are_those_of_the_module(wrap: str, write: Wri
     assert list(wrapped.state) == list(plain.state) == ["a.weight", "b.0.bias"]
 
 
-def test_a_name_that_is_there_with_and_without_a_prefix_is_refused(write: Write) -> None:
+def test_duplicate_name_with_and_without_a_prefix_is_refused(write: Write) -> None:
     with pytest.raises(ModelError, match=r"'a\.weight' twice"):
         read_checkpoint(write({"a.weight": torch.zeros(2), "module.a.weight": torch.zeros(2)}))
 
 
-def test_an_archive_that_is_more_than_its_file_is_refused(write: Write) -> None:
+def test_archive_that_declares_more_than_its_file_is_refused(write: Write) -> None:
     path = write({"weight": torch.zeros(1 << 20)})
     with zipfile.ZipFile(path) as whole:
         parts = [(part.filename, whole.read(part)) for part in whole.infolist()]
@@ -124,7 +125,7 @@ def test_an_archive_that_is_more_than_its_file_is_refused(write: Write) -> None:
         read_checkpoint(path)
 
 
-def test_tensors_that_no_state_dict_has_are_refused(write: Write) -> None:
+def test_tensors_of_another_kind_are_refused(write: Write) -> None:
     with pytest.raises(ModelError, match="expected dense numbers in 'weight'"):
         read_checkpoint(write({"weight": torch.zeros(4, 4).to_sparse()}))
     with pytest.raises(ModelError, match="expected dense numbers in 'weight'"):
@@ -133,7 +134,7 @@ def test_tensors_that_no_state_dict_has_are_refused(write: Write) -> None:
         read_checkpoint(write({"weight": torch.zeros(1).expand(1 << 20, 1 << 20)}))
 
 
-def test_a_program_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+def test_torchscript_program_is_named_as_such(tmp_path: Path) -> None:
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "program.pt"))
     with pytest.raises(ModelError, match="a TorchScript program"):
         read_checkpoint(tmp_path / "program.pt")
@@ -144,7 +145,7 @@ class _Bomb:
         return os.system, ("touch /tmp/hoiclip-pickle-ran",)
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(write: Write) -> None:
+def test_pickle_with_code_is_refused_and_does_not_run(write: Write) -> None:
     marker = Path("/tmp/hoiclip-pickle-ran")
     marker.unlink(missing_ok=True)
     with pytest.raises(ModelError, match="could run code"):
@@ -153,23 +154,23 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(write: Write) 
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + b"\0" * 100])
-def test_a_file_that_is_no_checkpoint_is_one_error(content: bytes, tmp_path: Path, capsys: Any) -> None:
+def test_file_that_is_no_checkpoint_is_one_error(content: bytes, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "broken.pth"
     path.write_bytes(content)
     assert main(["models", "import", str(path), "-o", str(tmp_path / "x.safetensors")]) == 4
-    said = capsys.readouterr().err
-    assert said.startswith("hoiclip: ")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("hoiclip: ")
+    assert message.count("\n") == 1
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_a_truncated_checkpoint_is_one_error(write: Write, capsys: Any) -> None:
+def test_truncated_checkpoint_is_one_error(write: Write, capsys: Any) -> None:
     path = write(light_state("hico"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert main(["models", "import", str(path), "-o", str(path.with_suffix(".safetensors"))]) == 4
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_checkpoint_of_another_model_is_refused(write: Write) -> None:
+def test_checkpoint_of_another_model_is_refused(write: Write) -> None:
     with pytest.raises(ModelError, match="Is it an official HOICLIP checkpoint"):
         import_checkpoint(write({"weight": torch.zeros(2, 2)}))

@@ -1,4 +1,4 @@
-"""Recipes: every bundled one is whole, and a wrong one is one error."""
+"""Recipes: every bundled one is complete, and a wrong one is one error."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hoiclip.errors import UsageError
-from hoiclip.training.assemble import unseen_hois, vocabulary_of
+from hoiclip.core.errors import UsageError
+from hoiclip.training.assemble import dataset_of, vocabulary_of
 from hoiclip.training.recipe import Recipe, read_recipe
 
 FOLDER = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
@@ -15,32 +15,34 @@ RECIPES = sorted(FOLDER.glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_bundled_recipe_fits_its_vocabulary_and_split(path: Path) -> None:
+def test_bundled_recipe_fits_its_vocabulary_and_split(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.name == path.stem
-    hidden = unseen_hois(recipe, vocabulary_of(recipe))
+    hidden = dataset_of(recipe, vocabulary_of(recipe)).unseen_hois
     assert bool(hidden) == (recipe.data.split != "default")
 
 
-def test_the_official_recipes_say_what_the_paper_says() -> None:
+def test_official_recipes_have_the_settings_of_the_paper() -> None:
     hico, vcoco, rare_first = (read_recipe(FOLDER / f"{name}.toml") for name in ("hico", "vcoco", "hico_rare_first"))
     assert (hico.optimizer.lr, hico.optimizer.backbone_lr, hico.optimizer.clip_norm) == (1e-4, 1e-5, 0.1)
     assert (hico.losses.hoi, hico.losses.box_l1, hico.losses.box_giou, hico.losses.no_object_weight) == (2, 2.5, 1, 0.1)
     assert (hico.model.verb_weight, vcoco.model.verb_weight) == (0.5, 0.1)
     assert hico.schedule.factor(hico.schedule.steps * 59 // 90) == 1
     assert hico.schedule.factor(hico.schedule.steps * 61 // 90) == pytest.approx(0.1)
-    assert (hico.aids.query_groups, hico.aids.dense_heads, hico.aids.batch_norm) == (1, False, False)
-    assert len(unseen_hois(rare_first, vocabulary_of(rare_first))) == 120
+    assert (hico.auxiliary.query_groups, hico.auxiliary.dense_heads, hico.auxiliary.batch_norm) == (1, False, False)
+    assert len(dataset_of(rare_first, vocabulary_of(rare_first)).unseen_hois) == 120
     assert vcoco.optimizer == hico.optimizer
 
 
-def test_values_can_be_set_from_outside() -> None:
+def test_recipe_values_can_be_overridden() -> None:
     recipe = read_recipe(FOLDER / "drawn.toml", **{"schedule.steps": 400, "seed": 9})
     assert (recipe.schedule.steps, recipe.seed) == (400, 9)
+    with pytest.raises(UsageError, match=r"\[start\] is called \[init\] now"):
+        read_recipe(FOLDER / "drawn.toml", **{"start.clip": ""})
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", r"no section \["),
         ("[schedule]\nsteps = 3\n[model]\nwheels = 4\n", "unknown fields"),
@@ -49,25 +51,44 @@ def test_values_can_be_set_from_outside() -> None:
         ('[schedule]\nsteps = 3\n[optimizer]\nprecision = "int4"\n[model]\n', "precision must be one of"),
         ('[schedule]\nsteps = "many"\n[model]\n', "schedule.steps must be a whole number, got 'many'"),
         ("[schedule]\nsteps = 3\n[optimizer]\nlr = true\n[model]\n", "optimizer.lr must be a number"),
-        ("[schedule]\nsteps = 3\n[start]\nclip = 3\n[model]\n", "start.clip must be a text"),
+        ("[schedule]\nsteps = 3\n[init]\nclip = 3\n[model]\n", "init.clip must be a text"),
         ("[schedule]\nsteps = 3\n[optimizer]\nbatch_size = 0\n[model]\n", "batch_size and accumulate"),
-        ("[schedule]\nsteps = 3\n[aids]\nquery_groups = 0\n[model]\n", "query_groups"),
+        ("[schedule]\nsteps = 3\n[auxiliary]\nquery_groups = 0\n[model]\n", "query_groups"),
         ("save_every = 0\n[schedule]\nsteps = 3\n[model]\n", "save_every at least 1"),
-        ('task = "clip"\n[data]\nkind = "pictures"\n[schedule]\nsteps = 3\n[model]\n', "drawn scenes only"),
+        ('task = "clip"\n[data]\nkind = "images"\n[schedule]\nsteps = 3\n[model]\n', "synthetic scenes only"),
         ('task = "dance"\n[schedule]\nsteps = 3\n[model]\n', "task must be one of"),
         ("[schedule\n", "no recipe in TOML"),
         ('extends = "recipe.toml"\n', "lead back"),
     ],
 )
-def test_a_wrong_recipe_is_one_error(text: str, said: str, tmp_path: Path) -> None:
+def test_wrong_recipe_is_one_error(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(text)
-    with pytest.raises(Exception, match=said) as caught:
+    with pytest.raises(Exception, match=message) as caught:
         read_recipe(path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_bundled_recipe_is_found_by_its_name_and_own_files_come_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        ("[start]\n[model]\n", "[start]", "[init]"),
+        ("[aids]\n[model]\n", "[aids]", "[auxiliary]"),
+        ("[init]\ntext_rows=true\n", "init.text_rows", "init.text_embeddings"),
+        ("[init]\nverb_rows=true\n", "init.verb_rows", "init.verb_embeddings"),
+        ('[data]\nkind="drawn"\n', 'data.kind\x20"drawn"', '"synthetic"'),
+        ('[data]\nkind="pictures"\n', 'data.kind\x20"pictures"', '"images"'),
+    ],
+)
+def test_recipe_with_an_old_name_is_one_line_with_the_new_one(text: str, old: str, new: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_recipe(path)
+    assert str(caught.value) == f"{path}: {old} is called {new} now; rename it"
+
+
+def test_bundled_recipe_is_found_by_its_name_after_local_files(tmp_path: Path) -> None:
     assert read_recipe(Path("drawn.toml")) == read_recipe(FOLDER / "drawn.toml")
     own = tmp_path / "mine.toml"
     own.write_text('extends = "drawn.toml"\n[schedule]\nsteps = 700\n')
@@ -79,12 +100,12 @@ def test_a_bundled_recipe_is_found_by_its_name_and_own_files_come_first(tmp_path
         read_recipe(tmp_path / "elsewhere" / "drawn.toml")
 
 
-def test_a_missing_recipe_is_a_usage_error(tmp_path: Path) -> None:
+def test_missing_recipe_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no recipe"):
         read_recipe(tmp_path / "none.toml")
 
 
-def test_a_recipe_survives_being_written_down() -> None:
+def test_recipe_survives_a_round_trip_through_a_dict() -> None:
     recipe = read_recipe(FOLDER / "drawn.toml")
     assert isinstance(recipe, Recipe)
     assert recipe.to_dict()["model"]["clip_stem"] == (32, 64, 96)

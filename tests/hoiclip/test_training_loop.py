@@ -1,4 +1,4 @@
-"""A run learns, stops at nonsense, and goes on after being killed as if nothing had happened."""
+"""Training loop: a run learns, stops at non-finite losses, and resumes exactly after it was killed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hoiclip.errors import ModelError, UsageError
-from hoiclip.training.hoi_task import HoiTask
-from hoiclip.training.log import draw_curves, read_log
-from hoiclip.training.loop import Surroundings, Trainer, TrainingDiverged, channels_last_is_safe
-from hoiclip.training.resume import FILE
-from tests.hoiclip.tiny_run import RECIPE, STEPS, NoiseSamples, run, task
+from hoiclip.core.errors import ModelError, UsageError
+from hoiclip.training.loop import Trainer, TrainingDiverged, channels_last_is_safe
+from hoiclip.training.run_folder import CHECKPOINT_FILE, draw_curves, read_log
+from hoiclip.training.tasks import HoiTask
+from tests.hoiclip.tiny_run import RECIPE, STEPS, NoiseSamples, context_of, run, task
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,8 +29,8 @@ def last_step(folder: Path) -> int:
 
 
 def killed_run(folder: Path, after_step: int) -> None:
-    """A process of its own, killed by SIGKILL once its log shows a step."""
-    path = os.pathsep.join(str(ROOT / part) for part in ("", "engine", "kernels"))
+    """Runs in a process of its own, killed by SIGKILL once its log shows a step."""
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "engine", "kernels"))
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.hoiclip.tiny_run", str(folder), "0.02", str(torch.get_num_threads())],
         cwd=ROOT,
@@ -46,12 +45,12 @@ def killed_run(folder: Path, after_step: int) -> None:
     process.wait()
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     folder = tmp_path / "killed"
-    chosen = random.Random(7).randint(5, STEPS - 3)
-    killed_run(folder, after_step=chosen)
-    assert chosen <= last_step(folder) < STEPS
+    step = random.Random(7).randint(5, STEPS - 3)
+    killed_run(folder, after_step=step)
+    assert step <= last_step(folder) < STEPS
     resumed = run(folder)
     assert whole.keys() == resumed.keys()
     assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
@@ -60,51 +59,69 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Pa
     assert len(curves[0]) == STEPS
 
 
-def test_a_finished_run_stays_finished(tmp_path: Path) -> None:
+def test_finished_run_stays_finished(tmp_path: Path) -> None:
     first = run(tmp_path)
     again = run(tmp_path)
     assert all(torch.equal(first[key], again[key]) for key in first)
 
 
-def test_the_loss_falls_on_pictures_that_come_again(tmp_path: Path) -> None:
+def test_loss_falls_on_repeated_images(tmp_path: Path) -> None:
     class Few(NoiseSamples):
         def __getitem__(self, number: int):  # type: ignore[no-untyped-def]
             return super().__getitem__(number % 2)
 
     recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, steps=40, kind="constant_linear"), save_every=1000)
-    here = Surroundings(folder=tmp_path, device=torch.device("cpu"), workers=0)
-    Trainer(recipe, task(), Few(), here).train()
+    Trainer(recipe, task(), Few(), context_of(tmp_path)).train()
     totals = [line["total"] for line in read_log(tmp_path) if line["kind"] == "train"]
     assert sum(totals[-5:]) < 0.75 * sum(totals[:5])
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run_and_is_named(tmp_path: Path) -> None:
+def test_non_finite_loss_stops_the_run_and_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"step 2: loss_\w+ is not a finite number"):
         run(tmp_path, NoiseSamples(poisoned_at=9))
     assert last_step(tmp_path) == 2
 
 
-def test_a_folder_with_another_recipe_or_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_run_folder_of_another_recipe_or_with_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     run(tmp_path)
-    here = Surroundings(folder=tmp_path, device=torch.device("cpu"), workers=0)
+    context = context_of(tmp_path)
     with pytest.raises(UsageError, match="another recipe"):
-        Trainer(replace(RECIPE, seed=5), task(), NoiseSamples(), here).train()
-    path = tmp_path / FILE
+        Trainer(replace(RECIPE, seed=5), task(), NoiseSamples(), context).train()
+    path = tmp_path / CHECKPOINT_FILE
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ModelError, match="damaged"):
         run(tmp_path)
 
 
-def test_the_finished_model_is_a_plain_one(tmp_path: Path) -> None:
+def test_checkpoint_with_old_names_is_resumed(tmp_path: Path) -> None:
+    weights = run(tmp_path)
+    path = tmp_path / CHECKPOINT_FILE
+    state = torch.load(path, weights_only=True)
+    recipe = json.loads(state["recipe"])
+    start, aids, data = recipe.pop("init"), recipe.pop("auxiliary"), recipe["data"]
+    start |= {"text_rows": start.pop("text_embeddings"), "verb_rows": start.pop("verb_embeddings")}
+    data["kind"] = {"synthetic": "drawn", "images": "pictures"}[data["kind"]]
+    state["recipe"] = json.dumps({**recipe, "start": start, "aids": aids}, sort_keys=True)
+    old_keys = {key: key.replace("dense_heads.object_head.", "dense_heads.things.") for key in state["module"]}
+    assert any("things" in old for old in old_keys.values())
+    state["module"] = {old_keys[key]: value for key, value in state["module"].items()}
+    torch.save(state, path)
+    resumed = run(tmp_path)
+    assert [key for key in weights if not torch.equal(weights[key], resumed[key])] == []
+    with pytest.raises(UsageError, match="another recipe"):
+        Trainer(replace(RECIPE, seed=5), task(), NoiseSamples(), context_of(tmp_path)).train()
+
+
+def test_finished_model_has_no_auxiliary_parts(tmp_path: Path) -> None:
     tensors = run(tmp_path)
     model = HoiTask.finished(task().kept, tensors)
-    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
     assert not any(p.requires_grad for p in model.parameters())
-    picture = torch.zeros(1, 3, 48, 64), torch.zeros(1, 48, 64, dtype=torch.bool), torch.zeros(1, 3, 32, 32)
-    assert all(torch.isfinite(out).all() for out in model(*picture))
+    image = torch.zeros(1, 3, 48, 64), torch.zeros(1, 48, 64, dtype=torch.bool), torch.zeros(1, 3, 32, 32)
+    assert all(torch.isfinite(out).all() for out in model(*image))
 
 
-def test_unseen_classes_get_no_gradient_from_the_losses() -> None:
+def test_unseen_hois_get_no_gradient() -> None:
     made = task()
     hidden = HoiTask(made.kept, RECIPE, seen=[0, 1, 3, 4])
     made.kept.heads.hoi_classifier.weight.requires_grad_(True)
@@ -112,7 +129,7 @@ def test_unseen_classes_get_no_gradient_from_the_losses() -> None:
     hidden(batch).total.backward()
     grad = made.kept.heads.hoi_classifier.weight.grad
     assert grad is not None
-    # Class 2 still adds to the verb sums of the others, but its own row is never pushed.
+    # Class 2 still adds to the verb sums of the others, but its own row gets no gradient.
     assert float(grad[2].abs().max()) == 0
     assert float(grad[3].abs().max()) > 0
 
@@ -122,11 +139,11 @@ def test_curves_are_drawn_from_the_log(tmp_path: Path) -> None:
     path = draw_curves(tmp_path, {"train/total": "loss", "train/lr": "rate"})
     assert path.stat().st_size > 1000
     with (tmp_path / "log.jsonl").open("a") as file:
-        file.write(json.dumps({"step": 99, "kind": "train"})[:10])  # a line that a kill cut off
+        file.write(json.dumps({"step": 99, "kind": "train"})[:10])  # the unfinished line of a killed run
     assert last_step(tmp_path) == STEPS
 
 
-def test_channels_last_is_left_out_where_it_would_corrupt_the_heap() -> None:
+def test_channels_last_is_not_used_where_it_would_corrupt_the_heap() -> None:
     convolution = torch.nn.Conv2d
     assert channels_last_is_safe(torch.nn.Sequential(convolution(4, 8, 3, stride=2), convolution(4, 8, 1)))
     assert channels_last_is_safe(convolution(16, 8, 1, stride=2))

@@ -1,4 +1,4 @@
-"""What helps training must not change the model that is left."""
+"""Auxiliary queries, heads and norms, which must not change the finished model; optimisation settings."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from hoiclip.losses import Criterion, LossConfig
+from hoiclip.data.targets import Targets
 from hoiclip.model import HOICLIP, ModelConfig
 from hoiclip.model.backbone import FrozenBatchNorm
-from hoiclip.targets import Targets
-from hoiclip.training.dense import dense_losses, dense_targets
-from hoiclip.training.ema import RunningModel
-from hoiclip.training.parameters import freeze, frozen_state, parameter_groups, thaw_batch_norm
-from hoiclip.training.schedule import Schedule
-from hoiclip.training.training_model import TrainingModel
+from hoiclip.training.losses import Criterion, LossConfig
+from hoiclip.training.optimization import (
+    ModelEMA,
+    Schedule,
+    freeze,
+    frozen_state,
+    parameter_groups,
+    unfreeze_batch_norm,
+)
+from hoiclip.training.training_model import TrainingModel, dense_losses, dense_targets
 
 SMALL = ModelConfig(
     num_object_classes=3,
@@ -44,7 +48,7 @@ SMALL = ModelConfig(
 )
 
 
-def pictures(count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def random_images(count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(count, 3, 48, 64, generator=generator)
     clips = torch.randn(count, 3, 32, 32, generator=generator)
@@ -52,13 +56,13 @@ def pictures(count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def targets(count: int = 2) -> list[Targets]:
-    one = Targets(
+    target = Targets(
         object_labels=torch.tensor([1]),
         hoi_labels=torch.eye(5)[2:3],
         human_boxes_cxcywh=torch.tensor([[0.5, 0.5, 0.5, 0.5]]),
         object_boxes_cxcywh=torch.tensor([[0.6, 0.6, 0.2, 0.2]]),
     )
-    return [one] * count
+    return [target] * count
 
 
 @pytest.fixture
@@ -67,29 +71,29 @@ def model() -> HOICLIP:
     return HOICLIP(SMALL).eval()
 
 
-def test_the_first_group_is_the_model_itself_and_groups_do_not_see_each_other(model: HOICLIP) -> None:
+def test_first_query_group_is_the_model_and_groups_are_independent(model: HOICLIP) -> None:
     training = TrainingModel(model, query_groups=3)
     with torch.no_grad():
-        grouped = training(*pictures()).layers
-        alone = model.all_layers(*pictures())
+        grouped = training(*random_images()).layers
+        alone = model.all_layers(*random_images())
     q = SMALL.queries
     assert grouped.hoi_logits.shape[2] == 3 * q
     for name in ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh"):
         torch.testing.assert_close(getattr(grouped, name)[:, :, :q], getattr(alone, name), atol=1e-5, rtol=1e-5)
     with torch.no_grad():
         training.extra_queries.normal_()
-        again = training(*pictures()).layers
+        again = training(*random_images()).layers
     torch.testing.assert_close(again.hoi_logits[:, :, :q], grouped.hoi_logits[:, :, :q], atol=0, rtol=0)
     assert not torch.equal(again.hoi_logits[:, :, q:], grouped.hoi_logits[:, :, q:])
 
 
-def test_a_group_alone_is_what_it_is_among_others(model: HOICLIP) -> None:
+def test_query_group_alone_gives_the_same_as_among_others(model: HOICLIP) -> None:
     training = TrainingModel(model, query_groups=3)
     q = SMALL.queries
     with torch.no_grad():
-        grouped = training(*pictures()).layers
-        images, _, clips = pictures()
-        seen = model.look(images, None, clips)
+        grouped = training(*random_images()).layers
+        images, _, clips = random_images()
+        seen = model.encode_images(images, None, clips)
         instances, interactions = model.decode(seen, training.extra_queries[1])
         alone = model.outputs(instances, interactions, seen.clip_tokens)
     for name in ("hoi_logits", "object_logits", "human_boxes_cxcywh", "object_boxes_cxcywh"):
@@ -97,10 +101,10 @@ def test_a_group_alone_is_what_it_is_among_others(model: HOICLIP) -> None:
     torch.testing.assert_close(grouped.hoi_feature[:, 2 * q :], alone.hoi_feature, atol=1e-5, rtol=1e-5)
 
 
-def test_every_learning_parameter_gets_a_gradient_and_no_frozen_one(model: HOICLIP) -> None:
+def test_gradients_reach_every_trainable_parameter_and_no_frozen_one(model: HOICLIP) -> None:
     training = TrainingModel(model.train(), query_groups=2, dense_heads=True)
     freeze(model, clip=True, backbone_start=False)
-    out = training(*pictures())
+    out = training(*random_images())
     assert out.dense is not None
     dense = dense_losses(out.dense, dense_targets(targets(), (3, 4), person_class=0, no_object_class=3))
     report = Criterion(LossConfig())(out.layers, targets(), groups=2)
@@ -111,18 +115,18 @@ def test_every_learning_parameter_gets_a_gradient_and_no_frozen_one(model: HOICL
         assert (parameter.grad is None) == frozen, name
 
 
-def test_dense_targets_take_the_smallest_box_round_a_cell() -> None:
+def test_dense_targets_take_the_smallest_box_around_a_cell() -> None:
     made = dense_targets(targets(1), (10, 10), person_class=0, no_object_class=3)
-    things = made.things[0].reshape(10, 10)
-    assert things[0, 0] == 3  # nothing
-    assert things[3, 3] == 0  # the human alone
-    assert things[6, 6] == 1  # the object lies over the human
+    object_labels = made.object_labels[0].reshape(10, 10)
+    assert object_labels[0, 0] == 3  # nothing
+    assert object_labels[3, 3] == 0  # the human alone
+    assert object_labels[6, 6] == 1  # the object lies over the human
     assert made.in_pair[0].reshape(10, 10)[6, 6]
     assert not made.in_pair[0].reshape(10, 10)[3, 3]
     assert made.hoi_labels[0].reshape(10, 10, 5)[6, 6].tolist() == [0, 0, 1, 0, 0]
 
 
-def test_dense_targets_of_an_empty_picture_are_nothing() -> None:
+def test_dense_targets_of_an_empty_image_are_nothing() -> None:
     empty = Targets(
         object_labels=torch.zeros(0, dtype=torch.int64),
         hoi_labels=torch.zeros(0, 5),
@@ -130,31 +134,31 @@ def test_dense_targets_of_an_empty_picture_are_nothing() -> None:
         object_boxes_cxcywh=torch.zeros(0, 4),
     )
     made = dense_targets([empty], (2, 3), person_class=0, no_object_class=3)
-    assert made.things.tolist() == [[3] * 6]
-    assert not made.in_thing.any()
+    assert made.object_labels.tolist() == [[3] * 6]
+    assert not made.in_object.any()
 
 
-def test_thawed_batch_norms_learn_and_freeze_back_under_the_same_names(model: HOICLIP) -> None:
+def test_unfrozen_batch_norms_learn_and_keep_their_names(model: HOICLIP) -> None:
     names = set(model.state_dict())
-    thaw_batch_norm(model.backbone)
+    unfreeze_batch_norm(model.backbone)
     assert any(isinstance(part, nn.BatchNorm2d) for part in model.modules())
-    model.train()(*pictures())
+    model.train()(*random_images())
     assert set(frozen_state(model)) == names
     again = HOICLIP(SMALL).eval()
     again.load_state_dict(frozen_state(model))
-    torch.testing.assert_close(again(*pictures()), model.eval()(*pictures()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(again(*random_images()), model.eval()(*random_images()), atol=1e-5, rtol=1e-5)
 
 
-def test_batch_norms_beside_frozen_convolutions_stay_constants(model: HOICLIP) -> None:
+def test_batch_norms_beside_frozen_convolutions_stay_frozen(model: HOICLIP) -> None:
     freeze(model, clip=True, backbone_start=True)
-    thaw_batch_norm(model.backbone)
+    unfreeze_batch_norm(model.backbone)
     learning = {name for name, part in model.backbone.named_modules() if isinstance(part, nn.BatchNorm2d)}
     constant = {name for name, part in model.backbone.named_modules() if isinstance(part, FrozenBatchNorm)}
     assert constant == {"bn", "stages.0.0.bn1", "stages.0.0.bn2"}
     assert len(learning) == 9
 
 
-def test_the_backbone_has_its_own_rate(model: HOICLIP) -> None:
+def test_backbone_has_its_own_learning_rate(model: HOICLIP) -> None:
     freeze(model, clip=True, backbone_start=True)
     others, backbone = parameter_groups(TrainingModel(model), lr=1e-4, backbone_lr=1e-5)
     assert (others["lr"], backbone["lr"]) == (1e-4, 1e-5)
@@ -162,7 +166,7 @@ def test_the_backbone_has_its_own_rate(model: HOICLIP) -> None:
     assert len(backbone["params"]) == learning > 0  # type: ignore[arg-type]
 
 
-def test_schedules() -> None:
+def test_schedule_factors() -> None:
     linear = Schedule(kind="constant_linear", steps=100, warmup_steps=10, decay_from=0.5)
     assert [linear.factor(s) for s in (0, 9, 10, 49)] == [0.1, 1.0, 1.0, 1.0]
     assert linear.factor(75) == pytest.approx(0.5)
@@ -176,9 +180,9 @@ def test_schedules() -> None:
         Schedule(steps=5, warmup_steps=5)
 
 
-def test_the_running_model_follows_and_lags() -> None:
+def test_model_ema_follows_with_a_lag() -> None:
     layer = nn.Linear(2, 2)
-    running = RunningModel(layer, 0.9)
+    running = ModelEMA(layer, 0.9)
     with torch.no_grad():
         layer.weight.fill_(1.0)
     for _ in range(200):

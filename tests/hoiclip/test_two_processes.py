@@ -1,4 +1,4 @@
-"""Several processes of one run, as torchrun starts them, learn what one process with the whole batch learns."""
+"""Several processes of one run, as torchrun starts them, learn like one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hoiclip.training.log import read_log
-from hoiclip.training.resume import FILE
+from hoiclip.training.run_folder import CHECKPOINT_FILE, read_log
 from tests.hoiclip.two_processes import SHARED, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_two_processes_learn_what_one_learns_from_both_batches(tmp_path: Path) -> None:
+def test_two_processes_learn_like_one_with_both_batches(tmp_path: Path) -> None:
     path = os.pathsep.join(str(ROOT / part) for part in ("", "engine", "kernels"))
     together = tmp_path / "together"
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -36,7 +35,7 @@ def test_two_processes_learn_what_one_learns_from_both_batches(tmp_path: Path) -
     assert all(torch.equal(first[key], second[key]) for key in first)
     # One log and one checkpoint, by the first process.
     assert [line["step"] for line in read_log(together)] == list(range(1, SHARED.schedule.steps + 1))
-    assert (together / FILE).is_file()
+    assert (together / CHECKPOINT_FILE).is_file()
     norms = [[line["gradient_norm"] for line in read_log(tmp_path / name)] for name in ("together", "alone")]
-    # Sums in another order; Adam makes more of it from step to step.
+    # Sums in another order; Adam amplifies the difference from step to step.
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)

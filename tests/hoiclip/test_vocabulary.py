@@ -1,4 +1,4 @@
-"""The names a model speaks: the bundled ones, and that no JSON makes anything but a vocabulary or one error."""
+"""Vocabularies: the bundled ones, and any JSON, which is a vocabulary or one error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.errors import ModelError
-from hoiclip.vocabulary import NO_INTERACTION, Vocabulary, load_vocabulary
+from hoiclip.core.errors import ModelError
+from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary, load_vocabulary
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -43,23 +43,23 @@ def test_vcoco_lets_a_person_act_without_an_object() -> None:
     assert any(obj == 80 for _, obj in vcoco.hois)
 
 
-def test_an_unknown_vocabulary_names_those_there_are() -> None:
+def test_unknown_vocabulary_error_names_the_known_ones() -> None:
     with pytest.raises(ModelError, match="hico, vcoco"):
         load_vocabulary("coco")
 
 
 @pytest.mark.parametrize("name", ["hico", "vcoco"])
-def test_json_and_back_is_the_same_vocabulary(name: str) -> None:
+def test_vocabulary_survives_a_round_trip_through_json(name: str) -> None:
     vocabulary = load_vocabulary(name)
     again = Vocabulary.from_dict(json.loads(vocabulary.to_json()))
     assert again == vocabulary
     assert again.sha256 == vocabulary.sha256
 
 
-def test_the_hash_tells_vocabularies_apart() -> None:
-    one = Vocabulary.from_dict(SMALL)
+def test_hash_differs_between_vocabularies() -> None:
+    vocabulary = Vocabulary.from_dict(SMALL)
     other = Vocabulary.from_dict({**SMALL, "hois": [[0, 1], [1, 1]]})
-    assert one.sha256 != other.sha256
+    assert vocabulary.sha256 != other.sha256
 
 
 def test_names_are_readable() -> None:
@@ -70,7 +70,7 @@ def test_names_are_readable() -> None:
 
 
 @pytest.mark.parametrize("field", sorted(SMALL))
-def test_a_missing_field_is_named(field: str) -> None:
+def test_missing_field_is_named(field: str) -> None:
     with pytest.raises(ModelError, match=field):
         Vocabulary.from_dict({key: value for key, value in SMALL.items() if key != field})
 
@@ -100,7 +100,7 @@ def test_a_missing_field_is_named(field: str) -> None:
     ],
     ids=repr,
 )
-def test_what_does_not_fit_together_is_one_error(change: dict[str, Any]) -> None:
+def test_vocabulary_that_does_not_fit_together_is_one_error(change: dict[str, Any]) -> None:
     with pytest.raises(ModelError) as caught:
         Vocabulary.from_dict({**SMALL, **change})
     assert "\n" not in str(caught.value)

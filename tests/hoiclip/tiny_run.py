@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 
-from hoiclip.data.dataset import Sample
+from hoiclip.data.samples import Sample
+from hoiclip.data.targets import Targets
 from hoiclip.model import HOICLIP
-from hoiclip.targets import Targets
-from hoiclip.training.hoi_task import HoiTask
-from hoiclip.training.loop import Surroundings, Trainer
-from hoiclip.training.parameters import freeze, thaw_batch_norm
-from hoiclip.training.recipe import AidsRecipe, OptimizerRecipe, Recipe
-from hoiclip.training.schedule import Schedule
+from hoiclip.training.loop import RunContext, Trainer
+from hoiclip.training.optimization import Schedule, freeze, unfreeze_batch_norm
+from hoiclip.training.recipe import AuxiliaryConfig, OptimizerConfig, Recipe
+from hoiclip.training.tasks import HoiTask
 from tests.hoiclip.test_training_model import SMALL
 
 STEPS = 12
@@ -24,15 +23,15 @@ RECIPE = Recipe(
     name="tiny",
     model=SMALL,
     schedule=Schedule(kind="cosine", steps=STEPS, warmup_steps=2),
-    optimizer=OptimizerRecipe(lr=1e-3, backbone_lr=1e-3, clip_norm=1.0, batch_size=2, accumulate=2, ema=0.9),
-    aids=AidsRecipe(query_groups=2, dense_heads=True, batch_norm=True),
+    optimizer=OptimizerConfig(lr=1e-3, backbone_lr=1e-3, clip_norm=1.0, batch_size=2, accumulate=2, ema=0.9),
+    auxiliary=AuxiliaryConfig(query_groups=2, dense_heads=True, batch_norm=True),
     save_every=4,
 )
 
 
 @dataclass
 class NoiseSamples:
-    """Random pictures with one pair each; the pair's place depends on the picture."""
+    """Random images with one pair each; the pair's position depends on the image."""
 
     slow_s: float = 0.0
     poisoned_at: int = -1
@@ -57,17 +56,20 @@ def task(recipe: Recipe = RECIPE) -> HoiTask:
     torch.manual_seed(3)
     model = HOICLIP(SMALL)
     freeze(model, clip=True, backbone_start=False)
-    if recipe.aids.batch_norm:
-        thaw_batch_norm(model.backbone)
+    if recipe.auxiliary.batch_norm:
+        unfreeze_batch_norm(model.backbone)
     return HoiTask(model, recipe)
+
+
+def context_of(folder: Path) -> RunContext:
+    return RunContext(folder=folder, device=torch.device("cpu"), workers=0)
 
 
 def run(folder: Path, samples: NoiseSamples | None = None) -> dict[str, torch.Tensor]:
     folder.mkdir(parents=True, exist_ok=True)
-    here = Surroundings(folder=folder, device=torch.device("cpu"), workers=0)
-    return Trainer(RECIPE, task(), samples or NoiseSamples(), here).train()
+    return Trainer(RECIPE, task(), samples or NoiseSamples(), context_of(folder)).train()
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[3]))  # sums depend on how they are split
+    torch.set_num_threads(int(sys.argv[3]))  # sums depend on the number of threads
     run(Path(sys.argv[1]), NoiseSamples(slow_s=float(sys.argv[2])))

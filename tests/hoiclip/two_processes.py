@@ -8,22 +8,22 @@ from pathlib import Path
 
 import torch
 
-from hoiclip.training.loop import Surroundings, Trainer
-from hoiclip.training.recipe import AidsRecipe
+from hoiclip.training.loop import RunContext, Trainer
+from hoiclip.training.recipe import AuxiliaryConfig
 from tests.hoiclip.tiny_run import RECIPE, NoiseSamples, task
 
-# Off is what depends on the other pictures of a process, batch norm and means over cells, or on chance, dropout.
+# Without batch norm and means over cells, which depend on the other images of a process, and without random dropout.
 SHARED = replace(
     RECIPE,
     schedule=replace(RECIPE.schedule, steps=3, warmup_steps=1),
     optimizer=replace(RECIPE.optimizer, accumulate=1, dropout=0.0),
-    aids=AidsRecipe(query_groups=2),
+    auxiliary=AuxiliaryConfig(query_groups=2),
 )
 
 
 def run(folder: Path, batch_size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    here = Surroundings.of_this_process(folder, workers=0)
+    here = RunContext.of_this_process(folder, workers=0)
     recipe = replace(SHARED, optimizer=replace(SHARED.optimizer, batch_size=batch_size))
     made = task(recipe)
     Trainer(recipe, made, NoiseSamples(), here).train()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hoiclip_kernels.dual_attention import Arguments, example_inputs, reference
+from hoiclip_kernels.dual_attention import DualAttentionArguments, example_inputs, reference
 
 Both = tuple[Tensor, Tensor]
 Call = Callable[..., None]
@@ -23,7 +23,7 @@ def poisoned(like: Tensor) -> Both:
     return torch.full_like(like, float("nan")), torch.full_like(like, float("nan"))
 
 
-def outputs(call: Call, arguments: Arguments) -> Both:
+def outputs(call: Call, arguments: DualAttentionArguments) -> Both:
     out = poisoned(arguments.q)
     call(*arguments, out)
     return out
@@ -35,7 +35,7 @@ def assert_close(found: Both, expected: Both, atol: float) -> None:
         torch.testing.assert_close(ours.float(), theirs.float(), atol=atol, rtol=0)
 
 
-def check(call: Call, arguments: Arguments) -> None:
+def check(call: Call, arguments: DualAttentionArguments) -> None:
     """It says what the reference says."""
     expected = outputs(reference.dual_attention, arguments)
     assert_close(outputs(call, arguments), expected, TOLERANCE[arguments.q.dtype])

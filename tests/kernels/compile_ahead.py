@@ -42,7 +42,7 @@ def of_attention(name: str, dtype: str) -> tuple[Any, ...]:
 
 
 def of_preprocess(nv12: bool) -> tuple[Any, ...]:
-    pointers = dict.fromkeys(("source", "uv", "picture", "mask"), "*u8") | {"table": "*fp32", "out": "*fp32"}
+    pointers = dict.fromkeys(("source", "uv", "image", "mask"), "*u8") | {"table": "*fp32", "out": "*fp32"}
     taps = {f"{name}_{axis}": "*i32" for name in ("first", "count", "weight") for axis in "xy"}
     constants = {"NV12": nv12, "HAS_MASK": True, "BLOCK_X": preprocess.BLOCK}
     return preprocess.kernel, pointers | taps, constants, None, {}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hoiclip_kernels import dispatch
-from hoiclip_kernels.bias_relu import Arguments, bias_relu, example_inputs
+from hoiclip_kernels.bias_relu import BiasReluArguments, bias_relu, example_inputs
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 IMPLEMENTATIONS = ("torch", "triton")
@@ -23,7 +23,7 @@ SHAPES: list[dict[str, Any]] = [
 
 def check(implementation: str, dtype: torch.dtype, tolerance: float, seed: int, **shape: Any) -> None:
     arguments = example_inputs(dtype=dtype, device=DEVICE, seed=seed, **shape)
-    expected = bias_relu(*Arguments(arguments.x.clone(), *arguments[1:]), implementation="reference")
+    expected = bias_relu(*BiasReluArguments(arguments.x.clone(), *arguments[1:]), implementation="reference")
     found = bias_relu(*arguments, implementation=implementation)
     assert found.data_ptr() == arguments.x.data_ptr()
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)

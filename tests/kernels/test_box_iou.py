@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from hoiclip_kernels import box_iou as folder
 from hoiclip_kernels.box_iou import box_iou, example_inputs, numba_impl, reference
-from tests.engine.absurd import absurd_32, absurd_64
+from tests.engine.extreme_numbers import extreme_32, extreme_64
 
 IMPLEMENTATIONS = [pytest.param(box_iou, id="public"), pytest.param(numba_impl.box_iou, id="numba")]
 
@@ -39,7 +39,7 @@ def test_agrees_with_the_reference(impl, n, m, seed):
     np.testing.assert_allclose(result, reference.box_iou(a, b), atol=1e-6)
 
 
-def test_the_largest_example_takes_the_numba_path():
+def test_largest_example_takes_the_numba_path():
     assert 65 * 33 < folder.NUMBA_CELLS <= 300 * 300
 
 
@@ -47,8 +47,8 @@ def test_the_largest_example_takes_the_numba_path():
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     boxes=st.one_of(
-        arrays(np.float32, (5, 4), elements=st.one_of(st.floats(width=32), absurd_32)),
-        arrays(np.float64, (5, 4), elements=st.one_of(st.floats(), absurd_64)),
+        arrays(np.float32, (5, 4), elements=st.one_of(st.floats(width=32), extreme_32)),
+        arrays(np.float64, (5, 4), elements=st.one_of(st.floats(), extreme_64)),
     )
 )
 def test_any_numbers_give_a_symmetric_overlap_between_nought_and_one(impl, boxes):
@@ -64,7 +64,7 @@ def test_any_numbers_give_a_symmetric_overlap_between_nought_and_one(impl, boxes
 @pytest.mark.parametrize(
     "box", [[5, 5, 5, 9], [9, 9, 5, 5], [np.nan, 0, 9, 9], [0, 0, np.inf, 9], [-np.inf, -np.inf, np.inf, np.inf]]
 )
-def test_a_box_that_is_none_overlaps_nothing(impl, box):
+def test_box_that_is_none_overlaps_nothing(impl, box):
     whole = np.array([[0, 0, 10, 10]], np.float32)
     other = np.array([box], np.float32)
     assert impl(whole, whole)[0, 0] == 1

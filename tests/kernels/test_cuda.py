@@ -44,15 +44,15 @@ def on_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"heads": 2, "queries": 64, "cells": 150, "padded": 20},
         {"batch": 2, "heads": 2, "queries": 17, "depth": 32, "tokens": 33, "cells": 65, "padded": 7},  # off every tile
         {"heads": 1, "queries": 1, "depth": 128, "tokens": 1, "cells": 1, "padded": None},
-        {"batch": 3, "heads": 1, "queries": 5, "depth": 64, "cells": 40, "padded": 40},  # nothing to look at
+        {"batch": 3, "heads": 1, "queries": 5, "depth": 64, "cells": 40, "padded": 40},  # nothing to attend to
         {"heads": 1, "queries": 5, "tokens": 0, "cells": 0, "padded": None},
         {"heads": 1, "queries": 3, "cells": 1400, "padded": 0},
         {"batch": 0},
         {"queries": 0},
     ],
-    ids=["official head", "off tile", "one", "all hidden", "empty", "largest", "no picture", "no query"],
+    ids=["official head", "off tile", "one", "all hidden", "empty", "largest", "no image", "no query"],
 )
-def test_the_kernel_s_logic(
+def test_kernel_s_logic(
     on_host: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, shape: dict[str, Any], seed: int
 ) -> None:
     monkeypatch.setenv(cuda_library.VARIABLE, str(on_host))
@@ -83,9 +83,7 @@ def test_what_it_does_not_take_is_said(
         cuda_impl.dual_attention(*arguments, out)
 
 
-def test_a_library_that_is_not_there_or_none_is_said_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_library_that_is_not_there_or_none_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(cuda_library.VARIABLE, str(tmp_path / "none.so"))
     with pytest.raises(KernelError, match="is missing; cmake -B build"):
         cuda_library.load()
@@ -109,7 +107,7 @@ def test_registers_stay_within_budget_and_nothing_spills(built: Built) -> None:
     assert set(re.findall(r"(\d+) bytes spill", said)) == {"0"}
 
 
-def test_the_built_library_has_the_function_and_needs_no_torch(built: Built) -> None:
+def test_built_library_has_the_function_and_needs_no_torch(built: Built) -> None:
     library = built.folder / cuda_library.NAME
     assert ctypes.CDLL(str(library)).hoiclip_dual_attention
     tool = shutil.which("objdump")
@@ -118,7 +116,7 @@ def test_the_built_library_has_the_function_and_needs_no_torch(built: Built) -> 
         assert not re.search(r"NEEDED.*(torch|nvinfer)", needed)
 
 
-def test_the_plugin_is_built_too_where_the_header_is(built: Built) -> None:
+def test_plugin_is_built_too_where_the_header_is(built: Built) -> None:
     assert ctypes.CDLL(str(built.folder / "libhoiclip_plugin.so")).hoiclip_plugin_self_test() == 0
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hoiclip_engine.cli import main
+from hoiclip_engine.cli.main import main
 from hoiclip_kernels import dispatch
 from hoiclip_kernels.box_iou import NUMBA_CELLS, box_iou, example_inputs
 from hoiclip_kernels.dispatch import VARIABLE, KernelError, implementations, named
@@ -28,14 +28,14 @@ def test_every_operator_has_a_reference() -> None:
         assert known[0] == "reference"
 
 
-def test_the_operator_chooses_and_says_what_it_used() -> None:
+def test_operator_chooses_and_says_what_it_used() -> None:
     box_iou(*FEW)
     assert dispatch.used["box_iou"] == "reference"
     box_iou(*example_inputs(NUMBA_CELLS, 1))
     assert dispatch.used["box_iou"] == "numba"
 
 
-def test_the_argument_goes_before_the_environment_and_that_before_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_goes_before_the_environment_and_that_before_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "numba")
     box_iou(*FEW)
     assert dispatch.used["box_iou"] == "numba"
@@ -67,7 +67,7 @@ def test_words_of_the_environment(monkeypatch: pytest.MonkeyPatch, words: str, e
         ("=numba", "got operator ''"),
     ],
 )
-def test_a_wish_nobody_can_fulfil_is_one_line(monkeypatch: pytest.MonkeyPatch, words: str, said: str) -> None:
+def test_wish_nobody_can_fulfil_is_one_line(monkeypatch: pytest.MonkeyPatch, words: str, said: str) -> None:
     monkeypatch.setenv(VARIABLE, words)
     with pytest.raises(KernelError, match=said) as caught:
         box_iou(*FEW)
@@ -75,12 +75,12 @@ def test_a_wish_nobody_can_fulfil_is_one_line(monkeypatch: pytest.MonkeyPatch, w
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_argument_is_refused() -> None:
+def test_unknown_argument_is_refused() -> None:
     with pytest.raises(KernelError, match="box_iou has the implementations reference, numba, got 'abacus'"):
         box_iou(*FEW, implementation="abacus")
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without_numba(name: str, *args: object, **kwargs: object) -> object:
@@ -94,9 +94,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         box_iou(*FEW, implementation="numba")
 
 
-def test_the_command_line_says_it_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_line_says_it_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv(VARIABLE, "pair_nms=abacus")
     assert main(["doctor"]) == 2
     assert capsys.readouterr().err == (

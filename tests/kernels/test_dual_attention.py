@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hoiclip_kernels import dispatch
 from hoiclip_kernels.dual_attention import (
-    Arguments,
+    DualAttentionArguments,
     KeyValue,
     attend_memories,
     dual_attention,
@@ -29,7 +29,7 @@ SHAPES = [
     {"cells": 1400, "padded": None},
     {"queries": 1, "tokens": 1, "cells": 1},
     {"batch": 3, "heads": 2, "queries": 17, "depth": 24, "tokens": 33, "cells": 65, "padded": 7},  # off every tile
-    {"cells": 40, "padded": 40},  # nothing to look at
+    {"cells": 40, "padded": 40},  # nothing to attend to
     {"batch": 0},
     {"queries": 0},
     {"tokens": 0, "cells": 0, "padded": None},
@@ -37,7 +37,7 @@ SHAPES = [
 IDS = [", ".join(f"{k} {v}" for k, v in shape.items()) or "official" for shape in SHAPES]
 
 
-def outputs(implementation: str, arguments: Arguments) -> Both:
+def outputs(implementation: str, arguments: DualAttentionArguments) -> Both:
     return attention_checks.outputs(dispatch.pick("dual_attention", implementation, "").dual_attention, arguments)
 
 
@@ -49,11 +49,11 @@ def test_torch_agrees_with_the_reference(shape: dict[str, int], seed: int) -> No
     assert_close(dual_attention(*arguments), expected, 3e-6)
 
 
-def test_the_reference_is_softmax_calculated_by_hand() -> None:
+def test_reference_is_softmax_calculated_by_hand() -> None:
     one = lambda *values: torch.tensor(values).view(1, 1, -1, 1)  # noqa: E731
     q, k, v = one(1.0), one(0.0, float(np.log(3))), one(10.0, 20.0)
     padding = torch.tensor([[False, True]])
-    first, second = outputs("reference", Arguments(q, k, v, k, v, padding))
+    first, second = outputs("reference", DualAttentionArguments(q, k, v, k, v, padding))
     assert first.item() == pytest.approx((10 + 3 * 20) / 4)
     assert second.item() == pytest.approx(10)
 
@@ -101,7 +101,7 @@ def test_training_goes_around_the_operator_and_has_the_same_gradients(seed: int)
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_a_compiled_caller_keeps_the_operator_whole(seed: int) -> None:
+def test_compiled_caller_keeps_the_operator_whole(seed: int) -> None:
     seen: list[str] = []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
@@ -174,7 +174,7 @@ def test_training_always_projects(seed: int) -> None:
     assert not torch.allclose(dropped[1], kept[1])
 
 
-def test_the_form_is_chosen_by_the_number_of_cells() -> None:
+def test_form_is_chosen_by_the_number_of_cells() -> None:
     assert chosen("auto", 512, 768, ABSORB_FROM - 1) == "projected"
     assert chosen("auto", 512, 768, ABSORB_FROM) == "absorbed"
     assert chosen("auto", 768, 768, 10_000) == "projected"  # as many products either way, and more around them
@@ -192,7 +192,7 @@ class Twice(torch.nn.Module):
         return q
 
 
-def exported(attention: Attention, arguments: Arguments) -> onnx.ModelProto:
+def exported(attention: Attention, arguments: DualAttentionArguments) -> onnx.ModelProto:
     with torch.no_grad():
         program = torch.export.export(Twice(), tuple(arguments), strict=False)
     assert sum("dual_attention" in str(node.target) for node in program.graph.nodes) == 2
@@ -202,7 +202,7 @@ def exported(attention: Attention, arguments: Arguments) -> onnx.ModelProto:
     return made.model_proto
 
 
-def test_a_plain_graph_holds_no_node_of_ours_and_computes_the_same(seed: int) -> None:
+def test_plain_graph_holds_no_node_of_ours_and_computes_the_same(seed: int) -> None:
     arguments = example_inputs(2, 2, 5, 8, 3, 7, padded=2, seed=seed)
     model = exported("plain", arguments)
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
@@ -212,7 +212,7 @@ def test_a_plain_graph_holds_no_node_of_ours_and_computes_the_same(seed: int) ->
     torch.testing.assert_close(torch.from_numpy(found), Twice()(*arguments), atol=1e-5, rtol=0)
 
 
-def test_a_plugin_graph_holds_one_node_per_attention(seed: int) -> None:
+def test_plugin_graph_holds_one_node_per_attention(seed: int) -> None:
     model = exported("plugin", example_inputs(2, 4, 5, 32, 3, 7, padded=2, seed=seed))
     nodes = [node for node in model.graph.node if node.op_type == "HoiclipDualAttention"]
     assert len(nodes) == 2

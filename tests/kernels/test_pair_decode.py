@@ -72,7 +72,7 @@ def test_equal_scores_come_in_the_order_of_query_and_class(impl) -> None:  # typ
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS, ids=IDS)
-def test_a_class_takes_its_best_hoi_and_its_weight(impl) -> None:  # type: ignore[no-untyped-def]
+def test_class_takes_its_best_hoi_and_its_weight(impl) -> None:  # type: ignore[no-untyped-def]
     hoi_prob = np.array([[0.1, 0.9, 0.8]], np.float32)
     weight = np.array([[0.5, 1.0, 1.0]])  # class 2 has no HOI
     found = impl(hoi_prob, np.zeros((1, 1), np.float32), np.zeros(3, int), np.array([0, 0, 1]), 3, weight, 10)
@@ -82,7 +82,7 @@ def test_a_class_takes_its_best_hoi_and_its_weight(impl) -> None:  # type: ignor
 
 
 @pytest.mark.parametrize("wrong", [-1, 5])
-def test_an_object_out_of_range_is_refused(wrong: int) -> None:
+def test_object_out_of_range_is_refused(wrong: int) -> None:
     hoi_prob, object_prob, object_of_hoi, class_of_hoi, num_classes, weight = example_inputs(4, 6, 5)
     object_of_hoi[2] = wrong
     with pytest.raises(ValueError, match="object_of_hoi_k"):

@@ -42,7 +42,7 @@ def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pair_nms", IMPLEMENTATIONS, ids=IDS)
-def test_the_weaker_of_two_equal_pairs_goes_but_only_within_a_class(pair_nms) -> None:  # type: ignore[no-untyped-def]
+def test_weaker_of_two_equal_pairs_goes_but_only_within_a_class(pair_nms) -> None:  # type: ignore[no-untyped-def]
     same = boxes(*[(0, 0, 9, 9)] * 3)
     kept = pair_nms(same, same, np.array([4, 4, 2]), np.array([0.5, 0.9, 0.1]), *OFFICIAL)
     assert kept.tolist() == [1, 2]
@@ -50,7 +50,7 @@ def test_the_weaker_of_two_equal_pairs_goes_but_only_within_a_class(pair_nms) ->
 
 @pytest.mark.parametrize("pair_nms", IMPLEMENTATIONS, ids=IDS)
 @pytest.mark.parametrize(("threshold", "kept"), [(0.499, [0]), (0.501, [0, 1])])
-def test_a_box_from_pixel_0_to_9_is_ten_wide(pair_nms, threshold: float, kept: list[int]) -> None:  # type: ignore[no-untyped-def]
+def test_box_from_pixel_0_to_9_is_ten_wide(pair_nms, threshold: float, kept: list[int]) -> None:  # type: ignore[no-untyped-def]
     humans = boxes((0, 0, 9, 9), (0, 0, 9, 4))  # 10 × 10 and 10 × 5: IoU 1/2
     objects = boxes((0, 0, 9, 9), (0, 0, 9, 9))
     result = pair_nms(humans, objects, np.zeros(2, int), np.array([2.0, 1.0]), threshold, 1.0, 0.5)

@@ -32,11 +32,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(made))
 
 
-def test_the_self_test_finds_nothing(library: ctypes.CDLL) -> None:
+def test_self_test_finds_nothing(library: ctypes.CDLL) -> None:
     assert library.hoiclip_plugin_self_test() == 0
 
 
-def test_it_exports_what_tensorrt_looks_for(library: ctypes.CDLL) -> None:
+def test_plugin_exports_the_symbols_tensorrt_needs(library: ctypes.CDLL) -> None:
     for name in ("getCreators", "setLoggerFinder"):
         assert getattr(library, name)
 

@@ -25,9 +25,9 @@ def poisoned(plan: Plan) -> Inputs:
     return out
 
 
-def plan_of(height: int, width: int, short: int, canvas: tuple[int, int] | None = None, clip_side: int = 24) -> Plan:
+def plan_of(height: int, width: int, short: int, padded_hw: tuple[int, int] | None = None, clip_side: int = 24) -> Plan:
     image_hw = resized_hw(height, width, short, short * 5 // 3)
-    return Plan((height, width), fitted(image_hw, canvas or image_hw), canvas or image_hw, clip_side)
+    return Plan((height, width), fitted(image_hw, padded_hw or image_hw), padded_hw or image_hw, clip_side)
 
 
 def assert_same(frame: np.ndarray | Nv12, plan: Plan) -> None:
@@ -48,13 +48,13 @@ def assert_same(frame: np.ndarray | Nv12, plan: Plan) -> None:
         plan_of(48, 33, 200),  # grows
         plan_of(1, 1, 32),
         plan_of(1, 400, 32),
-        plan_of(400, 1, 32),  # CLIP's picture is cut before it is resized
+        plan_of(400, 1, 32),  # CLIP's image is cut before it is resized
         plan_of(600, 17, 40, (64, 64)),
         Plan((2160, 3840), (135, 240), (160, 256), 64),  # widest filters
     ],
     ids=str,
 )
-def test_both_pictures_are_the_reference_s_bit_for_bit(plan: Plan, nv12: bool, seed: int) -> None:
+def test_both_images_are_the_reference_s_bit_for_bit(plan: Plan, nv12: bool, seed: int) -> None:
     assert_same(example_inputs(plan.source_hw, nv12=nv12, seed=seed), plan)
 
 
@@ -105,7 +105,7 @@ def test_several_threads_may_call_at_once() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_process_has_threads_of_its_own() -> None:
+def test_forked_process_has_threads_of_its_own() -> None:
     plan = plan_of(800, 900, 96)
     frame = example_inputs(plan.source_hw)
     preprocess(frame, plan)  # starts the threads of this process
@@ -120,7 +120,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_view_is_as_good_as_a_copy() -> None:
+def test_view_is_as_good_as_a_copy() -> None:
     wide = example_inputs((60, 160))
     assert isinstance(wide, np.ndarray)
     view = wide[:, ::2]
@@ -147,30 +147,30 @@ def test_nv12_greys_and_primaries(matrix: str, full_range: bool) -> None:
         np.testing.assert_allclose(found[0, 0].astype(int), rgb, atol=3)  # planes are bytes too
 
 
-def test_the_reference_is_pil_s_resize_where_pil_goes_across_first(seed: int) -> None:
+def test_reference_is_pil_s_resize_where_pil_goes_across_first(seed: int) -> None:
     frame = example_inputs((90, 160), seed=seed)
     assert isinstance(frame, np.ndarray)
     plan = plan_of(90, 160, 48, clip_side=32)
-    picture = Image.fromarray(frame).resize(plan.image_hw[::-1], Image.Resampling.BILINEAR)
-    small = picture.resize(plan.cut.resized_hw[::-1], Image.Resampling.BICUBIC)
+    image = Image.fromarray(frame).resize(plan.image_hw[::-1], Image.Resampling.BILINEAR)
+    small = image.resize(plan.cut.resized_hw[::-1], Image.Resampling.BICUBIC)
     left, top = plan.cut.left, plan.cut.top
     made = preprocess(frame, plan, implementation="reference")
-    np.testing.assert_array_equal(made.detector_chw, normalised(np.asarray(picture), DETECTOR_TABLE))
+    np.testing.assert_array_equal(made.detector_chw, normalised(np.asarray(image), DETECTOR_TABLE))
     small = small.crop((left, top, left + 32, top + 32))
     np.testing.assert_array_equal(made.clip_chw, normalised(np.asarray(small), CLIP_TABLE))
 
 
 def test_what_does_not_fit_the_plan_is_refused() -> None:
     plan = plan_of(20, 30, 16)
-    with pytest.raises(ValueError, match="expected an RGB picture"):
+    with pytest.raises(ValueError, match="expected an RGB image"):
         preprocess(np.zeros((20, 31, 3), np.uint8), plan)
-    with pytest.raises(ValueError, match="expected an RGB picture"):
+    with pytest.raises(ValueError, match="expected an RGB image"):
         preprocess(np.zeros((20, 30, 3), np.float32), plan)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected NV12 planes"):
         preprocess(Nv12(np.zeros((20, 30), np.uint8), np.zeros((10, 15), np.uint8)), plan)
     with pytest.raises(ValueError, match="expected arrays for"):
         preprocess(np.zeros((20, 30, 3), np.uint8), plan, Inputs.empty(plan_of(20, 30, 17)))
-    with pytest.raises(ValueError, match="expected a canvas"):
+    with pytest.raises(ValueError, match="expected a padded size"):
         Plan((20, 30), (16, 24), (16, 20), 8)
     with pytest.raises(ValueError, match="at least 1 px"):
         Plan((20, 30), (16, 0), (16, 20), 8)

@@ -49,7 +49,7 @@ def on_device(value: Any) -> Any:
         {"heads": 1, "queries": 64, "cells": 150, "padded": 20},
         {"batch": 2, "heads": 2, "queries": 17, "depth": 24, "tokens": 33, "cells": 65, "padded": 7},  # off every tile
         {"heads": 2, "queries": 1, "depth": 96, "tokens": 1, "cells": 1, "padded": None},
-        {"heads": 1, "queries": 5, "depth": 8, "cells": 40, "padded": 40},  # nothing to look at
+        {"heads": 1, "queries": 5, "depth": 8, "cells": 40, "padded": 40},  # nothing to attend to
         {"heads": 1, "queries": 5, "depth": 16, "tokens": 0, "cells": 0, "padded": None},
     ],
     ids=["official head", "off tile", "one", "all hidden", "empty"],
@@ -160,7 +160,7 @@ def test_more_than_a_program_can_hold_is_refused(call: Any) -> None:
         Plan((13, 18), (6, 8), (7, 10), 4),
         Plan((5, 4), (9, 7), (9, 7), 5),  # grows
         Plan((1, 1), (1, 1), (2, 1), 1),
-        Plan((18, 2), (18, 1), (18, 1), 1),  # CLIP's picture is cut before it is resized
+        Plan((18, 2), (18, 1), (18, 1), 1),  # CLIP's image is cut before it is resized
     ],
     ids=str,
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hoiclip_engine.pairs import Pairs
+from hoiclip.core.detections import HOIDetections
 
 Ints = NDArray[np.integer]
 Triplet = tuple[int, int, int]
 
 
 def assert_same_triplets(
-    pairs: Pairs,
+    pairs: HOIDetections,
     sub: Ints,
     obj: Ints,
     cat: Ints,
@@ -40,7 +40,7 @@ def assert_same_triplets(
     assert official, "nothing to compare with"
     our_scores = 2 * pairs.score
     place = {triplet: i for i, triplet in enumerate(ours)}
-    # Only the last places of the top 100 may go to another triplet, and only to one that ties with them.
+    # Only the last ranks of the top 100 may be of another triplet, and only of one that ties with them.
     last = min(our_scores.min(), min(official.values())) + tolerance
     missing = official.keys() - place.keys()
     for triplet in missing:

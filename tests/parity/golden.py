@@ -1,4 +1,4 @@
-"""What the parity tests share: the salt of a fixture set and models made of golden weights."""
+"""Salt of a fixture set and models made of golden weights, for the parity tests."""
 
 from __future__ import annotations
 

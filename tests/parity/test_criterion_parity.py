@@ -1,4 +1,4 @@
-"""Matching, losses and their gradients against recordings of the official code, whatever sizes a recording has."""
+"""Matching, losses and their gradients against recordings of the official code, of any sizes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hoiclip.losses import Criterion, LossConfig, LossReport, reconstruction_loss
+from hoiclip.data.targets import Targets
 from hoiclip.model import LayerOutputs
-from hoiclip.targets import Targets
+from hoiclip.training.losses import Criterion, LossConfig, LossReport, reconstruction_loss
 
 NAMES = ("hico", "vcoco", "hico_empty_rec")
 GRADIENTS = {  # recorded name: field of LayerOutputs, recorded every n-th channel
@@ -27,7 +27,7 @@ GRADIENTS = {  # recorded name: field of LayerOutputs, recorded every n-th chann
 
 @dataclass(frozen=True)
 class Recording:
-    """One fixture file and what our criterion says to it."""
+    """One fixture file and the result of our criterion."""
 
     arrays: dict[str, NDArray[Any]]
     outputs: LayerOutputs
@@ -78,7 +78,7 @@ def recording(request: pytest.FixtureRequest, parity_dir: Path) -> Recording:
     return Recording(arrays, outputs, report)
 
 
-def test_every_query_gets_the_official_pair(recording: Recording) -> None:
+def test_matches_are_the_official_ones(recording: Recording) -> None:
     layers, images = recording.outputs.hoi_logits.shape[:2]
     names = [f"aux{i}" for i in range(layers - 1)] + ["last"]
     compared = 0
@@ -100,7 +100,7 @@ def with_recorded_features(recording: Recording) -> dict[str, float]:
     return numbers
 
 
-def test_losses_names_and_weights(recording: Recording) -> None:
+def test_losses_have_official_names_weights_and_values(recording: Recording) -> None:
     names = recording.arrays["loss_names"].tolist()
     assert list(recording.report.losses) == names
     assert list(recording.report.weights.values()) == recording.arrays["loss_weights"].tolist()
@@ -112,7 +112,7 @@ def test_losses_names_and_weights(recording: Recording) -> None:
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_gradients(recording: Recording, name: str) -> None:
+def test_gradients_are_the_official_ones(recording: Recording, name: str) -> None:
     field, step = GRADIENTS[name]
     gradient = getattr(recording.outputs, field).grad
     assert gradient is not None

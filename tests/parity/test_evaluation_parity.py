@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hoiclip.core.postprocess import PostprocessConfig
+from hoiclip.core.vocabulary import NO_OBJECT, Vocabulary, load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.evaluation import (
     Evaluation,
-    PredictedPairs,
+    PredictedTriplets,
     bundled_splits,
     evaluate_hico,
     evaluate_vcoco,
 )
-from hoiclip.evaluation.vcoco_form import ActionTable, PersonDetections, PersonTruth
-from hoiclip.evaluation.vcoco_official import evaluate_people
-from hoiclip.vocabulary import NO_OBJECT, Vocabulary, load_vocabulary
-from hoiclip_engine.postprocess import PostprocessConfig
+from hoiclip.evaluation.vcoco import ActionTable, PersonDetections, PersonGroundTruth, evaluate_people
 from hoiclip_kernels.pair_decode import pair_decode
 from hoiclip_kernels.pair_nms import pair_nms
 
@@ -51,8 +50,8 @@ def annotations_of(a: Arrays) -> list[ImageAnnotation]:
     ]
 
 
-def predictions_of(a: Arrays, vocabulary: Vocabulary, *, nms: bool) -> list[PredictedPairs]:
-    """The scoring rule of SPEC.md §6 on recorded probabilities, by the kernels of the runtime."""
+def predictions_of(a: Arrays, vocabulary: Vocabulary, *, nms: bool) -> list[PredictedTriplets]:
+    """The scoring rule (docs/model.md, Scores) on recorded probabilities, by the kernels of the runtime."""
     config, queries = PostprocessConfig(), a["hoi_scores"].shape[1]
     object_of_hoi = np.array([obj for _, obj in vocabulary.hois])
     verb_scores = "correct_mat" in a
@@ -67,16 +66,16 @@ def predictions_of(a: Arrays, vocabulary: Vocabulary, *, nms: bool) -> list[Pred
         rows = pair_decode(
             a["hoi_scores"][i], a["obj_scores"][i], object_of_hoi, classes, int(classes.max()) + 1, weight, config.top_k
         )
-        human, thing = boxes[rows.query_n], boxes[rows.query_n + queries]
+        human, objects = boxes[rows.query_n], boxes[rows.query_n + queries]
         if nms:
             limits = config.nms_threshold, config.sub_power, config.obj_power
-            kept = pair_nms(human, thing, rows.class_n, rows.score_n, *limits)
-            rows, human, thing = rows.rows(kept), human[kept], thing[kept]
+            kept = pair_nms(human, objects, rows.class_n, rows.score_n, *limits)
+            rows, human, objects = rows.rows(kept), human[kept], objects[kept]
         label = label_q[rows.query_n]
         found.append(
-            PredictedPairs(
+            PredictedTriplets(
                 human_boxes_xyxy=human,
-                object_boxes_xyxy=thing,
+                object_boxes_xyxy=objects,
                 label=np.where(label < len(vocabulary.objects), label, NO_OBJECT),
                 category=rows.class_n,
                 score=rows.score_n,
@@ -115,14 +114,14 @@ def test_hico_per_class(parity_dir: Path) -> None:
         predictions_of(arrays, vocabulary, nms=True), annotations_of(arrays), vocabulary, official=True
     )
     classes = expected["per_class_default"]
-    assert sorted(map(int, classes)) == [i for i, one in enumerate(found.classes) if one.num_gt]
+    assert sorted(map(int, classes)) == [i for i, result in enumerate(found.classes) if result.num_gt]
     for index, numbers in classes.items():
-        one = found.classes[int(index)]
-        assert one.ap == pytest.approx(numbers["ap"], abs=TOLERANCE), one.name
-        assert (one.num_gt, one.num_predictions, one.num_hits) == tuple(
+        result = found.classes[int(index)]
+        assert result.ap == pytest.approx(numbers["ap"], abs=TOLERANCE), result.name
+        assert (result.num_gt, result.num_predictions, result.num_hits) == tuple(
             numbers[name] for name in ("num_gt", "num_det", "num_tp")
-        ), one.name
-    empty = [i for i, one in enumerate(found.classes) if one.num_gt and not one.num_predictions]
+        ), result.name
+    empty = [i for i, result in enumerate(found.classes) if result.num_gt and not result.num_predictions]
     assert empty == sorted(expected["classes_without_detections"])
 
 
@@ -148,25 +147,25 @@ def test_vcoco(parity_dir: Path) -> None:
     assert_summary(found, "all", expected)
 
 
-def people_of(a: Arrays) -> tuple[list[PersonDetections], list[PersonTruth]]:
+def people_of(a: Arrays) -> tuple[list[PersonDetections], list[PersonGroundTruth]]:
     detections = [
         PersonDetections(
             person_boxes_xyxy=boxes, agent_scores=scores.astype(np.float64), roles=roles.astype(np.float64)
         )
         for boxes, scores, roles in zip(a["det_person_boxes"], a["det_agent_scores"], a["det_roles"], strict=True)
     ]
-    truths = []
+    ground_truth = []
     for start, stop in zip(a["gt_offsets"], a["gt_offsets"][1:], strict=False):
         people = np.flatnonzero(a["gt_classes"][start:stop] == 1)
-        truths.append(
-            PersonTruth(
+        ground_truth.append(
+            PersonGroundTruth(
                 boxes_xyxy=a["gt_boxes"][start:stop],
                 people=people,
                 actions=a["gt_actions"][start:stop][people],
                 role_rows=a["gt_role_id"][start:stop][people],
             )
         )
-    return detections, truths
+    return detections, ground_truth
 
 
 def test_vcoco_official_scenarios(parity_dir: Path) -> None:
@@ -175,7 +174,7 @@ def test_vcoco_official_scenarios(parity_dir: Path) -> None:
     assert list(table.actions) == expected["actions"]
     assert [["agent", *own] for own in table.roles] == expected["roles"]
     found = evaluate_people(*people_of(arrays), table, official=True)
-    by_name = {one.name: one.ap for one in found.classes}
+    by_name = {result.name: result.ap for result in found.classes}
     for action, name in enumerate(table.actions):
         assert by_name[f"{name} agent"] == pytest.approx(expected["agent_ap"][action], abs=TOLERANCE)
     for scenario in (1, 2):

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hoiclip.core.postprocess import PostprocessConfig, Postprocessor, official_boxes
+from hoiclip.core.raw_output import RawOutput
+from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip.model import HOICLIP, LayerOutputs
-from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor, official_boxes
-from hoiclip_engine.raw_output import RawOutput
 from tests.golden.models import ZERO_SHOT, GoldenModels
 from tests.parity.compare import assert_same_triplets
 from tests.parity.golden import golden_image, salt
@@ -47,7 +47,7 @@ def padded_inputs(case: str, sizes: np.ndarray, salt: str) -> tuple[Tensor, Tens
 
 @contextmanager
 def recording(modules: dict[str, nn.Module]) -> Iterator[dict[str, list[Tensor]]]:
-    """What each module returned, call by call."""
+    """Outputs of each module, call by call."""
     seen: dict[str, list[Tensor]] = {name: [] for name in modules}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -142,7 +142,7 @@ def test_interaction_stages(recorded: Any) -> None:
 
 
 def test_triplets_of_the_models_own_outputs(recorded: Any, parity_dir: Path, request: pytest.FixtureRequest) -> None:
-    """From picture to final triplets, against the recorded end of the official road."""
+    """From image to final triplets, against the recorded official result."""
     model, out, _, _ = recorded
     case = request.node.callspec.params["recorded"]
     final = np.load(parity_dir / f"{case}_final.npz")

@@ -1,4 +1,4 @@
-"""The two rules of scoring against lists recorded from the official code. Exact but for float32 rounding."""
+"""Both scoring rules against lists recorded from the official code. Exact but for float32 rounding."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine.enhance import masked_cosine
-from hoiclip_engine.pairs import Pairs
-from hoiclip_engine.postprocess import PostprocessConfig, Postprocessor, official_boxes, sigmoid
-from hoiclip_engine.raw_output import RawOutput
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.postprocess import PostprocessConfig, Postprocessor, masked_cosine, official_boxes, sigmoid
+from hoiclip.core.raw_output import RawOutput
+from hoiclip.core.vocabulary import load_vocabulary
 from tests.parity.compare import assert_same_triplets
 
 VOCABULARIES = ("hico", "vcoco")
@@ -23,7 +22,7 @@ CUMULATIVE = "_official_cumulative"
 
 @dataclass(frozen=True)
 class Recording:
-    """One fixture file; whatever sizes and lists it has."""
+    """One fixture file, of any sizes and lists."""
 
     name: str
     arrays: dict[str, NDArray[np.generic]]
@@ -59,7 +58,7 @@ def recording(request: pytest.FixtureRequest, parity_dir: Path) -> Recording:
 
 
 def config_of(prefix: str) -> PostprocessConfig:
-    """What the recorded list `prefix` was made with."""
+    """Settings of the recorded list `prefix`."""
     match = re.fullmatch(rf"tfe(\d+)({CUMULATIVE})?", prefix)
     if match:
         return PostprocessConfig(enhance_top_k=int(match[1]), enhance_cumulative=match[2] is not None)
@@ -74,12 +73,12 @@ def test_boxes_and_labels(recording: Recording) -> None:
         np.testing.assert_array_equal(labels, recording.arrays["labels"][i])
 
 
-def test_hoi_probabilities_add_up(recording: Recording) -> None:
+def test_hoi_probabilities_sum_up_to_the_recorded_ones(recording: Recording) -> None:
     sums = sigmoid(recording.raw.hoi_logits).sum(axis=(1, 2), dtype=np.float64)
     np.testing.assert_allclose(sums, recording.arrays["hoi_scores_sum"], rtol=1e-7)
 
 
-def test_every_recorded_list(recording: Recording) -> None:
+def test_every_recorded_list_of_triplets_is_found(recording: Recording) -> None:
     lists, raw = recording.lists, recording.raw
     assert {"final", "tfe10", f"tfe20{CUMULATIVE}"} <= set(lists)
     for prefix in lists:
@@ -103,10 +102,10 @@ def test_masked_clip_scores(recording: Recording) -> None:
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-def example_pairs(query: list[int], hoi: list[int], score: list[float]) -> Pairs:
+def example_pairs(query: list[int], hoi: list[int], score: list[float]) -> HOIDetections:
     n = len(query)
     boxes, zeros = np.zeros((n, 4), np.float32), np.zeros(n, np.int64)
-    return Pairs(
+    return HOIDetections(
         query=np.array(query),
         human_boxes_xyxy=boxes,
         object_boxes_xyxy=boxes,
@@ -128,7 +127,7 @@ def example_pairs(query: list[int], hoi: list[int], score: list[float]) -> Pairs
         ([2, 1, 3], [6, 5, 5], [0.8, 0.9, 0.7]),  # classes in another order
     ],
 )
-def test_the_comparison_sees_a_difference(query: list[int], hoi: list[int], score: list[float]) -> None:
+def test_comparison_finds_a_difference(query: list[int], hoi: list[int], score: list[float]) -> None:
     official = np.array([1, 3, 2]), np.array([9, 11, 10]), np.array([5, 5, 6]), np.array([0.9, 0.7, 0.8])
     same = example_pairs([1, 3, 2], [5, 5, 6], [0.9, 0.7, 0.8])
     assert_same_triplets(same, *official, num_queries=8, grouped=True)
@@ -136,7 +135,7 @@ def test_the_comparison_sees_a_difference(query: list[int], hoi: list[int], scor
         assert_same_triplets(example_pairs(query, hoi, score), *official, num_queries=8, grouped=True)
 
 
-def test_the_comparison_lets_ties_swap() -> None:
+def test_comparison_allows_swapped_ties() -> None:
     official = np.array([1, 2]), np.array([9, 10]), np.array([5, 5]), np.array([0.9, 0.8999999])
     swapped = example_pairs([2, 1], [5, 5], [0.9, 0.9])
     assert_same_triplets(swapped, *official, num_queries=8, grouped=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hoiclip_engine.preprocess import ModelInput, PreprocessConfig, preprocess
+from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess
 from hoiclip_kernels.preprocess.reference import DETECTOR_MEAN, DETECTOR_STD
 from tests.parity.golden import golden_photo, salt
 
@@ -34,7 +34,7 @@ def photos(recorded: dict[str, NDArray[np.generic]], parity_dir: Path) -> list[P
     return made
 
 
-def test_resized_picture(recorded: dict[str, NDArray[np.generic]], photos: list[Photo]) -> None:
+def test_resized_image(recorded: dict[str, NDArray[np.generic]], photos: list[Photo]) -> None:
     for i, photo, model_input in photos:
         assert model_input.original_hw == (photo.shape[:2],)
         assert model_input.image_hw == (tuple(recorded[f"resized_hw_{i}"]),)

@@ -1,4 +1,4 @@
-"""Tokens and text rows against the recorded ones."""
+"""Tokens and text embeddings against the recorded ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hoiclip.text import encode, tokenize, tower_weights
-from hoiclip.vocabulary import load_vocabulary
+from hoiclip.checkpoint.text_embeddings import encode, tokenize, tower_weights
+from hoiclip.core.vocabulary import load_vocabulary
 from tests.golden.rule import golden_tensor, official_keys
 from tests.parity.golden import salt
 
@@ -25,7 +25,9 @@ def tower(parity_dir: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("labels", ["hico", "vcoco"])
-def test_tokens_and_text_rows(labels: str, parity_dir: Path, tower: dict[str, torch.Tensor]) -> None:
+def test_tokens_and_text_embeddings_are_the_official_ones(
+    labels: str, parity_dir: Path, tower: dict[str, torch.Tensor]
+) -> None:
     expected = np.load(parity_dir / f"text_{labels}.npz")
     vocabulary = load_vocabulary(labels)
     for kind, prompts in (("hoi", vocabulary.hoi_prompts), ("obj", vocabulary.object_prompts)):

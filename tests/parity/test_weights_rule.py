@@ -1,4 +1,4 @@
-"""Golden weights come from a rule: if numpy's stream or our rendering of it drifts, say so first."""
+"""Golden weights come from a rule: if numpy's stream or our implementation changes, this test says so first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.parity.golden import salt
 
 
 @pytest.mark.parametrize("labels", ["hico", "vcoco"])
-def test_every_generated_tensor_agrees_with_its_probe(labels: str, parity_dir: Path) -> None:
+def test_generated_tensors_agree_with_their_probes(labels: str, parity_dir: Path) -> None:
     probes = json.loads((parity_dir / f"weights_probe_{labels}.json").read_text())
     keys = official_keys(labels)
     assert set(probes) == set(keys)

@@ -17,20 +17,20 @@ def _peers():
 
 
 @pytest.mark.parametrize("scores", SCORES)
-def test_identities_are_better_in_the_mean_than_those_of_the_best_peer_whatever_scores_are_mapped_to(shared, scores):
+def test_identities_are_better_on_average_than_those_of_the_best_peer(shared, scores):
     mean = compare(shared, scores)["mean"]
-    for what in ("HOTA", "IDF1"):
-        assert mean["hoiclip"][what] >= max(mean[who][what] for who in PEERS), mean
+    for metric in ("HOTA", "IDF1"):
+        assert mean["hoiclip"][metric] >= max(mean[tracker][metric] for tracker in PEERS), mean
 
 
-def test_a_map_of_the_scores_changes_little(shared):
-    """Until a stream has shown what its scores mean, it still matters; these are short."""
+def test_map_of_the_scores_changes_little(shared):
+    """It matters until levels are learned from the stream, and these are short."""
     sigmoid, linear = (compare(shared, scores)["mean"]["hoiclip"] for scores in SCORES)
     assert abs(sigmoid["HOTA"] - linear["HOTA"]) < 3
     assert abs(sigmoid["IDF1"] - linear["IDF1"]) < 3
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_an_update_takes_less_time(count):
+def test_update_takes_less_time_than_byte_track(count):
     times = time_both(count, rounds=3)
     assert np.median(times["hoiclip"]) < np.median(times["ByteTrack"])

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.augment import AugmentConfig
 from hoiclip.data.check import check
-from hoiclip.data.coco import read_instances, read_pairs
-from hoiclip.data.dataset import SampleConfig, collate
-from hoiclip.data.hico import read_hico_json
-from hoiclip.data.hoia import read_hoia, write_hoia
-from hoiclip.data.vcoco import read_vsrl
-from hoiclip.training.picture_samples import PictureSamples
-from hoiclip.vocabulary import load_vocabulary
-from tests.hoiclip.making_data import same
+from hoiclip.data.dataset import ImageSamples
+from hoiclip.data.formats.coco import read_instances, read_pairs
+from hoiclip.data.formats.hico import read_hico_json
+from hoiclip.data.formats.hoia import read_hoia, write_hoia
+from hoiclip.data.formats.vcoco import read_vsrl
+from hoiclip.data.samples import SampleConfig, collate
+from tests.hoiclip.small_datasets import same
 
 HICO = load_vocabulary("hico")
 VCOCO = load_vocabulary("vcoco")
@@ -41,7 +41,11 @@ def photos(published: Path) -> list[ImageAnnotation]:
 
 
 def triplets(annotations: list[ImageAnnotation]) -> list[tuple[int, int]]:
-    return [(verb, int(one.labels[thing])) for one in annotations for _, thing, verb in one.interactions.tolist()]
+    return [
+        (verb, int(annotation.labels[obj]))
+        for annotation in annotations
+        for _, obj, verb in annotation.interactions.tolist()
+    ]
 
 
 def test_hico_test_set_has_its_published_numbers(hico_test: list[ImageAnnotation], published: Path) -> None:
@@ -72,8 +76,12 @@ def test_thirty_photos_have_their_published_numbers(photos: list[ImageAnnotation
     found = triplets(photos)
     assert (len(photos), len(found), len({verb for verb, _ in found})) == (30, 85, 19)
     assert set(found) <= set(VCOCO.hois)
-    assert all(one.width_px and one.height_px for one in photos)
-    assert any(one.labels[one.interactions[:, 1]].min() > 0 for one in photos if len(one.interactions))
+    assert all(annotation.width_px and annotation.height_px for annotation in photos)
+    assert any(
+        annotation.labels[annotation.interactions[:, 1]].min() > 0
+        for annotation in photos
+        if len(annotation.interactions)
+    )
 
 
 @pytest.mark.parametrize("split", ["train", "val", "trainval"])
@@ -86,7 +94,7 @@ def test_vcoco_pair_files_speak_the_vocabulary(split: str, published: Path, tmp_
 
 
 def test_vsrl_and_pair_file_agree(published: Path, photos: list[ImageAnnotation], tmp_path: Path) -> None:
-    """Two ways to the same pictures: official verbs with COCO's boxes, and somebody else's conversion of them."""
+    """Two ways to the same images: official verbs with COCO's boxes, and another project's conversion of them."""
     instances = published / "coco" / "mini30_dev_coco_instances.json"
     images = {number for number, image in read_instances(instances, VCOCO).items() if image.boxes}
     actions = json.loads((published / "vcoco" / "official_vcoco_val.json").read_text())
@@ -99,19 +107,24 @@ def test_vsrl_and_pair_file_agree(published: Path, photos: list[ImageAnnotation]
     path = tmp_path / "vsrl.json"
     path.write_text(json.dumps(actions))
 
-    def pairs(one: ImageAnnotation) -> list[tuple[object, ...]]:
+    def pairs(annotation: ImageAnnotation) -> list[tuple[object, ...]]:
         """Pairs with an object; pointing is not in the pair file."""
         return sorted(
-            (VCOCO.verbs[verb], *one.boxes_xyxy[human].round(2), *one.boxes_xyxy[thing].round(2), one.labels[thing])
-            for human, thing, verb in one.interactions.tolist()
-            if thing != -1 and VCOCO.verbs[verb] != "point_instr"
+            (
+                VCOCO.verbs[verb],
+                *annotation.boxes_xyxy[human].round(2),
+                *annotation.boxes_xyxy[obj].round(2),
+                annotation.labels[obj],
+            )
+            for human, obj, verb in annotation.interactions.tolist()
+            if obj != -1 and VCOCO.verbs[verb] != "point_instr"
         )
 
-    by_number = {one.file_name[-10:]: one for one in photos}
+    by_number = {annotation.file_name[-10:]: annotation for annotation in photos}
     official = read_vsrl(path, instances, VCOCO)
-    assert sum(len(pairs(one)) for one in official) >= 10
-    for one in official:
-        assert pairs(one) == pairs(by_number[one.file_name[-10:]])
+    assert sum(len(pairs(annotation)) for annotation in official) >= 10
+    for annotation in official:
+        assert pairs(annotation) == pairs(by_number[annotation.file_name[-10:]])
 
 
 def test_thirty_photos_are_sound_and_become_batches(
@@ -124,13 +137,13 @@ def test_thirty_photos_are_sound_and_become_batches(
     assert {problem.kind for problem in report.problems} == {"empty-image"}
 
     augmented = SampleConfig(short_side_px=96, max_side_px=160, augment=AugmentConfig.for_size(96, 160))
-    whole = PictureSamples(photos, folder, VCOCO, SampleConfig(short_side_px=96, max_side_px=160), seed=0)
+    whole = ImageSamples(photos, folder, VCOCO, SampleConfig(short_side_px=96, max_side_px=160), seed=0)
     batch = collate([whole[i] for i in range(len(photos))], 32)
     assert all(side % 32 == 0 for side in batch.images.shape[2:])
-    labels = sum(int(one.hoi_labels.sum()) for one in batch.targets)
+    labels = sum(int(targets.hoi_labels.sum()) for targets in batch.targets)
     assert labels == 85
-    varied = PictureSamples(photos, folder, VCOCO, augmented, seed=0)
+    varied = ImageSamples(photos, folder, VCOCO, augmented, seed=0)
     boxes = [varied[i].targets.human_boxes_cxcywh for i in range(len(photos))]
     assert sum(map(len, boxes)) > 20
-    for one in boxes:
-        assert bool(((one >= 0) & (one <= 1)).all())
+    for image_boxes in boxes:
+        assert bool(((image_boxes >= 0) & (image_boxes <= 1)).all())

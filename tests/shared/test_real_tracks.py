@@ -1,7 +1,7 @@
-"""Entity tracks on real detections of real streets, against people's own annotation of who is who.
+"""Entity tracks on real detections of real streets, against annotated identities.
 
-The measures are small on purpose: per frame a bipartite matching at IoU 0.5, then identity switches and IDF1.
-The yardstick is a matcher that links each box to the best overlapping box of the frame before and knows nothing else.
+The metrics are small on purpose: per frame a bipartite matching at IoU 0.5, then identity switches and IDF1.
+The baseline is a matcher that links each box to the best overlapping box of the previous frame.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_mot(path: Path, count: int) -> list[Boxes]:
     return by_frame(rows[:, 0] - 1, columns | {"labels": np.ones(len(rows), int)}, count)
 
 
-def read_kitti_truth(path: Path) -> list[Boxes]:
+def read_kitti_ground_truth(path: Path) -> list[Boxes]:
     lines = [line.split() for line in path.read_text().splitlines()]
     lines = [line for line in lines if line[2] in KITTI_CLASSES]
     columns = {
@@ -85,7 +85,7 @@ def track(detections: list[Boxes], fps: float) -> list[Boxes]:
 
 
 def link_greedily(detections: list[Boxes], min_score: float = 0.5) -> list[Boxes]:
-    """The yardstick: the id of the best overlapping box of the frame before, or a new one."""
+    """The baseline: the id of the best overlapping box of the previous frame, or a new one."""
     results: list[Boxes] = []
     last_id = 0
     for found in detections:
@@ -113,15 +113,15 @@ def chosen(found: Boxes, ids: np.ndarray) -> Boxes:
     return Boxes(found.boxes_xyxy[kept], ids[kept], found.scores[kept], found.labels[kept])
 
 
-def overlaps(truth: Boxes, result: Boxes) -> np.ndarray:
-    return box_iou(truth.boxes_xyxy, result.boxes_xyxy) * (truth.labels[:, None] == result.labels)
+def overlaps(ground_truth: Boxes, result: Boxes) -> np.ndarray:
+    return box_iou(ground_truth.boxes_xyxy, result.boxes_xyxy) * (ground_truth.labels[:, None] == result.labels)
 
 
-def switches(truth: list[Boxes], results: list[Boxes]) -> int:
-    """How often an annotated identity changes its track (CLEAR MOT: a match that still holds is kept)."""
+def switches(ground_truth: list[Boxes], results: list[Boxes]) -> int:
+    """Number of times an annotated identity changes its track (CLEAR MOT: a match that still holds is kept)."""
     last: dict[int, int] = {}
     count = 0
-    for here, result in zip(truth, results, strict=True):
+    for here, result in zip(ground_truth, results, strict=True):
         overlap = overlaps(here, result)
         held = np.array([last.get(int(i), -1) for i in here.ids])[:, None] == result.ids
         rows, columns = linear_sum_assignment(np.where(overlap >= 0.5, 1 + overlap + 100 * held, 0), maximize=True)
@@ -133,15 +133,15 @@ def switches(truth: list[Boxes], results: list[Boxes]) -> int:
     return count
 
 
-def idf1(truth: list[Boxes], results: list[Boxes]) -> float:
-    """Share of boxes under the right name, identities and tracks paired once per clip (Ristani et al. 2016)."""
-    true_ids, found_ids = names(truth), names(results)
+def idf1(ground_truth: list[Boxes], results: list[Boxes]) -> float:
+    """Fraction of boxes with the right identity, identities and tracks paired once per clip (Ristani et al. 2016)."""
+    true_ids, found_ids = names(ground_truth), names(results)
     together = np.zeros((len(true_ids), len(found_ids)))
-    for here, result in zip(truth, results, strict=True):
+    for here, result in zip(ground_truth, results, strict=True):
         for row, column in np.argwhere(overlaps(here, result) >= 0.5):
             together[true_ids[int(here.ids[row])], found_ids[int(result.ids[column])]] += 1
     rows, columns = linear_sum_assignment(together, maximize=True)
-    boxes = sum(len(frame.ids) for frame in truth) + sum(len(frame.ids) for frame in results)
+    boxes = sum(len(frame.ids) for frame in ground_truth) + sum(len(frame.ids) for frame in results)
     return 2 * float(together[rows, columns].sum()) / boxes
 
 
@@ -159,48 +159,48 @@ def kitti(
 ) -> tuple[list[Boxes], list[Boxes]]:
     """Ground truth and detections; `scale` maps the detector's logits to scores."""
     folder = shared / "data" / "mot" / "KITTI" / sequence
-    truth = read_kitti_truth(folder / "label.txt")
-    return truth, read_kitti_detections(folder, len(truth), scale)
+    ground_truth = read_kitti_ground_truth(folder / "label.txt")
+    return ground_truth, read_kitti_detections(folder, len(ground_truth), scale)
 
 
-def test_the_measures_give_the_published_numbers(shared):
+def test_metrics_give_the_published_numbers(shared):
     """py-motmetrics reports 7 switches and IDF1 55.8 % for this annotation and this tracker's output."""
-    truth, _ = tud_campus(shared)
+    ground_truth, _ = tud_campus(shared)
     known = read_mot(shared / "data" / "mot" / "TUD-Campus" / "test.txt", 71)
-    assert switches(truth, known) == 7
-    assert idf1(truth, known) == pytest.approx(0.558, abs=5e-4)
+    assert switches(ground_truth, known) == 7
+    assert idf1(ground_truth, known) == pytest.approx(0.558, abs=5e-4)
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_pedestrians_keep_their_identity_longer_than_by_linking_alone(shared, every):
-    truth, detections = tud_campus(shared)
-    assert_better_than_linking(truth[::every], detections[::every], TUD_FPS / every)
+    ground_truth, detections = tud_campus(shared)
+    assert_better_than_linking(ground_truth[::every], detections[::every], TUD_FPS / every)
 
 
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("sequence", ["0012", "0013", "0015"])
 def test_traffic_of_three_classes_keeps_its_identity_longer_than_by_linking_alone(shared, sequence, every):
-    truth, detections = kitti(shared, sequence)
-    assert_better_than_linking(truth[::every], detections[::every], KITTI_FPS / every)
+    ground_truth, detections = kitti(shared, sequence)
+    assert_better_than_linking(ground_truth[::every], detections[::every], KITTI_FPS / every)
 
 
-def assert_better_than_linking(truth: list[Boxes], detections: list[Boxes], fps: float) -> None:
+def assert_better_than_linking(ground_truth: list[Boxes], detections: list[Boxes], fps: float) -> None:
     ours, linked = track(detections, fps), link_greedily(detections)
-    assert switches(truth, ours) < switches(truth, linked)
-    assert idf1(truth, ours) > idf1(truth, linked)
+    assert switches(ground_truth, ours) < switches(ground_truth, linked)
+    assert idf1(ground_truth, ours) > idf1(ground_truth, linked)
     assert len(names(ours)) < len(names(linked))
 
 
 @pytest.mark.parametrize(("sequence", "floor"), [("TUD-Campus", 0.65), ("0012", 0.60), ("0013", 0.50), ("0015", 0.60)])
-def test_identities_are_as_good_as_they_were(shared, sequence, floor):
+def test_identities_are_as_good_as_measured(shared, sequence, floor):
     """IDF1 over all classes, some points below what benchmarks/tracker.py measured, as rounding differs by machine."""
-    truth, detections = tud_campus(shared) if sequence == "TUD-Campus" else kitti(shared, sequence)
+    ground_truth, detections = tud_campus(shared) if sequence == "TUD-Campus" else kitti(shared, sequence)
     fps = TUD_FPS if sequence == "TUD-Campus" else KITTI_FPS
-    found = idf1(truth, track(detections, fps))
+    found = idf1(ground_truth, track(detections, fps))
     assert found > floor, found
 
 
-def test_an_identity_never_changes_its_class(shared):
+def test_identity_never_changes_its_class(shared):
     _, detections = kitti(shared, "0013")
     seen: dict[int, int] = {}
     for result in track(detections, KITTI_FPS):
@@ -211,13 +211,13 @@ def test_an_identity_never_changes_its_class(shared):
 
 
 @pytest.mark.parametrize("every", [2, 5])
-def test_boxes_between_two_looks_are_nearer_to_the_truth_than_the_last_box_seen(shared, every):
-    """Looking at every second or fifth frame and predicting the others, over whoever is followed and annotated."""
-    truth, detections = tud_campus(shared)
+def test_predicted_boxes_are_nearer_to_the_ground_truth_than_the_last_box_seen(shared, every):
+    """Detecting in every second or fifth frame and predicting the others, over all who are followed and annotated."""
+    ground_truth, detections = tud_campus(shared)
     tracker = EntityTracker()
     predicted_iou, frozen_iou = [], []
     owner: dict[int, int] = {}
-    for index, (here, found) in enumerate(zip(truth, detections, strict=True)):
+    for index, (here, found) in enumerate(zip(ground_truth, detections, strict=True)):
         now = index / TUD_FPS
         if index % every == 0:
             tracker.update(found.boxes_xyxy, found.scores, found.labels, now)

@@ -11,16 +11,17 @@ import torch
 from PIL import Image
 
 import hoiclip
+from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
-from hoiclip.data.coco import read_pairs
-from hoiclip.data.hoia import write_hoia
+from hoiclip.data.formats.coco import read_pairs
+from hoiclip.data.formats.hoia import write_hoia
+from hoiclip.data.images import FolderImages
+from hoiclip.evaluation.image_loop import EvaluateConfig, evaluate_images, module_detector
 from hoiclip.model import HOICLIP
-from hoiclip.training.log import read_log
-from hoiclip.training.recipe import AidsRecipe, Recipe, StartRecipe, read_recipe
-from hoiclip.training.schedule import Schedule
-from hoiclip.vocabulary import load_vocabulary
-from hoiclip_engine.evaluate import EvaluateConfig, FolderPictures, evaluate_pictures, module_detector
-from hoiclip_engine.train import train_model
+from hoiclip.training.optimization import Schedule
+from hoiclip.training.recipe import AuxiliaryConfig, InitConfig, Recipe, read_recipe
+from hoiclip.training.run_folder import read_log
+from hoiclip_engine.evaluation.training import train_model
 from tests.hoiclip.test_recipes import FOLDER
 from tests.hoiclip.test_training_model import SMALL
 
@@ -68,8 +69,8 @@ def trained(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
         evaluate_every=STEPS // 2,
         optimizer=replace(official.optimizer, lr=2e-3, backbone_lr=2e-3, clip_norm=1.0, batch_size=FEW, dropout=0.0),
         schedule=Schedule(kind="cosine", steps=STEPS, warmup_steps=5),
-        start=StartRecipe(freeze_clip=False, freeze_backbone_start=False, text_rows=False, verb_rows=False),
-        aids=AidsRecipe(batch_norm=True),
+        init=InitConfig(freeze_clip=False, freeze_backbone_start=False, text_embeddings=False, verb_embeddings=False),
+        auxiliary=AuxiliaryConfig(batch_norm=True),
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on how they are split
@@ -91,7 +92,7 @@ def test_photos_that_come_again_are_learned_however_they_are_augmented(trained: 
         assert fallen < (0.5 if name == "total" else 0.9), (name, fallen)
 
 
-def test_test_pictures_are_measured_and_drawn_along_the_way(trained: Trained) -> None:
+def test_test_images_are_measured_and_drawn_along_the_way(trained: Trained) -> None:
     folder = trained.path.parent
     measured = [line for line in read_log(folder) if line["kind"] == "evaluation"]
     assert [line["step"] for line in measured] == [STEPS // 2, STEPS]
@@ -112,8 +113,8 @@ def test_every_part_that_learns_has_moved(trained: Trained) -> None:
 def test_evaluation_on_photos_gives_numbers(metric: str, trained: Trained) -> None:
     config = EvaluateConfig(metric=metric)  # type: ignore[arg-type]
     detect = module_detector(hoiclip.load_model(trained.path), VCOCO, config.postprocess)
-    pictures = FolderPictures(trained.images, trained.annotations)
-    found, predictions = evaluate_pictures(detect, VCOCO, trained.annotations, pictures, config)
+    images = FolderImages(trained.images, trained.annotations)
+    found, predictions = evaluate_images(detect, VCOCO, trained.annotations, images, config)
     assert len(predictions) == len(trained.annotations) == 30
     numbers = [value for summary in found.summaries.values() for value in summary.values()]
     assert numbers

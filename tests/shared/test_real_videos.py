@@ -1,4 +1,4 @@
-"""Real files of others: as many frames as PyAV itself decodes, at its times, or one clear refusal."""
+"""Real video files: the frames that PyAV itself decodes, at its times, or one clear refusal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from hoiclip.errors import SourceError
-from hoiclip_engine.video.source import open_video
+from hoiclip.core.errors import SourceError
+from hoiclip_engine.sources.file import open_video
 
 
-def plain_times(path: Path) -> list[float | None]:
-    """Times of all frames of the first video stream, decoded packet by packet without any of our code."""
+def packet_times(path: Path) -> list[float | None]:
+    """Decodes the first video stream packet by packet, without our code; returns the times of all frames."""
     times: list[float | None] = []
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.video[0]):
@@ -27,15 +27,15 @@ def plain_times(path: Path) -> list[float | None]:
 
 
 def expected_times(path: Path) -> list[float | None]:
-    """Nothing where PyAV finds nothing."""
+    """Times by PyAV; empty where it finds no frames."""
     try:
-        return plain_times(path)
+        return packet_times(path)
     except (av.FFmpegError, IndexError):
         return []
 
 
-def check_against_plain(path: Path) -> bool:
-    """Whether the file was read; all that can be wrong with it raises."""
+def check_against_pyav(path: Path) -> bool:
+    """Whether the file was read; any difference raises."""
     expected = expected_times(path)
     if not expected:
         with pytest.raises(SourceError) as caught:
@@ -61,15 +61,15 @@ def check_against_plain(path: Path) -> bool:
     return True
 
 
-def test_every_video_gives_what_pyav_gives(shared: Path) -> None:
+def test_real_videos_give_the_frames_of_pyav(shared: Path) -> None:
     videos = sorted((shared / "data" / "videos").iterdir())
-    read = [check_against_plain(path) for path in videos]
+    read = [check_against_pyav(path) for path in videos]
     assert sum(read) > 20
     assert read.count(False) >= 3
 
 
-def test_turned_phones_stand_upright(shared: Path) -> None:
-    turned = 0
+def test_real_rotated_videos_are_upright(shared: Path) -> None:
+    sideways_count = 0
     for path in sorted((shared / "data" / "videos").iterdir()):
         try:
             source = open_video(path)
@@ -78,13 +78,13 @@ def test_turned_phones_stand_upright(shared: Path) -> None:
         with source, av.open(str(path)) as container:
             first = next(container.decode(video=0))
             assert source.info.rotation_deg == -first.rotation % 360, path.name
-            on_its_side = source.info.rotation_deg % 180 == 90
-            assert not on_its_side or (source.info.height_px > source.info.width_px) == (first.width > first.height)
-            turned += on_its_side
-    assert turned >= 2
+            is_sideways = source.info.rotation_deg % 180 == 90
+            assert not is_sideways or (source.info.height_px > source.info.width_px) == (first.width > first.height)
+            sideways_count += is_sideways
+    assert sideways_count >= 2
 
 
-def test_every_photo_is_one_frame(shared: Path) -> None:
+def test_real_photos_are_one_frame(shared: Path) -> None:
     photos = sorted((shared / "data" / "images").rglob("*.jpg"))
     assert photos
     for path in photos:

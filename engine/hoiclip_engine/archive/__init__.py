@@ -1,6 +1,6 @@
-"""A video archive looked at by many processes: files are cut into parts, parts are looked at, and each file is tracked
-once over the looks of all its parts.
+"""A video archive processed by many processes: files are split into segments, each segment is inferred by a worker, and
+each file is tracked once over the detections of all its segments.
 
-Nothing here but ray_pool.py knows Ray; what a worker does is plain calls on files below one folder, so that whoever
-dies leaves a state that says what is left to do. docs/archive.md is for users.
+Only ray_pool.py knows Ray; a worker makes plain calls on files below one folder, so that a process that dies leaves a
+state that shows what is left to do. docs/archive.md is for users.
 """

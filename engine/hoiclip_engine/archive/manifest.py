@@ -1,6 +1,6 @@
-"""The manifest of an archive: what was asked for, with which model, and what has become of each file.
+"""The manifest of an archive: its settings, and the state of each file.
 
-A JSON object in the folder of results, replaced as a whole, so that a reader never sees half of it.
+A JSON object in the folder of results, replaced as a whole, so that no reader ever sees half of it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hoiclip.errors import SinkError, UsageError
-from hoiclip.foreign_file import read_json
-from hoiclip_engine.archive.workplace import Workplace, whole_file
-from hoiclip_engine.commands.source_names import file_names
+from hoiclip.core.atomic_write import atomic_write
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip.core.foreign_file import read_json
+from hoiclip_engine.archive.work_directory import WorkDirectory
+from hoiclip_engine.sources.uri import file_names
 
 SCHEMA = "hoiclip-archive/1"
 FILE = "manifest.json"
@@ -28,25 +29,25 @@ class Entry:
     source: str
     """Its absolute path."""
     name: str
-    """Of its results: jsonl/NAME.jsonl and parquet/NAME.parquet."""
+    """Name of its results: jsonl/NAME.jsonl and parquet/NAME.parquet."""
     size_bytes: int | None = None
     mtime_ns: int | None = None
-    """Size and time of the file that was looked at; another one is looked at anew. None: it was not there."""
+    """Size and time of the processed file; a changed one is processed anew. None: it did not exist."""
     state: State = "pending"
     error: str | None = None
-    """Why it failed: one line."""
+    """Reason of a failure, in one line."""
     units: int | None = None
-    """Parts that it is looked at in; None before it was opened."""
+    """Number of its work items; None before it was opened."""
     units_done: int = 0
     frames: int | None = None
     pairs: int | None = None
     events: int | None = None
     decode_errors: int | None = None
     uncut_because: str | None = None
-    """Why it was looked at again as a whole, after parts of it."""
+    """Reason for which it was processed as a whole after all."""
 
     def renew(self) -> bool:
-        """Takes the file as it is now; True where it is another one, which is pending again."""
+        """Takes the file as it is now. Returns whether it has changed, and is pending again."""
         try:
             status = Path(self.source).stat()
             now: tuple[int | None, int | None] = status.st_size, status.st_mtime_ns
@@ -59,7 +60,7 @@ class Entry:
         return True
 
     def reset(self) -> None:
-        """As if nobody had looked."""
+        """Back to a file that was never processed."""
         fresh = Entry(source=self.source, name=self.name, size_bytes=self.size_bytes, mtime_ns=self.mtime_ns)
         for name in self.__dataclass_fields__:
             setattr(self, name, getattr(fresh, name))
@@ -70,30 +71,30 @@ class Entry:
 
 @dataclass(slots=True)
 class Manifest:
-    """Read, changed and kept by the one process that leads the work."""
+    """Read, changed and kept by the coordinator alone."""
 
     folder: Path
     settings: Mapping[str, Any]
-    """What results depend on; of a folder that is gone on with, it must be the same."""
+    """Settings that results depend on; a call that resumes must have the same."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of what made the latest results."""
+    """Versions of packages that made the latest results."""
     entries: list[Entry] = field(default_factory=list)
 
     @staticmethod
     def at(folder: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> Manifest:
-        """That of the folder, or a new one.
+        """Manifest of the folder, or a new one.
 
         Raises:
             UsageError: the folder holds results of another model or other settings, or something else of that name.
         """
-        made = Manifest(folder, settings, versions)
+        manifest = Manifest(folder, settings, versions)
         path = folder / FILE
         if not path.exists():
-            return made
+            return manifest
         try:
-            told = read_json(path)
-            schema, before = told["schema"], dict(told["settings"])
-            made.entries = [Entry(**entry) for entry in told["sources"]]
+            fields = read_json(path)
+            schema, before = fields["schema"], dict(fields["settings"])
+            manifest.entries = [Entry(**entry) for entry in fields["sources"]]
         except (OSError, ValueError, KeyError, TypeError):
             raise UsageError(
                 f"expected the manifest of an archive, found {path} damaged; choose another folder"
@@ -104,10 +105,10 @@ class Manifest:
         if others:
             differs = ", ".join(f"{name} {before.get(name)!s:.64}, now {settings[name]!s:.64}" for name in others)
             raise UsageError(f"{folder} holds results with {differs}; choose another folder, or the same again")
-        return made
+        return manifest
 
     def add(self, sources: Sequence[str]) -> list[Entry]:
-        """The entries of these absolute paths, in their order; those that are new get names that stay."""
+        """Entries of these absolute paths, in their order; new ones get names that stay."""
         known = {entry.source: entry for entry in self.entries}
         wanted = list(dict.fromkeys(sources))
         new = [source for source in wanted if source not in known]
@@ -117,21 +118,21 @@ class Manifest:
             self.entries.append(known[source])
         return [known[source] for source in wanted]
 
-    def workplace(self, entry: Entry) -> Workplace:
-        """Where the file is worked on until it is done or has failed."""
-        return Workplace(self.folder.absolute() / "work" / entry.name)
+    def work_directory(self, entry: Entry) -> WorkDirectory:
+        """Directory in which the file is worked on until it is done or has failed."""
+        return WorkDirectory(self.folder.absolute() / "work" / entry.name)
 
     def keep(self) -> None:
         """Raises SinkError: it cannot be written."""
-        told = {
+        fields = {
             "schema": SCHEMA,
             "settings": dict(self.settings),
             "versions": dict(self.versions),
             "sources": [asdict(entry) for entry in self.entries],
         }
         try:
-            with whole_file(self.folder / FILE) as path:
-                path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            with atomic_write(self.folder / FILE) as path:
+                path.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise SinkError(
                 f"cannot write {self.folder / FILE}: {error.strerror}; make room, and start again"

@@ -1,8 +1,8 @@
-"""Hands jobs to worker processes by Ray Data: files are cut, a pool of actors looks at units, reports come back.
+"""Hands jobs to worker processes by Ray Data: files are split, a pool of actors infers work items, reports come back.
 
-The only file that knows Ray. Nothing is retried here: whoever dies takes one job with it, and whoever handed it out
-finds it undone (workplace.py). A Ray of our own listens on 127.0.0.1 alone, wants a token that nobody else has, and has
-no dashboard; another one is used only where the user names it.
+The only file that knows Ray. Nothing is retried here: a process that dies takes one job with it, and the coordinator
+finds that undone (work_directory.py). A Ray of our own listens on 127.0.0.1 alone, wants a secret token, and has no
+dashboard; another one is used only where the user names it.
 """
 
 from __future__ import annotations
@@ -20,33 +20,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hoiclip.errors import BackendMissing, UsageError
-from hoiclip_engine.archive.work import FileJob, LookConfig, Report, Worker, cut
-from hoiclip_engine.cpu import cpu_count, pin_to_share
-from hoiclip_engine.engine import MOST_LANES
+from hoiclip.core.errors import BackendMissing, UsageError
+from hoiclip_engine.archive.work_directory import FileJob, JobReport
+from hoiclip_engine.archive.worker import Worker, WorkerConfig, plan_work_items
+from hoiclip_engine.backends.cpu import cpu_count, pin_to_cpu_slot
+from hoiclip_engine.engine import MAX_REQUESTS
 
 LOCAL = "127.0.0.1"
-CUTTING_AT_A_TIME = 2
-"""Files read through beside the looking; the disk is what they wait for."""
+MAX_SPLITTING = 2
+"""Files that are split at a time, beside the inference; they wait for the disk."""
 _ASK_S = 0.2
 _LOGGERS = ("ray", "ray.data", "ray.util", "ray._private")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolConfig:
-    """Who works."""
+    """Number and place of the workers."""
 
     workers: int | None = None
-    """None: one for each GPU, or for every four processors, which is how many frames an engine looks at a time."""
+    """None: one for each GPU, or for every four processors, which is how many frames an engine infers at a time."""
     on_gpu: bool = False
     address: str | None = None
-    """Of a Ray cluster that is there; None: one of our own, on this machine, for as long as this lasts."""
+    """Address of an existing Ray cluster; None: one of our own, on this machine, while the pool exists."""
 
 
 class RayPool:
-    """A context: Ray is there while it lasts."""
+    """A context manager: Ray runs while it is open."""
 
-    def __init__(self, look: LookConfig, config: PoolConfig) -> None:
+    def __init__(self, worker_config: WorkerConfig, config: PoolConfig) -> None:
         """Raises BackendMissing: Ray is not installed."""
         _prepare(local=config.address is None)
         try:
@@ -54,8 +55,8 @@ class RayPool:
             import ray.data
         except ImportError as error:
             raise BackendMissing(f"hoiclip archive needs {error.name}; pip install 'hoiclip[archive]'") from error
-        self._ray, self._look, self._config = ray, look, config
-        self._unheard = ExitStack()
+        self._ray, self._worker_config, self._config = ray, worker_config, config
+        self._silenced = ExitStack()
 
     def __enter__(self) -> RayPool:
         ray, config = self._ray, self._config
@@ -69,21 +70,21 @@ class RayPool:
                 first = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise UsageError(f"expected a Ray cluster at {config.address}, found none ({first})") from None
         else:
-            # One processor more than there is, in Ray's books: files are cut beside the looking.
+            # One processor more than there is, in Ray's books: files are split beside the inference.
             own: dict[str, Any] = {"num_cpus": max(cpu_count(), config.workers or 1) + 1, "include_dashboard": False}
             ray.init(address="local", _node_ip_address=LOCAL, **own, **common)
         try:
-            self._share_out(ray.cluster_resources())
+            self._assign_resources(ray.cluster_resources())
         except BaseException:
             ray.shutdown()
             raise
         self._quieten()
-        # Ray tells of dead workers on standard output, which belongs to results.
-        self._unheard.enter_context(redirect_stdout(self._unheard.enter_context(Path(os.devnull).open("w"))))
+        # Ray reports dead workers on standard output, which belongs to results.
+        self._silenced.enter_context(redirect_stdout(self._silenced.enter_context(Path(os.devnull).open("w"))))
         return self
 
-    def _share_out(self, has: Mapping[str, float]) -> None:
-        """How many workers there are, and what each of them may use.
+    def _assign_resources(self, has: Mapping[str, float]) -> None:
+        """Sets the number of workers and the resources of each.
 
         Raises:
             UsageError: the engine runs on a GPU and Ray has none.
@@ -92,48 +93,48 @@ class RayPool:
         if self._config.on_gpu and not gpus:
             raise UsageError("expected a GPU for this backend, found that Ray sees none; take another --backend")
         cpus = cpu_count() if local else int(has.get("CPU", 1))
-        self.workers = self._config.workers or (int(gpus) if self._config.on_gpu else -(-cpus // MOST_LANES))
+        self.workers = self._config.workers or (int(gpus) if self._config.on_gpu else -(-cpus // MAX_REQUESTS))
         self._gpus = min(1.0, gpus / self.workers) if self._config.on_gpu else 0.0
-        self._shares = self.workers if local and not self._config.on_gpu else 1
+        self._pinned_workers = self.workers if local and not self._config.on_gpu else 1
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
-        self._unheard.close()
+        self._silenced.close()
 
     def _quieten(self) -> None:
         context = self._ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.enable_auto_log_stats = False
-        context.max_errored_blocks = -1  # a job that somebody dies of is no reason to stop the others
+        context.max_errored_blocks = -1  # a job that a worker dies of does not stop the others
         warnings.filterwarnings("ignore", module=r"ray\.")
         for name in _LOGGERS:
             logger = logging.getLogger(name)
             logger.setLevel(logging.CRITICAL)
             logger.propagate = False
 
-    def run(self, jobs: Sequence[FileJob], *, workers: int) -> Generator[Report | None, None, None]:
-        """Reports as they come, and None whenever nothing has come for a moment; jobs that somebody died of have none.
+    def run(self, jobs: Sequence[FileJob], *, workers: int) -> Generator[JobReport | None, None, None]:
+        """Reports as they come, and None whenever there was none for a moment; jobs that a worker died of have none.
 
-        Work that was begun goes on where it is closed early, until the pool is left.
+        Work that was begun continues where the generator is closed early, until the pool is closed.
         """
-        came: queue.SimpleQueue[Report | BaseException | None] = queue.SimpleQueue()
+        reports: queue.SimpleQueue[JobReport | BaseException | None] = queue.SimpleQueue()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray 2.64 will call some arguments otherwise
+            warnings.simplefilter("ignore")  # Ray 2.64 will rename some arguments
             rows = self._dataset(jobs, workers)
 
         def listen() -> None:
             try:
                 for row in rows.iter_rows():
-                    came.put(Report(**json.loads(row["report"])))
-                came.put(None)
+                    reports.put(JobReport(**json.loads(row["report"])))
+                reports.put(None)
             except BaseException as error:
-                came.put(error)
+                reports.put(error)
 
         threading.Thread(target=listen, name="hoiclip-ray", daemon=True).start()
         while True:
             try:
-                report = came.get(timeout=_ASK_S)
+                report = reports.get(timeout=_ASK_S)
             except queue.Empty:
                 yield None
                 continue
@@ -146,12 +147,12 @@ class RayPool:
     def _dataset(self, jobs: Sequence[FileJob], workers: int) -> Any:
         data = self._ray.data
         items = data.from_items([{"job": json.dumps(asdict(job))} for job in jobs], override_num_blocks=len(jobs))
-        units = items.flat_map(_cut, num_cpus=0.25, concurrency=CUTTING_AT_A_TIME, max_retries=0)
-        # One unit to a task, so that a task that dies takes no other unit with it.
-        single = units.repartition(target_num_rows_per_block=1)
+        work_items = items.flat_map(_split_rows, num_cpus=0.25, concurrency=MAX_SPLITTING, max_retries=0)
+        # One work item to a task, so that a task that dies takes no other with it.
+        single = work_items.repartition(target_num_rows_per_block=1)
         return single.map(
-            _Actor,
-            fn_constructor_args=(asdict(self._look), self._shares),
+            _RayWorker,
+            fn_constructor_args=(asdict(self._worker_config), self._pinned_workers),
             compute=data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             num_cpus=1,
             num_gpus=self._gpus,
@@ -161,33 +162,33 @@ class RayPool:
 
 
 def _prepare(*, local: bool) -> None:
-    """What Ray reads from the environment when it is imported, and hands on to the processes that it starts."""
+    """Sets what Ray reads from the environment on import, and passes on to the processes that it starts."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if local:
         # On Windows and macOS Ray stays on the loopback device by itself; elsewhere it takes the network's, whatever
-        # address it is told, unless it is told to do as it does there.
+        # its address option says, unless this variable makes it behave as it does there.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         # Other users of this machine reach the loopback device too. Ray's own way leaves a token in the home folder.
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
 
 
-def _cut(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _split_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"report": json.dumps(asdict(one)), "job": ""}
-        if isinstance(one, Report)
-        else {"report": "", "job": json.dumps(asdict(one))}
-        for one in cut(FileJob(**json.loads(row["job"])))
+        {"report": json.dumps(asdict(item)), "job": ""}
+        if isinstance(item, JobReport)
+        else {"report": "", "job": json.dumps(asdict(item))}
+        for item in plan_work_items(FileJob(**json.loads(row["job"])))
     ]
 
 
-class _Actor:
+class _RayWorker:
     """One worker process."""
 
-    def __init__(self, look: dict[str, Any], shares: int) -> None:
-        pin_to_share(shares)
-        self._worker = Worker(LookConfig(**look))
+    def __init__(self, worker_config: dict[str, Any], pinned_workers: int) -> None:
+        pin_to_cpu_slot(pinned_workers)
+        self._worker = Worker(WorkerConfig(**worker_config))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         if row["report"]:
             return {"report": row["report"]}
-        return {"report": json.dumps(asdict(self._worker.look_at(FileJob(**json.loads(row["job"])))))}
+        return {"report": json.dumps(asdict(self._worker.process(FileJob(**json.loads(row["job"])))))}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import onnxruntime
 
-from hoiclip.checkpoint.model_file import ModelFile
-from hoiclip.errors import ModelError
-from hoiclip_engine.backends.capacity import ONE, Capacity
-from hoiclip_engine.cpu import cpu_count, cpu_name
-from hoiclip_engine.export import OUTPUTS, exported_graph
-from hoiclip_engine.precision import Precision
-from hoiclip_engine.preprocess import ModelInput
-from hoiclip_engine.raw_output import RawOutput
+from hoiclip.core.errors import ModelError
+from hoiclip.core.model_file import ModelFile
+from hoiclip.core.preprocess import ModelInput
+from hoiclip.core.raw_output import RawOutput
+from hoiclip_engine.backends.base import SINGLE_IMAGE, Capacity, Precision
+from hoiclip_engine.backends.cpu import cpu_count, cpu_name
+from hoiclip_engine.cache.artifacts import exported_graph
+from hoiclip_engine.export.graph_spec import MODEL_OUTPUTS
 
 
 def library() -> str:
@@ -25,26 +25,32 @@ def device() -> str:
 
 
 def fast_precisions() -> tuple[Precision, ...]:
-    """Static 8 bits on the CPU are slower than OpenVINO's fp32 (README, benchmarks)."""
+    """None: static int8 on the CPU is slower than OpenVINO's fp32 (benchmarks)."""
     return ()
 
 
 def load(
-    model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None, wanted: Capacity = ONE
+    model: ModelFile,
+    padded_hw: tuple[int, int],
+    precision: Precision,
+    graph: Path | None,
+    capacity: Capacity = SINGLE_IMAGE,
 ) -> OnnxRuntimeBackend:
     if precision != "fp32":
-        raise ModelError(f"onnxruntime computes in fp32, asked for {precision}; on x86 openvino is faster in less")
-    return OnnxRuntimeBackend(model, canvas_hw, wanted)
+        raise ModelError(
+            f"onnxruntime computes in fp32, asked for {precision}; on x86 take openvino, which has faster precisions"
+        )
+    return OnnxRuntimeBackend(model, padded_hw, capacity)
 
 
 class OnnxRuntimeBackend:
-    def __init__(self, model: ModelFile, canvas_hw: tuple[int, int], capacity: Capacity = ONE) -> None:
+    def __init__(self, model: ModelFile, padded_hw: tuple[int, int], capacity: Capacity = SINGLE_IMAGE) -> None:
         self.name = "onnxruntime"
-        self.canvas_hw, self.capacity = canvas_hw, capacity
-        graph = exported_graph(model, canvas_hw, capacity.batch)
+        self.padded_hw, self.capacity = padded_hw, capacity
+        graph = exported_graph(model, padded_hw, capacity.batch)
         options = onnxruntime.SessionOptions()
-        if capacity.lanes > 1:
-            options.intra_op_num_threads = max(1, cpu_count() // capacity.lanes)
+        if capacity.num_requests > 1:
+            options.intra_op_num_threads = max(1, cpu_count() // capacity.num_requests)
         options.log_severity_level = 3  # errors only: its warnings speak of graph details
         try:
             self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -56,10 +62,10 @@ class OnnxRuntimeBackend:
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
         outputs = self._session.run(
-            OUTPUTS,
+            MODEL_OUTPUTS,
             model_input.arrays(),
         )
-        return RawOutput(**dict(zip(OUTPUTS, outputs, strict=True)))
+        return RawOutput(**dict(zip(MODEL_OUTPUTS, outputs, strict=True)))
 
     def close(self) -> None:
         del self._session

@@ -8,17 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hoiclip.checkpoint.model_file import ModelFile
-from hoiclip.errors import UsageError
+from hoiclip.core.errors import UsageError
+from hoiclip.core.model_file import ModelFile
+from hoiclip.core.preprocess import ModelInput
+from hoiclip.core.raw_output import RawOutput
 from hoiclip.model import HOICLIP
-from hoiclip_engine.backends.capacity import ONE, Capacity
-from hoiclip_engine.backends.torch_graph import GraphedModel
-from hoiclip_engine.cpu import cpu_name
-from hoiclip_engine.precision import Precision
-from hoiclip_engine.preprocess import ModelInput
-from hoiclip_engine.raw_output import RawOutput
+from hoiclip_engine.backends.base import SINGLE_IMAGE, Capacity, Precision
+from hoiclip_engine.backends.cpu import cpu_name
+from hoiclip_engine.backends.torch_cuda_graph import GraphedModel
 
-TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def library() -> str:
@@ -38,43 +37,47 @@ def fast_precisions() -> tuple[Precision, ...]:
 
 
 def load(
-    model: ModelFile, canvas_hw: tuple[int, int], precision: Precision, graph: Path | None, wanted: Capacity = ONE
+    model: ModelFile,
+    padded_hw: tuple[int, int],
+    precision: Precision,
+    graph: Path | None,
+    capacity: Capacity = SINGLE_IMAGE,
 ) -> TorchBackend:
-    return TorchBackend(model, canvas_hw, precision, wanted.batch)
+    return TorchBackend(model, padded_hw, precision, capacity.batch)
 
 
 class TorchBackend:
     def __init__(
-        self, model: ModelFile, canvas_hw: tuple[int, int], precision: Precision = "fp32", batch: int = 1
+        self, model: ModelFile, padded_hw: tuple[int, int], precision: Precision = "fp32", batch: int = 1
     ) -> None:
-        """On CUDA where there is one.
+        """Runs on CUDA where it is available.
 
         Raises:
             UsageError: half precision without CUDA.
             ModelError: the file makes no model, or the precision cannot hold its weights.
         """
         self.name = "torch"
-        self.canvas_hw, self.capacity = canvas_hw, Capacity(batch=batch)
+        self.padded_hw, self.capacity = padded_hw, Capacity(batch=batch)
         cuda = torch.cuda.is_available()
         if cuda:
             # The reference is fp32: TF32 convolutions keep 10 bits. Halves are multiplied, but summed in fp32.
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-        self._look: GraphedModel | EagerModel
+        self._model: GraphedModel | EagerModel
         if precision == "fp32":
-            self._look = EagerModel(model.build(), "cuda" if cuda else "cpu")
-        elif cuda and precision in TYPES:
-            self._look = GraphedModel(model.build(), canvas_hw, TYPES[precision], batch=batch)
+            self._model = EagerModel(model.build(), "cuda" if cuda else "cpu")
+        elif cuda and precision in HALF_DTYPES:
+            self._model = GraphedModel(model.build(), padded_hw, HALF_DTYPES[precision], batch=batch)
         else:
-            known = ", ".join(TYPES)
+            known = ", ".join(HALF_DTYPES)
             raise UsageError(f"torch runs {known} on CUDA only, asked for {precision}; on a CPU take openvino")
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
-        return RawOutput(**self._look(model_input.detector_bchw, model_input.mask_bhw, model_input.clip_bchw))
+        return RawOutput(**self._model(model_input.detector_bchw, model_input.mask_bhw, model_input.clip_bchw))
 
     def close(self) -> None:
-        del self._look
+        del self._model
 
 
 class EagerModel:

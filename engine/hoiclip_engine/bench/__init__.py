@@ -1,1 +1,1 @@
-"""What `hoiclip bench` is made of: loads, what they are put on, the machine, reports and their comparison."""
+"""The parts of `hoiclip bench`: loads and their subjects, the machine, reports and the regression gate."""

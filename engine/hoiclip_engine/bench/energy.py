@@ -1,4 +1,4 @@
-"""What a frame costs in energy, where there is a meter: NVML, the processor's own counters, or rails of a Jetson."""
+"""Energy per frame, where there is a meter: NVML, the processor's own counters, or power rails of a Jetson."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hoiclip_engine.bench.nvml import Nvml
-from hoiclip_engine.bench.sysfs import number, text
-from hoiclip_engine.bench.told import Told, untold
+from hoiclip_engine.bench.machine import Measurement, Nvml, read_number, read_text, unavailable
 
 SAMPLED_S = 0.1
-"""A rail tells watts, which have to be summed up; the others count joules."""
+"""Rails report watts, which are integrated over time; the other meters count joules."""
 _RAIL_CHIPS = frozenset(("ina3221", "ina219", "ina226", "ina230", "ina238"))
 
 
 class EnergyMeter:
-    """Started before the measurement, read after it."""
+    """Meters of energy; started before the measurement, read after it."""
 
     def __init__(self, nvml: Nvml, root: Path = Path("/")) -> None:
         """Args: root: of the file system."""
@@ -32,11 +30,11 @@ class EnergyMeter:
     def start(self) -> None:
         self._before = self._counters_j()
         if self._rails:
-            self._thread = threading.Thread(target=self._sum_up, name="hoiclip-bench-rails", daemon=True)
+            self._thread = threading.Thread(target=self._integrate_rails, name="hoiclip-bench-rails", daemon=True)
             self._thread.start()
 
-    def per_frame_j(self, frames: int) -> Told:
-        """Joules by meter, of the whole device, shared out over the frames since the start."""
+    def per_frame_j(self, frames: int) -> Measurement:
+        """Joules by meter, of the whole device, divided by the frames since the start."""
         after = self._counters_j()
         self._stopped.set()
         if self._thread is not None:
@@ -44,10 +42,10 @@ class EnergyMeter:
         spent = {name: _difference(self._before[name], after[name], self._range_j(name)) for name in self._before}
         spent |= self._rail_j
         if not spent:
-            return untold(f"no meter: {self._why_not()}")
+            return unavailable(f"no meter: {self._why_not()}")
         if not frames:
-            return untold("no frame was answered")
-        return Told(
+            return unavailable("no frame was answered")
+        return Measurement(
             value={name: round(joules / frames, 6) for name, joules in spent.items()},
             source="whole devices, idle power and other programs included",
         )
@@ -55,7 +53,7 @@ class EnergyMeter:
     def _counters_j(self) -> dict[str, float]:
         found = {}
         for name, folder in self._packages:
-            joules = number(folder / "energy_uj")
+            joules = read_number(folder / "energy_uj")
             if joules is not None:
                 found[name] = joules / 1e6
         gpu = self._nvml.energy_j()
@@ -64,12 +62,12 @@ class EnergyMeter:
         return found
 
     def _range_j(self, name: str) -> float | None:
-        """Where a counter starts over."""
+        """Value at which a counter wraps around."""
         folder = dict(self._packages).get(name)
-        largest = None if folder is None else number(folder / "max_energy_range_uj")
+        largest = None if folder is None else read_number(folder / "max_energy_range_uj")
         return None if largest is None else largest / 1e6
 
-    def _sum_up(self) -> None:
+    def _integrate_rails(self) -> None:
         last_s = time.monotonic()
         while True:
             ended = self._stopped.wait(SAMPLED_S)
@@ -92,7 +90,7 @@ class EnergyMeter:
 def _packages(root: Path) -> Iterator[tuple[str, Path]]:
     """Processor packages with an energy counter, whether it may be read or not."""
     for folder in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
-        name = text(folder / "name")
+        name = read_text(folder / "name")
         if name is not None and name.startswith("package"):
             yield name, folder
 
@@ -100,25 +98,25 @@ def _packages(root: Path) -> Iterator[tuple[str, Path]]:
 def _rails(root: Path) -> Iterator[tuple[str, Path]]:
     """Names of rails, and the folders of the chips that measure them."""
     for folder in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        if text(folder / "name") not in _RAIL_CHIPS:
+        if read_text(folder / "name") not in _RAIL_CHIPS:
             continue
         if (folder / "power1_input").exists():
             yield folder.name, folder
         for label in sorted(folder.glob("in[1-3]_label")):
-            name = text(label)
+            name = read_text(label)
             if name and _watts(folder, name) is not None:
                 yield name, folder
 
 
 def _watts(folder: Path, name: str) -> float | None:
-    """What a rail takes now: its power where the chip tells it, else voltage times current."""
-    power_uw = number(folder / "power1_input")
+    """Power of a rail now: from the chip where it reports power, else voltage times current."""
+    power_uw = read_number(folder / "power1_input")
     if power_uw is not None:
         return power_uw / 1e6
     for label in folder.glob("in[1-3]_label"):
-        if text(label) == name:
+        if read_text(label) == name:
             row = label.name[2]
-            millivolts, milliamperes = number(folder / f"in{row}_input"), number(folder / f"curr{row}_input")
+            millivolts, milliamperes = read_number(folder / f"in{row}_input"), read_number(folder / f"curr{row}_input")
             return None if millivolts is None or milliamperes is None else millivolts * milliamperes / 1e6
     return None
 

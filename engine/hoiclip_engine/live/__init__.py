@@ -1,1 +1,1 @@
-"""The live page: pictures, pairs, metrics and health of running sources over HTTP. Needs the extra `serve`."""
+"""The live page: images, pairs, metrics and health of running sources over HTTP. Needs the extra `serve`."""

@@ -1,4 +1,4 @@
-"""Where the live page listens and who may see it: HOST:PORT and a token, checked before anything starts."""
+"""Address and token of the live page: HOST:PORT and access, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
-from hoiclip.errors import UsageError
+from hoiclip.core.errors import UsageError
 
 TOKEN_VARIABLE = "HOICLIP_LIVE_TOKEN"
 MIN_TOKEN_CHARACTERS = 16
@@ -17,11 +17,11 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveAddress:
-    """An address and the token that opens it; without a token, only programs on this machine may connect."""
+    """Address to listen at, and the token for access; without a token, only this machine may connect."""
 
     host: str = LOOPBACK
     port: int = 8080
-    """0: any free one."""
+    """0: any free port."""
     token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -39,13 +39,13 @@ class LiveAddress:
 
     @staticmethod
     def parse(text: str, token: str | None = None) -> LiveAddress:
-        """HOST:PORT, :PORT, PORT or HOST; an IPv6 host stands in brackets.
+        """Parses HOST:PORT, :PORT, PORT or HOST; an IPv6 host is in brackets.
 
         Args:
-            token: None or empty: that of HOICLIP_LIVE_TOKEN, if there is one.
+            token: None or empty for that of HOICLIP_LIVE_TOKEN, if set.
 
         Raises:
-            UsageError: another form, a weak token, or none where one is needed.
+            UsageError: invalid form, a weak token, or none where one is needed.
         """
         found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.\-]*))(?::(\d{1,5}))?", text)
         if found is None:
@@ -58,8 +58,8 @@ class LiveAddress:
         secret = token or os.environ.get(TOKEN_VARIABLE, "")
         return LiveAddress(host=host or LOOPBACK, port=int(port or 8080), token=secret)
 
-    def opened_by(self, secret: str) -> bool:
-        """Compared in constant time."""
+    def accepts(self, secret: str) -> bool:
+        """Whether a secret equals the token; compared in constant time."""
         return hmac.compare_digest(self.token.encode(), secret.encode("utf-8", "surrogateescape"))
 
     def url(self, port: int) -> str:
@@ -68,7 +68,7 @@ class LiveAddress:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
+    """Whether a host can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

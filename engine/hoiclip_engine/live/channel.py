@@ -1,89 +1,174 @@
-"""One source on the live page: the newest result, and pictures and messages made of it for whoever watches.
+"""One source on the live page: its newest result, and the images and messages made of it for viewers.
 
-Writing swaps one reference and wakes the server. Drawing and JPEG happen in the server's own drawing thread, at most
-once per frame and setting, only while somebody watches, and never for a frame that is no longer the newest.
+Writing swaps one reference and wakes the server. Drawing and JPEG encoding run in one thread of the server, at most
+once per frame and view, only while there are viewers, and never for a frame that is no longer the newest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
+import numpy as np
 
-from hoiclip.vocabulary import NO_INTERACTION
-from hoiclip_engine.frame import SourceEvent
-from hoiclip_engine.live.bell import Bell
+from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary
 from hoiclip_engine.live.metrics import SourceMetrics
-from hoiclip_engine.live.shown import Shown
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
-from hoiclip_engine.sinks.annotate import Annotator
+from hoiclip_engine.sinks.annotate import Annotator, letterbox
 from hoiclip_engine.sinks.jsonl_sink import event_fields, pair_fields, source_event_fields
-from hoiclip_engine.sinks.letterbox import letterbox
+from hoiclip_engine.types.frame import SourceEvent
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.tracked_pairs import TrackedPairs
 
-MAX_PICTURE_PX = 1280
-"""Longest side of a picture that is sent."""
-MAX_PICTURES_PER_S = 15.0
+MAX_IMAGE_PX = 1280
+"""Longest side of an image that is sent."""
+MAX_IMAGES_PER_S = 15.0
 JPEG_QUALITY = 80
-AGAIN_AFTER_S = 1.0
-"""The same picture is sent again: Chromium shows one only when the next begins, and who has left is noticed."""
-EVENTS_KEPT = 200
-RATE_OVER_FRAMES = 50
+RESEND_AFTER_S = 1.0
+"""Interval of sending an unchanged image again: Chromium shows an image only when the next one begins, and viewers that
+have left are detected."""
+MAX_EVENTS = 200
+RATE_WINDOW = 50
+"""Frames."""
+MAX_VERBS_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSettings:
+    """Filter of a viewer: minimum scores and verbs. Viewers with equal settings share the rendered images."""
+
+    min_score: float = 0.0
+    """Score of the pair."""
+    min_verb: float = 0.0
+    """Score of a verb."""
+    verbs: frozenset[int] | None = None
+    """Indices; None: all."""
+
+    @staticmethod
+    def from_query(query: Mapping[str, str], vocabulary: Vocabulary) -> ViewSettings:
+        """Parses scores, rounded to hundredths, and comma-separated verb names; unknown names match nothing.
+
+        Raises:
+            ValueError: an invalid score, or an excessively long list.
+        """
+        names = query.get("verbs", "")
+        if len(names) > MAX_VERBS_CHARACTERS:
+            raise ValueError(f"expected at most {MAX_VERBS_CHARACTERS} characters of verbs")
+        wanted = {"_".join(name.split()).lower() for name in names.split(",")} - {""}
+        verbs = frozenset(index for index, verb in enumerate(vocabulary.verbs) if verb.lower() in wanted)
+        return ViewSettings(
+            min_score=_score(query.get("min_score", "0")),
+            min_verb=_score(query.get("min_verb", "0")),
+            verbs=verbs if wanted else None,
+        )
+
+    def select(self, pairs: TrackedPairs) -> TrackedPairs:
+        """Selects the pairs and verbs to draw; a pair without an active verb only if verbs are not filtered."""
+        active = pairs.verb_active & (pairs.verb_scores >= self.min_verb)
+        if self.verbs is not None:
+            wanted = np.zeros(active.shape[1], np.bool_)
+            wanted[list(self.verbs)] = True
+            active &= wanted
+        idle = ~pairs.verb_active.any(axis=1) & (self.verbs is None) & (self.min_verb == 0)
+        selected = (pairs.score >= self.min_score) & (active.any(axis=1) | idle)
+        return replace(pairs, verb_active=active).rows(selected)
+
+
+class WakeupEvent:
+    """Wakes coroutines of the server from the threads of a run; costs next to nothing without listeners.
+
+    `notify` may be called from any thread, everything else from the thread of the loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._next: asyncio.Event | None = None
+        self._is_pending = False
+        self.listeners = 0
+
+    def notify(self) -> None:
+        """Notifications before the loop runs again are merged."""
+        if self.listeners and not self._is_pending:
+            self._is_pending = True
+            self._loop.call_soon_threadsafe(self._fire)
+
+    def next(self) -> asyncio.Event:
+        """Event of the next notification. Take it before reading state, so that no change is missed."""
+        if self._next is None:
+            self._next = asyncio.Event()
+        return self._next
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        self.listeners += 1
+        try:
+            yield
+        finally:
+            self.listeners -= 1
+
+    def _fire(self) -> None:
+        self._is_pending = False
+        pending, self._next = self._next, None
+        if pending is not None:
+            pending.set()
 
 
 class Channel(Sink):
-    """A sink for one thread; everything async is for the server's."""
+    """Sink of one source. Sink methods are for the thread of the run, coroutines for the thread of the server."""
 
     def __init__(self, name: str, opened: Callable[[Channel, RunHeader], None], closed: Callable[[], None]) -> None:
-        """Args: opened, closed: told when the source begins and ends; `opened` calls `attach`."""
+        """Creates a channel; `opened`, which calls `attach`, and `closed` are called when the source starts or ends."""
         self.name = name
         self._opened, self._closed = opened, closed
         self._slot: tuple[int, FrameResult | None] = (0, None)
-        self._arrivals_s: deque[float] = deque(maxlen=RATE_OVER_FRAMES)
-        self._events: deque[tuple[int, dict[str, Any]]] = deque(maxlen=EVENTS_KEPT)
+        self._received_s: deque[float] = deque(maxlen=RATE_WINDOW)
+        self._events: deque[tuple[int, dict[str, Any]]] = deque(maxlen=MAX_EVENTS)
         self._lock = threading.Lock()
         self._event_number = 0
         self.decoded = self.dropped = self.reconnects = 0
         self.lost_reason: str | None = None
-        """Why the source is away; None while it is there."""
+        """Reason of a lost source; None while it is connected."""
         self.is_started = self.ended = False
-        self.last_sign_s = time.monotonic()
-        """When something last came from the source."""
-        self._drawings: dict[Shown, tuple[int, asyncio.Task[bytes]]] = {}
+        self.last_activity_s = time.monotonic()
+        """Time of the latest frame or event of the source."""
+        self._renderings: dict[ViewSettings, tuple[int, asyncio.Task[bytes]]] = {}
         self._message: tuple[int, str] = (-1, "")
 
-    def attach(self, header: RunHeader, metrics: SourceMetrics, bell: Bell, drawer: Executor) -> None:
-        """What the server gives to a source that begins."""
-        self.header, self._metrics, self._bell, self._drawer = header, metrics, bell, drawer
+    def attach(self, header: RunHeader, metrics: SourceMetrics, wakeup: WakeupEvent, draw_executor: Executor) -> None:
+        """Connects a source that starts to the server."""
+        self.header, self._metrics, self._wakeup, self._draw_executor = header, metrics, wakeup, draw_executor
         self._annotator = Annotator(header.vocabulary, header.notice)
         self.is_started = True
-        bell.ring()
+        wakeup.notify()
 
     # From the run's thread.
 
     def start(self, header: RunHeader) -> None:
         self._opened(self, header)
-        self.last_sign_s = time.monotonic()
+        self.last_activity_s = time.monotonic()
 
     def write(self, result: FrameResult) -> None:
         """Never waits: no drawing, no encoding, no network."""
         self._metrics.frame(result)
         self.decoded += 1 + result.dropped_before
         self.dropped += result.dropped_before
-        self.last_sign_s = time.monotonic()
-        self._arrivals_s.append(self.last_sign_s)
-        self._tell([event_fields(event, self.header.vocabulary) for event in result.events])
+        self.last_activity_s = time.monotonic()
+        self._received_s.append(self.last_activity_s)
+        self._record_events([event_fields(event, self.header.vocabulary) for event in result.events])
         self._slot = self._slot[0] + 1, result
-        self._bell.ring()
+        self._wakeup.notify()
 
     def source_event(self, event: SourceEvent) -> None:
-        self.last_sign_s = time.monotonic()
+        self.last_activity_s = time.monotonic()
         if event.event == "source_lost":
             self._metrics.source_lost()
             self.lost_reason = event.reason
@@ -91,20 +176,20 @@ class Channel(Sink):
             self._metrics.source_back()
             self.reconnects += 1
             self.lost_reason = None
-        self._tell([source_event_fields(event)])
+        self._record_events([source_event_fields(event)])
         self._slot = self._slot[0] + 1, self._slot[1]
-        self._bell.ring()
+        self._wakeup.notify()
 
     def finish(self, summary: RunSummary) -> None:
         self._metrics.ended(summary)
-        self._tell([event_fields(event, self.header.vocabulary) for event in summary.closing_events])
+        self._record_events([event_fields(event, self.header.vocabulary) for event in summary.closing_events])
         self.ended = True
-        self.last_sign_s = time.monotonic()
-        self._slot = self._slot[0] + 1, None  # a thousand films must not leave a thousand pictures in memory
-        self._bell.ring()
+        self.last_activity_s = time.monotonic()
+        self._slot = self._slot[0] + 1, None  # a thousand videos must not leave a thousand images in memory
+        self._wakeup.notify()
         self._closed()
 
-    def _tell(self, events: list[dict[str, Any]]) -> None:
+    def _record_events(self, events: list[dict[str, Any]]) -> None:
         with self._lock:
             for event in events:
                 self._event_number += 1
@@ -114,11 +199,11 @@ class Channel(Sink):
 
     @property
     def sequence(self) -> int:
-        """Grows with everything that happens."""
+        """Number of the latest change."""
         return self._slot[0]
 
-    def hello(self) -> dict[str, Any]:
-        """What does not change."""
+    def description(self) -> dict[str, Any]:
+        """Constant fields of the source, for the first message to a viewer."""
         vocabulary = self.header.vocabulary
         return {
             "name": self.name,
@@ -130,66 +215,66 @@ class Channel(Sink):
         }
 
     def message(self) -> str:
-        """JSON of the newest result and the state of the source, made once for all viewers."""
+        """JSON of the newest result and the state of the source, encoded once for all viewers."""
         sequence, result = self._slot
         if self._message[0] != sequence:
             state = "ended" if self.ended else "live" if self.lost_reason is None else "lost"
             fields: dict[str, Any] = {
                 "state": state,
                 "reason": self.lost_reason or "",
-                "frames_per_s": round(self._rate(), 1),
+                "frames_per_s": round(self._frames_per_s(), 1),
                 "decoded": self.decoded,
                 "dropped": self.dropped,
                 "reconnects": self.reconnects,
             }
             if result is not None:
-                fields |= self._frame(result)
+                fields |= self._frame_fields(result)
             self._message = sequence, json.dumps(fields, allow_nan=False, separators=(",", ":"))
         return self._message[1]
 
     def events_after(self, number: int) -> tuple[int, list[dict[str, Any]]]:
-        """Those a viewer has not seen yet, as far back as they are kept, and the number of the last."""
+        """Number of the latest event, and the kept events that a viewer has not received yet."""
         with self._lock:
-            return self._event_number, [event for its_number, event in self._events if its_number > number]
+            return self._event_number, [event for event_number, event in self._events if event_number > number]
 
-    async def pictures(self, shown: Shown, bell: Bell) -> AsyncIterator[bytes]:
-        """JPEGs, each the newest at the time the viewer is ready for one."""
-        seen, picture = 0, b""
+    async def images(self, view: ViewSettings, wakeup: WakeupEvent) -> AsyncIterator[bytes]:
+        """Yields JPEGs, each the newest when the viewer is ready for one."""
+        seen, image = 0, b""
         while True:
-            change = bell.next()
+            change = wakeup.next()
             sequence, result = self._slot
             if result is not None and sequence != seen:
                 begun_s = time.monotonic()
-                picture = await self._picture(shown, sequence, result)
-                yield picture
+                image = await self._image(view, sequence, result)
+                yield image
                 seen = sequence
-                await asyncio.sleep(max(0.0, 1 / MAX_PICTURES_PER_S - (time.monotonic() - begun_s)))
+                await asyncio.sleep(max(0.0, 1 / MAX_IMAGES_PER_S - (time.monotonic() - begun_s)))
             elif self.ended:
                 return
             else:
                 try:
-                    await asyncio.wait_for(change.wait(), AGAIN_AFTER_S)
+                    await asyncio.wait_for(change.wait(), RESEND_AFTER_S)
                 except asyncio.TimeoutError:
                     if seen:
-                        yield picture
+                        yield image
 
-    async def _picture(self, shown: Shown, sequence: int, result: FrameResult) -> bytes:
-        known = self._drawings.get(shown)
+    async def _image(self, view: ViewSettings, sequence: int, result: FrameResult) -> bytes:
+        known = self._renderings.get(view)
         if known is None or (known[0] != sequence and known[1].done()):
-            self._drawings = {key: one for key, one in self._drawings.items() if not one[1].done()}
-            drawing = asyncio.ensure_future(self._drawn(shown, result))
-            known = self._drawings[shown] = sequence, drawing
-        # A viewer that leaves must not take the picture of the others along.
+            self._renderings = {key: pending for key, pending in self._renderings.items() if not pending[1].done()}
+            rendering = asyncio.ensure_future(self._render_in_executor(view, result))
+            known = self._renderings[view] = sequence, rendering
+        # A viewer that leaves must not cancel the rendering for others.
         return await asyncio.shield(known[1])
 
-    async def _drawn(self, shown: Shown, result: FrameResult) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._drawer, self._draw, shown, result)
+    async def _render_in_executor(self, view: ViewSettings, result: FrameResult) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self._draw_executor, self._render, view, result)
 
-    def _draw(self, shown: Shown, result: FrameResult) -> bytes:
-        frame, pairs = result.frame, shown.of(result.pairs)
+    def _render(self, view: ViewSettings, result: FrameResult) -> bytes:
+        frame, pairs = result.frame, view.select(result.pairs)
         longest_px = max(frame.width_px, frame.height_px)
-        if longest_px > MAX_PICTURE_PX:
-            scale = MAX_PICTURE_PX / longest_px
+        if longest_px > MAX_IMAGE_PX:
+            scale = MAX_IMAGE_PX / longest_px
             size_px = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
             fit = letterbox(frame.width_px, frame.height_px, *size_px)
             frame, pairs = fit.frame(frame, *size_px), fit.pairs(pairs)
@@ -197,7 +282,7 @@ class Channel(Sink):
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         return bytes(jpeg)
 
-    def _frame(self, result: FrameResult) -> dict[str, Any]:
+    def _frame_fields(self, result: FrameResult) -> dict[str, Any]:
         pairs, vocabulary = result.pairs, self.header.vocabulary
         return {
             "index": result.index,
@@ -208,8 +293,15 @@ class Channel(Sink):
             "pairs": [pair_fields(pairs, row, vocabulary) for row in range(len(pairs))],
         }
 
-    def _rate(self) -> float:
-        arrivals_s = list(self._arrivals_s)
-        if len(arrivals_s) < 2 or time.monotonic() - arrivals_s[-1] > 5:
+    def _frames_per_s(self) -> float:
+        received_s = list(self._received_s)
+        if len(received_s) < 2 or time.monotonic() - received_s[-1] > 5:
             return 0.0
-        return (len(arrivals_s) - 1) / max(arrivals_s[-1] - arrivals_s[0], 1e-9)
+        return (len(received_s) - 1) / max(received_s[-1] - received_s[0], 1e-9)
+
+
+def _score(text: str) -> float:
+    value = float(text) if len(text) <= 20 else math.nan
+    if not 0 <= value <= 1:
+        raise ValueError("expected scores from 0 to 1")
+    return round(value, 2)

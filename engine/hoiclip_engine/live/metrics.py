@@ -1,6 +1,6 @@
-"""Numbers of running sources for Prometheus: how long stages take, how old frames are, what was dropped.
+"""Prometheus metrics of running sources: stage durations, frame ages, drops, losses and viewers.
 
-One registry per server. Updated by the threads that write results, read by the server's.
+One registry per server. Updated by the threads that write results, read by the thread of the server.
 """
 
 from __future__ import annotations
@@ -8,55 +8,55 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.pairs import Event
-from hoiclip_engine.results import FrameResult, RunSummary
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip_engine.types.results import FrameResult, RunSummary
+from hoiclip_engine.types.tracked_pairs import Event
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """All sources of a server; `of` gives those of one."""
+    """Metrics of all sources of a server."""
 
     def __init__(self) -> None:
-        self.registry = own = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         source = ("source",)
         self.stages = Histogram(
             "hoiclip_stage_seconds",
-            "What a stage took.",
+            "Duration of a stage.",
             ("stage", *source),
             buckets=_SECONDS,
-            registry=own,
+            registry=registry,
         )
         self.age = Histogram(
             "hoiclip_frame_age_seconds",
-            "From arrival to result.",
+            "Time from arrival to result.",
             source,
             buckets=_SECONDS,
-            registry=own,
+            registry=registry,
         )
-        self.decoded = Counter("hoiclip_frames_decoded", "Frames that came.", source, registry=own)
-        self.processed = Counter("hoiclip_frames_processed", "Frames with a result.", source, registry=own)
-        self.dropped = Counter("hoiclip_frames_dropped", "Frames skipped for newer ones.", source, registry=own)
-        self.lost = Counter("hoiclip_source_losses", "How often the source was lost.", source, registry=own)
-        self.reconnects = Counter("hoiclip_source_reconnects", "How often it came back.", source, registry=own)
-        self.up = Gauge("hoiclip_source_up", "1 while the source is there.", source, registry=own)
-        self.pairs = Gauge("hoiclip_pairs", "Pairs that are followed.", source, registry=own)
-        self.active = Gauge("hoiclip_active_pairs", "Pairs that do something.", source, registry=own)
-        self.events = Counter("hoiclip_events", "Verbs that began or ended.", ("verb", "event", *source), registry=own)
-        self.viewers = Gauge("hoiclip_live_viewers", "Who watches.", ("kind",), registry=own)
+        self.decoded = Counter("hoiclip_frames_decoded", "Frames received.", source, registry=registry)
+        self.processed = Counter("hoiclip_frames_processed", "Frames with a result.", source, registry=registry)
+        self.dropped = Counter("hoiclip_frames_dropped", "Frames skipped for newer ones.", source, registry=registry)
+        self.lost = Counter("hoiclip_source_losses", "Losses of the source.", source, registry=registry)
+        self.reconnects = Counter("hoiclip_source_reconnects", "Reconnects of the source.", source, registry=registry)
+        self.up = Gauge("hoiclip_source_up", "1 while the source is connected.", source, registry=registry)
+        self.pairs = Gauge("hoiclip_pairs", "Tracked pairs.", source, registry=registry)
+        self.active = Gauge("hoiclip_active_pairs", "Pairs with an active verb.", source, registry=registry)
+        self.events = Counter("hoiclip_events", "Verb starts and ends.", ("verb", "event", *source), registry=registry)
+        self.viewers = Gauge("hoiclip_live_viewers", "Current viewers.", ("kind",), registry=registry)
 
-    def of(self, source: str, vocabulary: Vocabulary) -> SourceMetrics:
+    def for_source(self, source: str, vocabulary: Vocabulary) -> SourceMetrics:
         return SourceMetrics(self, source, vocabulary)
 
     def text(self) -> bytes:
-        """Prometheus' exposition format."""
+        """All metrics in the exposition format of Prometheus."""
         return generate_latest(self.registry)
 
 
 class SourceMetrics:
-    """Those of one source, looked up once rather than with every frame."""
+    """Metrics of one source, with labels resolved once rather than for every frame."""
 
     def __init__(self, metrics: Metrics, source: str, vocabulary: Vocabulary) -> None:
         self._metrics, self._source, self._vocabulary = metrics, source, vocabulary
@@ -66,14 +66,14 @@ class SourceMetrics:
         self._lost, self._reconnects = metrics.lost.labels(source), metrics.reconnects.labels(source)
         self._pairs, self._active = metrics.pairs.labels(source), metrics.active.labels(source)
         self._up.set(1)
-        self._told_dropped = 0
+        self._counted_dropped = 0
 
     def frame(self, result: FrameResult) -> None:
-        """One more."""
+        """Counts a frame and its events."""
         self._decoded.inc(1 + result.dropped_before)
         self._processed.inc()
         self._dropped.inc(result.dropped_before)
-        self._told_dropped += result.dropped_before
+        self._counted_dropped += result.dropped_before
         self._age.observe(result.age_s)
         for stage, took_ms in result.stage_ms.items():
             self._metrics.stages.labels(stage, self._source).observe(took_ms / 1e3)
@@ -91,8 +91,8 @@ class SourceMetrics:
         self._up.set(1)
 
     def ended(self, summary: RunSummary) -> None:
-        """Drops after the last result were told by no result."""
-        unseen = max(0, summary.dropped - self._told_dropped)
+        """Counts what no result reported: drops after the last one, and closing events."""
+        unseen = max(0, summary.dropped - self._counted_dropped)
         self._decoded.inc(unseen)
         self._dropped.inc(unseen)
         for event in summary.closing_events:
@@ -102,4 +102,4 @@ class SourceMetrics:
         self._active.set(0)
 
     def _event(self, event: Event) -> None:
-        self._metrics.events.labels(self._vocabulary.verbs[event.verb], event.event, self._source).inc()
+        self._metrics.events.labels(self._vocabulary.verbs[event.verb_index], event.event, self._source).inc()

@@ -1,4 +1,4 @@
-// Joins the socket, the filters and the sources. Everything that comes from the server is set as text, never as HTML.
+// Connects the socket, the filters and the source views. Data from the server is set as text, never as HTML.
 
 import { SourceView } from "./source_view.js";
 import { VerbBox } from "./verb_box.js";
@@ -24,35 +24,35 @@ function filtersChanged() {
   filterTimer = setTimeout(() => { for (const view of sources.values()) view.watch(filters()); }, FILTER_DELAY_MS);
 }
 
-function said(text, state) {
+function showConnection(text, state) {
   const badge = byId("connection");
   badge.dataset.state = state;
   if (badge.textContent !== text) badge.textContent = text;
 }
 
-function greet(hello) {
+function showSources(descriptions) {
   byId("sources").replaceChildren();
   sources.clear();
-  for (const one of hello.sources) {
-    const view = new SourceView(one.source, one, byId("source"));
+  for (const description of descriptions) {
+    const view = new SourceView(description.source, description, byId("source"));
     view.watch(filters());
-    verbBox.know(one.verbs);
-    sources.set(one.source, view);
+    verbBox.addKnown(description.verbs);
+    sources.set(description.source, view);
     byId("sources").append(view.root);
   }
 }
 
 function connect() {
   const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/events`);
-  socket.addEventListener("open", () => { retryMs = FIRST_RETRY_MS; said("connected", "live"); });
-  socket.addEventListener("message", (message) => {
-    const told = JSON.parse(message.data);
-    if (told.type === "hello") return greet(told);
-    sources.get(told.source)?.update(told.now, told.events);
+  socket.addEventListener("open", () => { retryMs = FIRST_RETRY_MS; showConnection("connected", "live"); });
+  socket.addEventListener("message", (event) => {
+    const message = JSON.parse(event.data);
+    if (message.type === "hello") return showSources(message.sources);
+    sources.get(message.source)?.update(message.now, message.events);
   });
   socket.addEventListener("close", () => {
     const hasEnded = sources.size > 0 && [...sources.values()].every((view) => view.hasEnded);
-    said(hasEnded ? "the run is over" : "no connection, trying again", hasEnded ? "ended" : "lost");
+    showConnection(hasEnded ? "the run has ended" : "no connection, reconnecting", hasEnded ? "ended" : "lost");
     setTimeout(connect, retryMs);
     retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
   });

@@ -1,28 +1,28 @@
-// One source on the page: its picture, numbers, pairs and events.
+// One source on the page: its image, numbers, pairs and events.
 
 import { SPAN_S, Timeline, personColor } from "./timeline.js";
 
-const EVENTS_SHOWN = 40;
-const RESTING_SHOWN = 5;
-const GONE_AFTER_S = 3;
+const MAX_EVENTS = 40;
+const MAX_INACTIVE_PAIRS = 5;
+const FADE_AFTER_S = 3;
 const RETRY_MS = 2000;
 const STATES = { live: "live", lost: "source lost", ended: "ended" };
 
 export class SourceView {
-  constructor(number, hello, template) {
+  constructor(number, description, template) {
     this.number = number;
     this.root = template.content.firstElementChild.cloneNode(true);
     this.find = (selector) => this.root.querySelector(selector);
     this.pairs = new Map();
     this.ageMs = null;
-    this.find("h2").textContent = hello.name;
-    this.picture = this.find(".picture");
-    this.picture.alt = `Annotated picture of ${hello.name}`;
-    this.picture.width = hello.width_px;
-    this.picture.height = hello.height_px;
-    this.picture.addEventListener("error", () => { this.address = null; setTimeout(() => this.watch(), RETRY_MS); });
-    this.find(".notice").textContent = hello.notice;
-    this.find(".notice").hidden = !hello.notice;
+    this.find("h2").textContent = description.name;
+    this.image = this.find(".picture");
+    this.image.alt = `Annotated image of ${description.name}`;
+    this.image.width = description.width_px;
+    this.image.height = description.height_px;
+    this.image.addEventListener("error", () => { this.address = null; setTimeout(() => this.watch(), RETRY_MS); });
+    this.find(".notice").textContent = description.notice;
+    this.find(".notice").hidden = !description.notice;
   }
 
   // filters: {minScore, minVerb, verbs: [names]}
@@ -33,7 +33,7 @@ export class SourceView {
     if (filters.minVerb) query.set("min_verb", filters.minVerb.toFixed(2));
     if (filters.verbs.length) query.set("verbs", filters.verbs.join(","));
     const address = `/stream.mjpg?${query}`;
-    if (address !== this.address) { this.address = address; this.picture.src = address; }
+    if (address !== this.address) { this.address = address; this.image.src = address; }
   }
 
   update(now, events) {
@@ -47,21 +47,21 @@ export class SourceView {
   state(now) {
     const badge = this.find(".state"), veil = this.find(".veil");
     badge.dataset.state = now.state;
-    const said = STATES[now.state];
-    if (badge.textContent !== said) badge.textContent = said;
+    const label = STATES[now.state];
+    if (badge.textContent !== label) badge.textContent = label;
     veil.hidden = now.state !== "lost";
-    veil.textContent = `Source lost, looking for it again: ${now.reason}`;
+    veil.textContent = `Source lost, reconnecting: ${now.reason}`;
   }
 
   numbers(now) {
-    const tell = (name, text) => { this.find(`[data-is="${name}"]`).textContent = text; };
+    const set = (name, text) => { this.find(`[data-is="${name}"]`).textContent = text; };
     if (now.age_ms !== undefined) this.ageMs = this.ageMs === null ? now.age_ms : 0.8 * this.ageMs + 0.2 * now.age_ms;
-    tell("age", this.ageMs === null ? "–" : `${this.ageMs.toFixed(this.ageMs < 10 ? 1 : 0)} ms`);
-    tell("rate", `${now.frames_per_s.toFixed(1)} /s`);
-    tell("decoded", now.decoded.toLocaleString("en"));
-    const share = now.decoded ? ` (${(100 * now.dropped / now.decoded).toFixed(0)} %)` : "";
-    tell("dropped", now.dropped.toLocaleString("en") + (now.dropped ? share : ""));
-    tell("reconnects", now.reconnects.toLocaleString("en"));
+    set("age", this.ageMs === null ? "–" : `${this.ageMs.toFixed(this.ageMs < 10 ? 1 : 0)} ms`);
+    set("rate", `${now.frames_per_s.toFixed(1)} /s`);
+    set("decoded", now.decoded.toLocaleString("en"));
+    const percent = now.decoded ? ` (${(100 * now.dropped / now.decoded).toFixed(0)} %)` : "";
+    set("dropped", now.dropped.toLocaleString("en") + (now.dropped ? percent : ""));
+    set("reconnects", now.reconnects.toLocaleString("en"));
     const stages = Object.entries(now.stage_ms || {});
     this.find(".stages").hidden = !stages.length;
     if (!this.find(".stages").open) return;
@@ -80,7 +80,7 @@ export class SourceView {
     const { minScore, minVerb } = this.filters;
     for (const pair of found) {
       if (!this.pairs.has(pair.pair)) this.pairs.set(pair.pair, new PairView(pair));
-      const active = pair.score < minScore ? [] : pair.verbs.filter((one) => one.active && one.score >= minVerb);
+      const active = pair.score < minScore ? [] : pair.verbs.filter((verb) => verb.active && verb.score >= minVerb);
       this.pairs.get(pair.pair).update(nowS, pair, active);
     }
     const ids = new Set(found.map((pair) => pair.pair));
@@ -92,23 +92,23 @@ export class SourceView {
     if (state === "ended") this.find(".nobody").textContent = "This source has ended.";
   }
 
-  // Those that do something come first, in the order they came; below them the latest of those that did.
+  // Pairs with an active verb come first, in order of appearance; below them those that were active last.
   listPairs(nowS) {
     const wanted = new Set(this.filters.verbs), isWanted = (verb) => !wanted.size || wanted.has(verb);
-    const known = [...this.pairs.values()].filter((view) => view.did(isWanted));
-    const active = known.filter((view) => view.does(isWanted));
-    const resting = known.filter((view) => !view.does(isWanted)).sort((a, b) => b.activeS - a.activeS);
-    const shown = [...active, ...resting.slice(0, RESTING_SHOWN)];
-    const list = this.find(".pairs"), roots = shown.map((view) => view.root);
+    const known = [...this.pairs.values()].filter((view) => view.wasActive(isWanted));
+    const active = known.filter((view) => view.isActive(isWanted));
+    const inactive = known.filter((view) => !view.isActive(isWanted)).sort((a, b) => b.activeS - a.activeS);
+    const visible = [...active, ...inactive.slice(0, MAX_INACTIVE_PAIRS)];
+    const list = this.find(".pairs"), roots = visible.map((view) => view.root);
     if (roots.length !== list.childElementCount || roots.some((root, at) => list.children[at] !== root)) {
       list.replaceChildren(...roots);
     }
-    for (const view of shown) view.draw(nowS, isWanted);
-    const left = known.length - shown.length;
-    this.find(".more").textContent = `and ${left} more in the last ${SPAN_S} seconds`;
-    this.find(".more").hidden = !left;
+    for (const view of visible) view.draw(nowS, isWanted);
+    const hidden = known.length - visible.length;
+    this.find(".more").textContent = `and ${hidden} more in the last ${SPAN_S} seconds`;
+    this.find(".more").hidden = !hidden;
     this.find(".count").textContent = active.length ? `· ${active.length}` : "";
-    this.find(".nobody").hidden = shown.length > 0;
+    this.find(".nobody").hidden = visible.length > 0;
   }
 
   event(event) {
@@ -119,7 +119,7 @@ export class SourceView {
     item.append(time, sentence(event));
     const list = this.find(".events");
     list.prepend(item);
-    while (list.childElementCount > EVENTS_SHOWN) list.lastElementChild.remove();
+    while (list.childElementCount > MAX_EVENTS) list.lastElementChild.remove();
   }
 }
 
@@ -132,24 +132,24 @@ class PairView {
     this.root.className = "pair";
     this.root.style.setProperty("--pair", this.color);
     const head = document.createElement("header");
-    const thing = pair.label ? ` · ${pair.label.replaceAll("_", " ")} ${pair.object}` : "";
-    head.append(span("who", `person ${pair.human}${thing}`), span("score", ""));
+    const object = pair.label ? ` · ${pair.label.replaceAll("_", " ")} ${pair.object}` : "";
+    head.append(span("who", `person ${pair.human}${object}`), span("score", ""));
     this.root.append(head);
     this.score = head.lastChild;
   }
 
-  // pair: null once it is not there any more; active: the verbs that are going on.
+  // pair: null once it is missing; active: its active verbs.
   update(nowS, pair, active) {
     if (pair) { this.seenS = nowS; this.score.textContent = pair.score.toFixed(2); }
     if (active.length) this.activeS = nowS;
-    this.now = new Map(active.map((one) => [one.verb, one]));
+    this.now = new Map(active.map((verb) => [verb.verb, verb]));
     this.timeline.add(nowS, this.now);
-    this.root.classList.toggle("gone", !pair && nowS - this.seenS > GONE_AFTER_S);
+    this.root.classList.toggle("gone", !pair && nowS - this.seenS > FADE_AFTER_S);
   }
 
-  does(isWanted) { return [...this.now.keys()].some(isWanted); }
+  isActive(isWanted) { return [...this.now.keys()].some(isWanted); }
 
-  did(isWanted) { return [...this.timeline.verbs.keys()].some(isWanted); }
+  wasActive(isWanted) { return [...this.timeline.verbs.keys()].some(isWanted); }
 
   draw(nowS, isWanted) {
     for (const [verb, row] of this.rows) {
@@ -157,9 +157,9 @@ class PairView {
     }
     for (const verb of [...this.timeline.verbs.keys()].filter(isWanted)) {
       if (!this.rows.has(verb)) this.rows.set(verb, verbRow(verb, this.root));
-      const row = this.rows.get(verb), one = this.now.get(verb);
-      row.root.classList.toggle("active", !!one);
-      row.value.textContent = one ? one.score.toFixed(2) : "";
+      const row = this.rows.get(verb), current = this.now.get(verb);
+      row.root.classList.toggle("active", !!current);
+      row.value.textContent = current ? current.score.toFixed(2) : "";
       this.timeline.draw(row.canvas, verb, nowS, this.color);
     }
   }
@@ -171,7 +171,7 @@ function verbRow(verb, parent) {
   const name = span("name", verb.replaceAll("_", " "));
   name.title = name.textContent;
   canvas.role = "img";
-  canvas.ariaLabel = `when ${name.textContent} was going on during the last ${SPAN_S} seconds`;
+  canvas.ariaLabel = `${name.textContent}: active times in the last ${SPAN_S} seconds`;
   root.append(name, canvas, span("value", ""));
   parent.append(root);
   return { root, canvas, value: root.lastChild };
@@ -180,9 +180,9 @@ function verbRow(verb, parent) {
 function sentence(event) {
   if (event.event === "source_lost") return `source lost: ${event.reason}`;
   if (event.event === "source_back") return `source back: ${event.reason}`;
-  const thing = event.label ? ` ${event.label.replaceAll("_", " ")} ${event.object}` : "";
-  const what = `person ${event.human}: ${event.verb.replaceAll("_", " ")}${thing}`;
-  return event.event === "start" ? what : `${what} – over`;
+  const object = event.label ? ` ${event.label.replaceAll("_", " ")} ${event.object}` : "";
+  const action = `person ${event.human}: ${event.verb.replaceAll("_", " ")}${object}`;
+  return event.event === "start" ? action : `${action} ended`;
 }
 
 function clock(seconds) {
@@ -192,14 +192,14 @@ function clock(seconds) {
 }
 
 function span(name, text) {
-  const made = document.createElement("span");
-  made.className = name;
-  made.textContent = text;
-  return made;
+  const element = document.createElement("span");
+  element.className = name;
+  element.textContent = text;
+  return element;
 }
 
 function cell(text) {
-  const made = document.createElement("td");
-  made.textContent = text;
-  return made;
+  const element = document.createElement("td");
+  element.textContent = text;
+  return element;
 }

@@ -1,4 +1,4 @@
-// The box for the verbs shown: names with commas between, completed from the vocabulary.
+// Input for the verbs shown: comma-separated names, completed from the vocabulary.
 
 const MAX_CHOICES = 12;
 
@@ -14,7 +14,7 @@ export class VerbBox {
     });
   }
 
-  know(verbs) { this.known = [...new Set([...this.known, ...verbs])].sort(); }
+  addKnown(verbs) { this.known = [...new Set([...this.known, ...verbs])].sort(); }
 
   // Lower case with underscores, as the vocabulary has them; empty: all.
   get names() {

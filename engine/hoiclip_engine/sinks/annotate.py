@@ -1,24 +1,26 @@
-"""Draws what people do into a frame: corners round each person, a thin box round each object, an arrow, one label.
+"""Draws interactions into a frame: corners round each person, a thin box round each object, an arrow, one label.
 
-Only what is going on is drawn; which pairs and verbs count was decided by the tracker. A colour belongs to a person.
-All sizes follow the frame's short side. Words on dark chips are labels.py's business, their places label_layout.py's.
+Only active verbs are drawn; which pairs and verbs are active was decided by the tracker. A colour belongs to a person.
+All sizes follow the frame's short side. labels.py draws labels and places them.
+FramePainter also fits frames of other sizes into that of a video.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hoiclip.vocabulary import NO_INTERACTION, Vocabulary
-from hoiclip_engine.frame import Frame
-from hoiclip_engine.pairs import F32, I64, Bool, TrackedPairs
-from hoiclip_engine.sinks.label_layout import LabelLayout, Labelled, Rect
-from hoiclip_engine.sinks.labels import RGB, Chip, Color, fitting_chip
+from hoiclip.core.array_types import F32, I64, RGB, Bool
+from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary
+from hoiclip_engine.sinks.labels import Chip, Color, LabelLayout, Labelled, Rect, fitting_chip
+from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.results import FrameResult, RunHeader
+from hoiclip_engine.types.tracked_pairs import TrackedPairs
 
 MAX_VERBS = 3
 """More verbs of a person than this are counted, as in "+2"; a label is read at a glance or not at all."""
@@ -37,9 +39,9 @@ PALETTE: tuple[Color, ...] = (
 )
 """For all kinds of colour vision. Source: Okabe and Ito, without their black and their blue, dark on dark."""
 _RIM = 0.4
-"""Of a colour's brightness."""
+"""Brightness of a rim, as a fraction of the colour's."""
 _CHEST = 0.35
-"""Where an arrow begins: from the top of a human box."""
+"""Start of an arrow, from the top of a human box as a fraction of its height."""
 _HEAD = 5.0
 """Length of an arrow's head in widths of its line."""
 _SHIFT = 4
@@ -51,7 +53,7 @@ _ARCS_XY = np.stack([np.stack([np.cos(_TURN + q), np.sin(_TURN + q)], axis=1) fo
 
 @dataclass(frozen=True, slots=True)
 class _Actor:
-    """A person who does something, as far as the frame shows it."""
+    """A person with an active verb, as far as the frame shows them."""
 
     human: int
     box: Rect | None
@@ -74,11 +76,11 @@ class Annotator:
         self._vocabulary = vocabulary
         self._notice = notice
         self._model = model
-        self._something = np.array([verb != NO_INTERACTION for verb in vocabulary.verbs], np.bool_)
+        self._is_interaction = np.array([verb != NO_INTERACTION for verb in vocabulary.verbs], np.bool_)
         self._layout = LabelLayout(0, 0)
 
     def draw(self, frame: Frame, pairs: TrackedPairs) -> RGB:
-        """An image of the frame's size with its interactions drawn in; the frame stays as it is.
+        """Copy of a frame's image with its interactions drawn in.
 
         Pairs of which no verb is active, or "no interaction" alone, are not drawn.
         """
@@ -100,31 +102,31 @@ class Annotator:
         return rgb
 
     def text(self, pairs: TrackedPairs, rows: I64) -> str:
-        """What a person is doing in these pairs, as in "hold cup, sit on chair"; in the same order in every frame."""
+        """Active verbs and objects of these pairs, as in "hold cup, sit on chair"; in the same order in every frame."""
         words, left_out, room = [], 0, MAX_VERBS
         for row in rows[np.argsort(pairs.pair[rows], kind="stable")].tolist():
-            verbs = np.flatnonzero(pairs.verb_active[row] & self._something).tolist()
+            verbs = np.flatnonzero(pairs.verb_active[row] & self._is_interaction).tolist()
             names = [self._vocabulary.verb_name(verb) for verb in verbs[:room]]
             room, left_out = room - len(names), left_out + len(verbs) - len(names)
             if names:
                 name = self._vocabulary.object_name(int(pairs.label[row]))
                 words.append(f"{', '.join(names)} {name}".strip())
-        words = list(dict.fromkeys(words))  # two objects of a kind, or one that was found twice
+        words = list(dict.fromkeys(words))  # two objects of a kind, or one that was detected twice
         return ", ".join(words) + (f" +{left_out}" if left_out else "")
 
     def _actors(self, frame: Frame, pairs: TrackedPairs) -> list[_Actor]:
-        """By identity, those who are partly in the frame or whose objects are."""
-        going_on: Bool = np.any(pairs.verb_active & self._something, axis=1, keepdims=True)
-        pairs = pairs.rows(going_on[:, 0])
+        """Actors by identity, if they or their objects are at least partly in the frame."""
+        active: Bool = np.any(pairs.verb_active & self._is_interaction, axis=1, keepdims=True)
+        pairs = pairs.rows(active[:, 0])
         people = _visible(pairs.human_boxes_xyxy, frame)
         objects = _visible(pairs.object_boxes_xyxy, frame)
         actors = []
         for human in np.unique(pairs.human).tolist():
             rows = np.flatnonzero(pairs.human == human)
             box = people[rows[pairs.score[rows].argmax()]]
-            things = tuple(rect for row in rows if pairs.object[row] >= 0 and (rect := objects[row]) is not None)
-            if box is not None or things:
-                actors.append(_Actor(human, box, things, f"{human}: {self.text(pairs, rows)}"))
+            used_objects = tuple(rect for row in rows if pairs.object[row] >= 0 and (rect := objects[row]) is not None)
+            if box is not None or used_objects:
+                actors.append(_Actor(human, box, used_objects, f"{human}: {self.text(pairs, rows)}"))
         return actors
 
     def _draw_labels(self, rgb: RGB, actors: Sequence[_Actor], frame: Frame, taken: Sequence[Rect]) -> None:
@@ -159,7 +161,7 @@ class Annotator:
 
 
 def person_color(human: int) -> Color:
-    """The same for the same person, in every output; another for the next one."""
+    """Colour of a person, the same in every output; the next person has another."""
     return PALETTE[human % len(PALETTE)]
 
 
@@ -171,16 +173,16 @@ def _visible(boxes_xyxy: F32, frame: Frame) -> list[Rect | None]:
     clipped = np.clip(boxes, 0, limits)
     x1, y1, x2, y2 = boxes.T
     inside = finite[:, 0] & (x1 <= limits[0]) & (y1 <= limits[1]) & (x2 >= 0) & (y2 >= 0) & (x2 >= x1) & (y2 >= y1)
-    return [Rect(*box) if seen else None for box, seen in zip(clipped.tolist(), inside.tolist(), strict=True)]
+    return [Rect(*box) if visible else None for box, visible in zip(clipped.tolist(), inside.tolist(), strict=True)]
 
 
 def _draw_objects(rgb: RGB, actor: _Actor, thin_px: int) -> None:
     """Thin boxes, and an arrow from the chest to each."""
-    for thing in actor.objects:
-        _draw_lines(rgb, _rounded(thing, 3 * thin_px).reshape(1, -1, 2), actor.color, thin_px, closed=True)
+    for box in actor.objects:
+        _draw_lines(rgb, _rounded(box, 3 * thin_px).reshape(1, -1, 2), actor.color, thin_px, closed=True)
         if actor.box is not None:
             start = _chest(actor.box)
-            _draw_arrow(rgb, start, _target(start, thing, 3 * _HEAD * thin_px), actor.color, thin_px)
+            _draw_arrow(rgb, start, _target(start, box, 3 * _HEAD * thin_px), actor.color, thin_px)
 
 
 def _draw_lines(rgb: RGB, lines_xy: NDArray[np.float64], color: Color, width_px: int, *, closed: bool) -> None:
@@ -211,18 +213,18 @@ def _chest(box: Rect) -> tuple[float, float]:
     return (box.x1 + box.x2) / 2, box.y1 + _CHEST * (box.y2 - box.y1)
 
 
-def _target(start: tuple[float, float], thing: Rect, shortest_px: float) -> tuple[float, float]:
-    """Where the way to the middle of the object meets its box; the middle itself, where that would be a short way."""
-    middle = (thing.x1 + thing.x2) / 2, (thing.y1 + thing.y2) / 2
+def _target(start: tuple[float, float], box: Rect, shortest_px: float) -> tuple[float, float]:
+    """Point where the line to the middle of an object meets its box; the middle itself if the line is too short."""
+    middle = (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2
     way = start[0] - middle[0], start[1] - middle[1]
-    outside = max(2 * abs(way[0]) / max(thing.x2 - thing.x1, 1.0), 2 * abs(way[1]) / max(thing.y2 - thing.y1, 1.0))
+    outside = max(2 * abs(way[0]) / max(box.x2 - box.x1, 1.0), 2 * abs(way[1]) / max(box.y2 - box.y1, 1.0))
     if math.hypot(*way) * (1 - 1 / max(outside, 1.0)) < shortest_px:
         return middle
     return middle[0] + way[0] / outside, middle[1] + way[1] / outside
 
 
 def _rounded(box: Rect, radius_px: float) -> NDArray[np.float64]:
-    """(4, 5, 2) the corners of a box, clockwise from the bottom right."""
+    """(4, 5, 2) corners of a box, clockwise from the bottom right."""
     radius = min(radius_px, (box.x2 - box.x1) / 2, (box.y2 - box.y1) / 2)
     left, right, top, bottom = box.x1 + radius, box.x2 - radius, box.y1 + radius, box.y2 - radius
     centers = np.array([(right, bottom), (left, bottom), (left, top), (right, top)])
@@ -230,7 +232,7 @@ def _rounded(box: Rect, radius_px: float) -> NDArray[np.float64]:
 
 
 def _brackets(box: Rect, radius_px: float) -> NDArray[np.float64]:
-    """(4, 7, 2) the corners with an arm along each side."""
+    """(4, 7, 2) corners with an arm along each side."""
     corners = _rounded(box, radius_px)
     arm_x, arm_y = min(0.25 * (box.x2 - box.x1), 8 * radius_px), min(0.25 * (box.y2 - box.y1), 8 * radius_px)
     before = np.array([(0.0, -arm_y), (arm_x, 0.0), (0.0, arm_y), (-arm_x, 0.0)])
@@ -251,3 +253,70 @@ def _clock(pts_s: float) -> str:
     hours, minutes = divmod(minutes, 60)
     shown = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
     return f"{'-' if pts_s < 0 and tenths else ''}{shown}:{rest // 10:02d}.{rest % 10}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letterbox:
+    """Scale and shift from pixels of a frame to pixels of the output."""
+
+    width_px: int
+    height_px: int
+    left_px: int
+    top_px: int
+    scale_x: float
+    scale_y: float
+
+    def frame(self, frame: Frame, output_width_px: int, output_height_px: int) -> Frame:
+        """The frame in the middle of a black image of the output's size."""
+        smaller = self.width_px < frame.width_px
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        output: NDArray[np.uint8] = np.zeros((output_height_px, output_width_px, 3), np.uint8)
+        rows = slice(self.top_px, self.top_px + self.height_px)
+        columns = slice(self.left_px, self.left_px + self.width_px)
+        output[rows, columns] = cv2.resize(frame.rgb, (self.width_px, self.height_px), interpolation=how)
+        return Frame(output, frame.pts_s, frame.index)
+
+    def pairs(self, pairs: TrackedPairs) -> TrackedPairs:
+        """The same pairs in pixels of the output."""
+        return replace(
+            pairs,
+            human_boxes_xyxy=self._boxes(pairs.human_boxes_xyxy),
+            object_boxes_xyxy=self._boxes(pairs.object_boxes_xyxy),
+        )
+
+    def _boxes(self, boxes_xyxy: F32) -> F32:
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        shift = np.array([self.left_px, self.top_px] * 2, np.float32)
+        return boxes_xyxy * scale + shift
+
+
+def letterbox(width_px: int, height_px: int, output_width_px: int, output_height_px: int) -> Letterbox:
+    """Letterbox as big as fits, aspect kept, centred."""
+    scale = min(output_width_px / width_px, output_height_px / height_px)
+    inner_width_px = max(1, min(output_width_px, round(width_px * scale)))
+    inner_height_px = max(1, min(output_height_px, round(height_px * scale)))
+    return Letterbox(
+        width_px=inner_width_px,
+        height_px=inner_height_px,
+        left_px=(output_width_px - inner_width_px) // 2,
+        top_px=(output_height_px - inner_height_px) // 2,
+        scale_x=inner_width_px / width_px,
+        scale_y=inner_height_px / height_px,
+    )
+
+
+class FramePainter:
+    """Paints the frames of one video."""
+
+    def __init__(self, header: RunHeader, overlay: bool = True) -> None:
+        """Args: overlay: whether pairs are drawn in."""
+        self.size_px = header.width_px, header.height_px
+        self._annotator = Annotator(header.vocabulary, header.notice, header.model) if overlay else None
+
+    def paint(self, result: FrameResult) -> NDArray[np.uint8]:
+        """(H, W, 3) image of the size the run began with."""
+        frame, pairs = result.frame, result.pairs
+        if (frame.width_px, frame.height_px) != self.size_px:
+            fit = letterbox(frame.width_px, frame.height_px, *self.size_px)
+            frame, pairs = fit.frame(frame, *self.size_px), fit.pairs(pairs)
+        return frame.rgb if self._annotator is None else self._annotator.draw(frame, pairs)

@@ -1,8 +1,8 @@
-"""Detections in the form that HICO-DET's MATLAB evaluation reads: a folder of detections_01.mat, detections_02.mat, ...
+"""Detections in the format of HICO-DET's MATLAB evaluation: a folder of detections_01.mat, detections_02.mat, ...
 
-The form is one table of all HOI classes by all pictures, whatever the number of sources, made at the end and in memory.
-So it is for pictures and clips, as many as MAX_FRAMES, and not for what never ends. Columns are frames in the order of
-the sources; where all sources are pictures with names of HICO-DET's test set, their official numbers.
+The format is one table of all HOI classes by all images, whatever the number of sources, made at the end and in memory.
+So it is for images and clips, as many as MAX_FRAMES, and not for endless sources. Columns are frames in the order of
+the sources; where all sources are images with names of HICO-DET's test set, their official numbers.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from hoiclip.errors import SinkError, UsageError
+import numpy as np
+
+from hoiclip.core.atomic_write import make_folder
+from hoiclip.core.errors import SinkError, UsageError
 from hoiclip.evaluation.export import export_hico_columns, hico_columns
-from hoiclip.evaluation.predictions import PredictedPairs
-from hoiclip.evaluation.video.triplets import predicted_triplets
-from hoiclip_engine.evaluate_films import film_frame
-from hoiclip_engine.folder import make_folder
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip.evaluation.triplets import PredictedTriplets
+from hoiclip.evaluation.video import VideoFrame
+from hoiclip.evaluation.video.vidhoi import predicted_triplets
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.tracked_pairs import TrackedPairs
 
 MAX_FRAMES = 20_000
 """Twice HICO-DET's test set."""
@@ -29,7 +32,7 @@ class HicoDetections:
     def __init__(self, folder: Path, sources: Sequence[str]) -> None:
         """Touches no file. Args: sources: their printable names, in order."""
         self._folder, self._sources = folder, sources
-        self._found: list[list[PredictedPairs]] = [[] for _ in sources]
+        self._found: list[list[PredictedTriplets]] = [[] for _ in sources]
         self._frames, self._left = 0, len(sources)
         self._lock = threading.Lock()
         self._header: RunHeader | None = None
@@ -45,7 +48,7 @@ class HicoDetections:
             SinkError: the folder cannot be made.
         """
         if header.policy == "latest":
-            raise UsageError("--hico is for pictures and clips, found a run that drops frames; take --jsonl instead")
+            raise UsageError("--hico is for images and clips, found a run that drops frames; take --jsonl instead")
         make_folder(self._folder)
         self._header = header
 
@@ -56,7 +59,7 @@ class HicoDetections:
             SinkError: too many frames.
         """
         assert self._header is not None
-        frame = film_frame(result.index, result.pts_s, result.pairs)
+        frame = video_frame(result.index, result.pts_s, result.pairs)
         with self._lock:
             if self._frames == MAX_FRAMES:
                 raise SinkError(f"--hico takes at most {MAX_FRAMES} frames; shorten the run with --max-frames")
@@ -64,7 +67,7 @@ class HicoDetections:
             self._found[source].append(predicted_triplets(frame, self._header.vocabulary))
 
     def end(self) -> None:
-        """One source is over."""
+        """Ends one source."""
         with self._lock:
             self._left -= 1
             is_last = self._left == 0
@@ -72,7 +75,7 @@ class HicoDetections:
             self.close()
 
     def close(self) -> None:
-        """Writes what was found, however far the run got; once.
+        """Writes the detections so far, however far the run got; once.
 
         Raises:
             SinkError: it cannot be written.
@@ -87,7 +90,7 @@ class HicoDetections:
             columns, count = hico_columns(names)
         else:
             columns, count = list(range(sum(map(len, found)))), sum(map(len, found))
-        flat = [one for frames in found for one in frames]
+        flat = [triplets for frames in found for triplets in frames]
         export_hico_columns(self._folder, flat, columns, count, header.vocabulary)
 
 
@@ -103,3 +106,19 @@ class _HicoSink(Sink):
 
     def finish(self, summary: RunSummary) -> None:
         self._detections.end()
+
+
+def video_frame(index: int, pts_s: float, pairs: TrackedPairs) -> VideoFrame:
+    """Converts a frame's tracked pairs to the form of the video metrics."""
+    return VideoFrame(
+        index=index,
+        pts_s=pts_s,
+        pair=pairs.pair,
+        human=pairs.human,
+        object=pairs.object,
+        human_boxes_xyxy=pairs.human_boxes_xyxy.astype(np.float64),
+        object_boxes_xyxy=pairs.object_boxes_xyxy.astype(np.float64),
+        label=pairs.label,
+        verb_scores=pairs.verb_scores.astype(np.float64),
+        verb_active=pairs.verb_active,
+    )

@@ -2,7 +2,7 @@
 
 Every line is complete when it is written, so that a killed run leaves a readable file. Only the summary holds wall
 times: the rest of two runs over the same input is the same to the byte. A run that drops frames ("latest") is not
-repeatable, and tells with every frame how old it is and how many were dropped before it.
+repeatable, and reports with every frame its age and how many were dropped before it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from hoiclip.vocabulary import Vocabulary
-from hoiclip_engine.frame import SourceEvent
-from hoiclip_engine.pairs import Event, TrackedPairs
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
-from hoiclip_engine.sinks.text_file import TextFile
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip_engine.sinks.text_sinks import TextFile
+from hoiclip_engine.types.frame import SourceEvent
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 SCHEMA = "hoiclip/1"
 MIN_LISTED_SCORE = 0.05
@@ -45,14 +45,14 @@ class JsonlSink(Sink):
         self._file = TextFile(self._path)
         self._vocabulary = header.vocabulary
         self._size_px = header.width_px, header.height_px
-        self._tells_age = header.policy == "latest"
+        self._reports_age = header.policy == "latest"
         self._put({"type": "header", "schema": SCHEMA, **header_fields(header)})
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame, then the events it showed.
 
         Raises:
-            SinkError: the disk is full, or nobody reads the pipe any more.
+            SinkError: the disk is full, or the reader of the pipe has exited.
         """
         frame = result.frame
         line: dict[str, Any] = {
@@ -63,8 +63,8 @@ class JsonlSink(Sink):
         }
         if (frame.width_px, frame.height_px) != self._size_px:
             line |= {"width_px": frame.width_px, "height_px": frame.height_px}
-        if self._tells_age:
-            age_ms = _number(result.age_s * 1e3, _AGE_DIGITS)
+        if self._reports_age:
+            age_ms = rounded_number(result.age_s * 1e3, _AGE_DIGITS)
             line |= {"dropped_before": result.dropped_before, "age_ms": age_ms}
         line["pairs"] = [pair_fields(result.pairs, row, self._vocabulary) for row in range(len(result.pairs))]
         self._put(line)
@@ -95,7 +95,7 @@ class JsonlSink(Sink):
 
 
 def header_fields(header: RunHeader) -> dict[str, Any]:
-    """What is known before the first frame, as JSON lines and Parquet tell it."""
+    """Fields known before the first frame, for JSON lines and Parquet."""
     vocabulary = header.vocabulary
     notice = {"notice": header.notice} if header.notice else {}
     return {
@@ -120,7 +120,7 @@ def header_fields(header: RunHeader) -> dict[str, Any]:
 
 def rounded_time(pts_s: float) -> float | None:
     """Seconds as they are written."""
-    return _number(pts_s, _TIME_DIGITS)
+    return rounded_number(pts_s, _TIME_DIGITS)
 
 
 def pair_fields(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def pair_fields(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> dict[s
         "human_box_xyxy": _box(pairs.human_boxes_xyxy[row]),
         "object_box_xyxy": _box(pairs.object_boxes_xyxy[row]) if has_object else None,
         "label": _label(int(pairs.label[row]), vocabulary),
-        "score": _number(float(pairs.score[row]), _SCORE_DIGITS),
+        "score": rounded_number(float(pairs.score[row]), _SCORE_DIGITS),
         "verbs": _verbs(pairs, row, vocabulary),
     }
 
@@ -145,7 +145,7 @@ def _verbs(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> list[dict[s
     return [
         {
             "verb": vocabulary.verbs[verb],
-            "score": _number(float(scores[verb]), _SCORE_DIGITS),
+            "score": rounded_number(float(scores[verb]), _SCORE_DIGITS),
             "active": bool(active[verb]),
         }
         for verb in best_first
@@ -153,28 +153,28 @@ def _verbs(pairs: TrackedPairs, row: int, vocabulary: Vocabulary) -> list[dict[s
 
 
 def event_fields(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
-    """A verb's start or end, as JSON lines, the web hook and the live page tell it; an end sums the event up."""
+    """A verb's start or end, for JSON lines, the webhook and the live page; an end sums the event up."""
     fields: dict[str, Any] = {
         "event": event.event,
         "pair": event.pair,
         "human": event.human,
         "object": event.object if event.object >= 0 else None,
-        "label": _label(event.label, vocabulary),
-        "verb": vocabulary.verbs[event.verb],
-        "pts_s": _number(event.pts_s, _TIME_DIGITS),
+        "label": _label(event.label_index, vocabulary),
+        "verb": vocabulary.verbs[event.verb_index],
+        "pts_s": rounded_number(event.pts_s, _TIME_DIGITS),
     }
     if event.event == "end" and event.start_s is not None and event.peak_score is not None:
         fields |= {
-            "start_s": _number(event.start_s, _TIME_DIGITS),
-            "peak_score": _number(event.peak_score, _SCORE_DIGITS),
-            "evidence_s": [_number(pts_s, _TIME_DIGITS) for pts_s in event.evidence_s],
+            "start_s": rounded_number(event.start_s, _TIME_DIGITS),
+            "peak_score": rounded_number(event.peak_score, _SCORE_DIGITS),
+            "evidence_s": [rounded_number(pts_s, _TIME_DIGITS) for pts_s in event.evidence_s],
         }
     return fields
 
 
 def source_event_fields(event: SourceEvent) -> dict[str, Any]:
-    """A loss of the source or its return, as JSON lines, the web hook and the live page tell it."""
-    return {"event": event.event, "pts_s": _number(event.pts_s, _TIME_DIGITS), "reason": event.reason}
+    """A loss of the source or its return, for JSON lines, the webhook and the live page."""
+    return {"event": event.event, "pts_s": rounded_number(event.pts_s, _TIME_DIGITS), "reason": event.reason}
 
 
 def _summary(summary: RunSummary) -> dict[str, Any]:
@@ -190,9 +190,9 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "reconnects": summary.reconnects,
         "interrupted": summary.interrupted,
         **({"notes": list(summary.notes)} if summary.notes else {}),
-        "wall_s": _number(summary.wall_s, 3),
+        "wall_s": rounded_number(summary.wall_s, 3),
         "stage_ms": {
-            stage: {name: _number(value, 3) for name, value in times.items()}
+            stage: {name: rounded_number(value, 3) for name, value in times.items()}
             for stage, times in summary.stage_ms.items()
         },
     }
@@ -203,9 +203,9 @@ def _label(label: int, vocabulary: Vocabulary) -> str | None:
 
 
 def _box(box_xyxy: np.ndarray[Any, np.dtype[np.float32]]) -> list[float | None]:
-    return [_number(float(value), _BOX_DIGITS) for value in box_xyxy]
+    return [rounded_number(float(value), _BOX_DIGITS) for value in box_xyxy]
 
 
-def _number(value: float, digits: int) -> float | None:
+def rounded_number(value: float, digits: int) -> float | None:
     """Rounded; null for what JSON has no number for."""
     return round(value, digits) + 0.0 if math.isfinite(value) else None  # + 0.0 turns -0.0 into 0.0

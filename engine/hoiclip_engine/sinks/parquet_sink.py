@@ -1,6 +1,6 @@
 """Parquet for data frames and query engines: a row per pair and frame, with the numbers of the JSON lines.
 
-Columns: COLUMNS. Frames without pairs have no row. What is known of the run is in the file's metadata, under "hoiclip".
+Columns: COLUMNS. Frames without pairs have no row. The file's metadata holds the run's header under "hoiclip".
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hoiclip.errors import SinkError
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip.core.errors import SinkError
 from hoiclip_engine.sinks.jsonl_sink import header_fields, pair_fields, rounded_time
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
 
 ROWS = 4096
 """Rows that wait to be written together."""
@@ -40,7 +40,7 @@ that are listed in JSON lines, best first."""
 
 
 class ParquetSink(Sink):
-    """A file that is whole once it is finished; one that was not finished is none."""
+    """One Parquet file, which is valid once it is finished."""
 
     def __init__(self, path: Path) -> None:
         """Touches no file."""
@@ -82,8 +82,8 @@ class ParquetSink(Sink):
             raise self._failure(error) from None
 
     def _failure(self, error: OSError) -> SinkError:
-        why = error.strerror or error
-        return SinkError(f"cannot write {self._path}: {why}; choose a place that exists, is writable and has room")
+        reason = error.strerror or error
+        return SinkError(f"cannot write {self._path}: {reason}; choose a place that exists, is writable and has room")
 
 
 def _corners(name: str, box_xyxy: list[float | None] | None) -> dict[str, float | None]:

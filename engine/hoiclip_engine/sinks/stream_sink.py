@@ -1,7 +1,7 @@
 """Sends the annotated video to an address as it comes: rtmp://, rtmps://, rtsp:// (to a server), udp:// and tcp://.
 
-Pictures are encoded here and sent by a process of their own (push.py), so that a slow or silent peer stalls nothing: of
-a live source, pictures are left out meanwhile. Times count from the first picture that is sent.
+Images are encoded here and sent by a process of their own (push.py), so that a slow or silent peer stalls nothing: of
+a live source, images are skipped meanwhile. Times count from the first image that is sent.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from urllib.parse import urlsplit
 
 import av
 
-from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
-from hoiclip_engine.sinks.canvas import Canvas
-from hoiclip_engine.sinks.encode import EncoderConfig, VideoEncoder
-from hoiclip_engine.sinks.push import WRITE_TIMEOUT_S, Push
-from hoiclip_engine.video.redact import redact
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip_engine.sinks.annotate import FramePainter
+from hoiclip_engine.sinks.push import WRITE_TIMEOUT_S, PushPipe
+from hoiclip_engine.sinks.video_encoder import EncoderConfig, VideoEncoder
+from hoiclip_engine.sources.uri import redact
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
 
 CONTAINERS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "udp": "mpegts", "tcp": "mpegts"}
 FLV_TIME_BASE = Fraction(1, 1000)
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 GOODBYE_S = 0.7
-"""For what is still under way when a run ends, which may be an interrupt."""
+"""Time to send the remaining images when a run ends, which may be an interrupt."""
 _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
@@ -34,7 +34,7 @@ def is_stream(target: str) -> bool:
 
 
 class StreamSink(Sink):
-    """One address. A connection of a live run that breaks is made again, with growing pauses, while the run goes on."""
+    """One address. A broken connection of a live run is made again, with growing pauses, while the run continues."""
 
     def __init__(self, url: str) -> None:
         """Opens nothing.
@@ -52,71 +52,71 @@ class StreamSink(Sink):
             raise UsageError("expected no / ? # @ in the user or password of -o; write them as %2F %3F %23 %40")
         # Whole TS packets, as receivers expect them.
         self._url = f"{url}?pkt_size=1316" if scheme.lower() == "udp" and "?" not in url else url
-        self._push: Push | None = None
+        self._pipe: PushPipe | None = None
         self._encoder: VideoEncoder | None = None
         self._retry_s, self._next_try_s = FIRST_RETRY_S, 0.0
-        self.left_out = 0
-        """Pictures that could not be sent."""
+        self.skipped = 0
+        """Images that could not be sent."""
 
     def start(self, header: RunHeader) -> None:
-        """Gets ready; the connection is made with the first picture."""
-        self._canvas = Canvas(header)
+        """Gets ready; the connection is made with the first image."""
+        self._painter = FramePainter(header)
         self._live = header.policy == "latest"
         self._ever_connected = False
         self._broken = False
 
     def write(self, result: FrameResult) -> None:
-        """Sends one picture, or leaves it out where a live source would have to wait.
+        """Sends one image, or skips it where a live source would have to wait.
 
         Raises:
-            SinkError: nobody is there, or the connection breaks and the source is not live.
+            SinkError: no receiver answers, or the connection breaks and the source is not live.
         """
         if self._broken or time.monotonic() < self._next_try_s:
-            self.left_out += 1
+            self.skipped += 1
             return
         try:
             push, encoder = self._connection(result.pts_s)
             if self._live and push.is_behind:
-                self.left_out += 1
-                self._give_up_on_the_silent()
+                self.skipped += 1
+                self._require_progress()
                 return
             self._room_s = time.monotonic()
-            encoder.write(self._canvas.paint(result), result.pts_s - self._begun_s)
+            encoder.write(self._painter.paint(result), result.pts_s - self._begun_s)
         except _WRITE_ERRORS as error:
-            self._lost(error)
+            self._handle_failure(error)
 
     def finish(self, summary: RunSummary) -> None:
-        """Sends what is under way and hangs up.
+        """Sends the remaining images and disconnects.
 
         Raises:
             SinkError: that did not work.
         """
-        if self._encoder is None or self._push is None:
+        if self._encoder is None or self._pipe is None:
             return
         try:
             self._encoder.close()
         except _WRITE_ERRORS as error:
-            self._lost(error)
+            self._handle_failure(error)
             return
-        connected, reason = self._hang_up(GOODBYE_S)
+        connected, reason = self._disconnect(GOODBYE_S)
         if reason or not connected:
-            raise self._failure(reason or "nobody is there")
+            raise self._failure(reason or "no receiver answers")
 
-    def _connection(self, pts_s: float) -> tuple[Push, VideoEncoder]:
-        if self._push is None or self._encoder is None:
-            self._push = Push(self._url, self._container)
+    def _connection(self, pts_s: float) -> tuple[PushPipe, VideoEncoder]:
+        if self._pipe is None or self._encoder is None:
+            self._pipe = PushPipe(self._url, self._container)
             config = EncoderConfig(container="flv", live=True)
-            self._encoder = VideoEncoder(self._push, *self._canvas.size_px, FLV_TIME_BASE, config)
+            self._encoder = VideoEncoder(self._pipe, *self._painter.size_px, FLV_TIME_BASE, config)
             self._begun_s = pts_s
             self._room_s = time.monotonic()
-        return self._push, self._encoder
+        return self._pipe, self._encoder
 
-    def _give_up_on_the_silent(self) -> None:
+    def _require_progress(self) -> None:
         if time.monotonic() - self._room_s > WRITE_TIMEOUT_S:
             raise TimeoutError
 
-    def _hang_up(self, wait_s: float) -> tuple[bool, str]:
-        push, encoder, self._push, self._encoder = self._push, self._encoder, None, None
+    def _disconnect(self, wait_s: float) -> tuple[bool, str]:
+        push, encoder, self._pipe, self._encoder = self._pipe, self._encoder, None, None
         with contextlib.suppress(*_WRITE_ERRORS):
             if encoder is not None:
                 encoder.close()
@@ -124,9 +124,9 @@ class StreamSink(Sink):
         self._ever_connected |= connected
         return connected, reason
 
-    def _lost(self, error: Exception) -> None:
+    def _handle_failure(self, error: Exception) -> None:
         """Plans the next try, or raises where there is none."""
-        connected, reason = self._hang_up(0.2)
+        connected, reason = self._disconnect(0.2)
         if self._live and self._ever_connected:
             self._retry_s = FIRST_RETRY_S if connected else min(2 * self._retry_s, LAST_RETRY_S)
             self._next_try_s = time.monotonic() + self._retry_s

@@ -1,6 +1,6 @@
-"""Writes the annotated video: the input's pictures at the input's times, with pairs drawn in.
+"""Writes the annotated video: the input's images at the input's times, with pairs drawn in.
 
-Drawing is canvas.py, encoding is encode.py; this file knows files: what may be overwritten and what is left behind.
+annotate.py paints and video_encoder.py encodes; this file decides which files are overwritten, kept and removed.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from pathlib import Path
 
 import av
 
-from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
-from hoiclip_engine.sinks.canvas import Canvas
-from hoiclip_engine.sinks.encode import EncoderConfig, VideoEncoder, output_time_base
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip_engine.sinks.annotate import FramePainter
+from hoiclip_engine.sinks.video_encoder import EncoderConfig, VideoEncoder, output_time_base
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 _WRITE_ERRORS = (av.FFmpegError, OSError, ValueError, OverflowError)
 
 
 class VideoSink(Sink):
-    """One video file. It gets its name when it is whole: until then it is NAME.part.SUFFIX beside it.
+    """One video file. It gets its name when it is whole; until then it is called NAME.part.SUFFIX.
 
-    What a killed process leaves under that name can be played, but for its last second.
+    After a killed process that file can be played, but for its last second.
     """
 
     def __init__(self, path: str | Path, overlay: bool = True) -> None:
@@ -39,7 +39,7 @@ class VideoSink(Sink):
         self._path = Path(path)
         if self._path.suffix.lower() not in SUFFIXES:
             raise UsageError(f"expected a video name ending in {', '.join(SUFFIXES)}, found {path}; rename it")
-        self._part = part_of(self._path)
+        self._unfinished = unfinished_name(self._path)
         self._overlay = overlay
         self._frames = 0
         self._live = False
@@ -53,32 +53,32 @@ class VideoSink(Sink):
             UsageError: it would overwrite its own source.
             SinkError: it cannot be created.
         """
-        for path in (self._path, self._part):  # what a killed run left may be the source of the next
+        for path in (self._path, self._unfinished):  # the unfinished file of a killed run may be the source of the next
             if _same_file(path, header.source):
                 raise UsageError(f"expected another output than the source {path}; choose another name")
         if self._path.is_dir():
             raise SinkError(f"expected a file name for the video, found the directory {self._path}; name a file in it")
         if not self._path.parent.is_dir():
-            raise SinkError(f"cannot write {self._path}: its folder is not there; make it first")
-        self._canvas = Canvas(header, self._overlay)
+            raise SinkError(f"cannot write {self._path}: its folder does not exist; make it first")
+        self._painter = FramePainter(header, self._overlay)
         self._live = header.policy == "latest"
-        time_base = output_time_base(header.time_base, self._part.suffix)
+        time_base = output_time_base(header.time_base, self._unfinished.suffix)
         try:
             config = EncoderConfig(live=self._live)
-            self._encoder = VideoEncoder(self._part, *self._canvas.size_px, time_base, config)
+            self._encoder = VideoEncoder(self._unfinished, *self._painter.size_px, time_base, config)
         except _WRITE_ERRORS as error:
             raise self._failure(error) from None
 
     def write(self, result: FrameResult) -> None:
-        """Adds one picture.
+        """Adds one image.
 
         Raises:
-            SinkError: the disk is full or the encoder refuses. What was recorded until then stays in NAME.part.SUFFIX,
+            SinkError: the disk is full or the encoder refuses. The recording until then stays in NAME.part.SUFFIX,
                 unless the disk is full and the source can be read again.
         """
         if self._encoder is None:
             return
-        rgb = self._canvas.paint(result)
+        rgb = self._painter.paint(result)
         try:
             self._encoder.write(rgb, result.pts_s)
         except _WRITE_ERRORS as error:
@@ -97,9 +97,9 @@ class VideoSink(Sink):
         try:
             self._encoder.close()
             if self._frames:
-                os.replace(self._part, self._path)
+                os.replace(self._unfinished, self._path)
             else:
-                self._part.unlink(missing_ok=True)
+                self._unfinished.unlink(missing_ok=True)
         except _WRITE_ERRORS as error:
             raise self._failure(error) from None
         self._encoder = None
@@ -114,25 +114,25 @@ class VideoSink(Sink):
         return (f"a pause of {given_s:.0f} s{more} is {written_s:.0f} s in {self._path}; a name in .mkv keeps it",)
 
     def _failure(self, error: Exception) -> SinkError:
-        """Ends the file; the error to raise. Only a disk that is full is given back what can be made again."""
+        """Ends the file, and returns the error to raise. An unfinished file that can be made again is removed."""
         encoder, self._encoder = self._encoder, None
         with contextlib.suppress(*_WRITE_ERRORS):
             if encoder is not None:
                 encoder.close()
         kept = ""
         if self._frames and (self._live or not isinstance(error, OSError)):
-            kept = f"; what was recorded until then is in {self._part}"
+            kept = f"; what was recorded until then is in {self._unfinished}"
         else:
             with contextlib.suppress(OSError):
-                self._part.unlink(missing_ok=True)
+                self._unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno:
             return SinkError(f"cannot write {self._path}: {os.strerror(error.errno)}; choose another place{kept}")
-        what = f"{type(error).__name__} from the encoder or container"
-        return SinkError(f"cannot write {self._path}: {what}; try a name that ends in .mkv{kept}")
+        reason = f"{type(error).__name__} from the encoder or container"
+        return SinkError(f"cannot write {self._path}: {reason}; try a name that ends in .mkv{kept}")
 
 
-def part_of(path: Path) -> Path:
-    """The name of a video until it is whole."""
+def unfinished_name(path: Path) -> Path:
+    """Name of a video until it is whole."""
     return path.with_name(f"{path.stem}.part{path.suffix.lower()}")
 
 

@@ -1,9 +1,9 @@
-"""Posts events to a web hook: JSON batches over HTTP, from a thread of its own.
+"""Posts events to a webhook: JSON batches over HTTP, from a thread of its own.
 
-A run never waits for the receiver: events go into a queue that forgets the oldest when it is full. What could not be
-delivered is counted, and told as an error at the end. One Webhook serves several sources.
+A run never waits for the receiver: events go into a queue that drops the oldest when it is full. Undelivered events
+are counted, and reported as an error at the end. One Webhook serves several sources.
 
-    POST URL    {"schema": "hoiclip-events/1", "batch": 3, "events": [{"source": ..., "told_at": ..., "event": ...}]}
+    POST URL    {"schema": "hoiclip-events/1", "batch": 3, "events": [{"source": ..., "event": ..., ...}, ...]}
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from hoiclip import __version__
-from hoiclip.errors import SinkError, UsageError
-from hoiclip_engine.frame import SourceEvent
-from hoiclip_engine.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip.core.errors import SinkError, UsageError
 from hoiclip_engine.sinks.jsonl_sink import event_fields, source_event_fields
-from hoiclip_engine.video.redact import redact
+from hoiclip_engine.sources.uri import redact
+from hoiclip_engine.types.frame import SourceEvent
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
 
 TOKEN_VARIABLE = "HOICLIP_WEBHOOK_TOKEN"
 _AGAIN = (408, 425, 429)
@@ -39,20 +39,20 @@ _AGAIN = (408, 425, 429)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookConfig:
-    """How patient a web hook is."""
+    """Queue, batches, timeouts and retries of a webhook."""
 
     waiting: int = 2000
-    """Events that wait at most; then the oldest are forgotten."""
+    """Events that wait at most; then the oldest are dropped."""
     batch: int = 100
     collect_s: float = 0.2
-    """Events of so long a time go together."""
+    """Seconds over which events are collected into a batch."""
     timeout_s: float = 5.0
     first_pause_s: float = 0.5
     """Before a second try; doubled before each further one, with jitter."""
     last_pause_s: float = 30.0
     tries: int = 8
     drain_s: float = 0.5
-    """What is not delivered so long after the end of a run is given up: an interrupt ends a run within a second."""
+    """Seconds after the end of a run in which events are still delivered: an interrupt ends a run within a second."""
 
     def __post_init__(self) -> None:
         if min(self.waiting, self.batch, self.tries) < 1 or self.timeout_s <= 0:
@@ -63,12 +63,12 @@ class Webhook:
     """One receiver. `sink()` makes a sink per source; the thread lives from the first start to the last finish."""
 
     def __init__(self, url: str, token: str | None = None, config: WebhookConfig | None = None) -> None:
-        """Opens nothing. Args: token: sent as a bearer; None: that of HOICLIP_WEBHOOK_TOKEN, if there is one.
+        """Opens nothing. Args: token: sent as a bearer; None: HOICLIP_WEBHOOK_TOKEN, if it is set.
 
         Raises:
             UsageError: not an http or https address.
         """
-        self._address, self.name, authorization = _parts(url)
+        self._address, self.name, authorization = _parse_url(url)
         token = os.environ.get(TOKEN_VARIABLE) if token is None else token
         if token and not (token.isascii() and token.isprintable()):
             raise UsageError(f"expected a token of printable ASCII in {TOKEN_VARIABLE}; correct it")
@@ -90,12 +90,12 @@ class Webhook:
 
     @property
     def undelivered(self) -> int:
-        """Events that wait, are under way, or were given up."""
+        """Events that wait, are being sent, or were given up."""
         with self._changed:
             return self._taken - self.delivered
 
     def opened(self) -> None:
-        """A source begins."""
+        """Counts a source that begins."""
         with self._changed:
             self._open_sinks += 1
             if self._thread is None:
@@ -104,14 +104,14 @@ class Webhook:
                 self._thread.start()
 
     def put(self, events: list[dict[str, Any]]) -> None:
-        """Never waits."""
+        """Queues events; never waits."""
         with self._changed:
             self._taken += len(events)
             self._waiting.extend(events)
             self._changed.notify()
 
     def closed(self) -> None:
-        """A source has ended; after the last one, what waits is delivered for a moment and then given up.
+        """Counts a source that has ended; after the last one, waiting events are delivered for a moment, then given up.
 
         Raises:
             SinkError: some events were not delivered.
@@ -134,7 +134,7 @@ class Webhook:
             )
 
     def _deliver(self) -> None:
-        # Not those of urllib: following a redirect would carry the token to another host.
+        # Not urllib's own handlers: following a redirect would carry the token to another host.
         opener = urllib.request.OpenerDirector()
         for handler in (urllib.request.ProxyHandler(), _HttpHandler(), _HttpsHandler()):
             opener.add_handler(handler)
@@ -149,7 +149,7 @@ class Webhook:
                 pause_s = min(2 * pause_s, self._config.last_pause_s)
 
     def _next_batch(self) -> list[dict[str, Any]]:
-        """Waits for events; nothing once all sources have ended."""
+        """Waits for events; empty once all sources have ended."""
         with self._changed:
             while not self._waiting:
                 if self._ending:
@@ -168,7 +168,7 @@ class Webhook:
             return self._ending
 
     def _post(self, opener: urllib.request.OpenerDirector, batch: list[dict[str, Any]]) -> bool:
-        """Whether another try may help."""
+        """Sends a batch. Returns whether another try may help."""
         body = {"schema": "hoiclip-events/1", "batch": self._batches, "events": batch}
         data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
         request, seconds = _TimedRequest(self._address, data, self._headers, method="POST"), self._config.timeout_s
@@ -179,7 +179,7 @@ class Webhook:
             reason = getattr(error, "reason", error)  # its text may hold the address
             self._last_failure = getattr(reason, "strerror", None) or type(reason).__name__
             status = None
-        if request.is_late:  # then the answer may have been cut off in the middle, too
+        if request.is_late:  # then the answer may have been truncated, too
             self._last_failure = f"it takes longer than {seconds:g} s"
             status = None
         if status is None:
@@ -200,7 +200,7 @@ class _TimedRequest(urllib.request.Request):
 
     @contextmanager
     def limited_to(self, seconds: float) -> Iterator[None]:
-        """Within, the connection is cut when time is over; is_late says so."""
+        """Within the context, the connection is closed when time is over, and is_late set."""
         timer = threading.Timer(seconds, self._end)
         timer.daemon = True
         timer.start()
@@ -211,8 +211,8 @@ class _TimedRequest(urllib.request.Request):
             if self._socket is not None:
                 self._socket.close()
 
-    def connected(self, connection: socket.socket) -> None:
-        """Told of the connection before TLS, which makes another object of the same socket."""
+    def set_connection(self, connection: socket.socket) -> None:
+        """Takes the connection before TLS, which makes another object of the same socket."""
         self._socket = connection.dup()
         if self.is_late:
             self._end()
@@ -229,7 +229,7 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        self.request_of.connected(self.sock)
+        self.request_of.set_connection(self.sock)
 
 
 class _TlsConnection(http.client.HTTPSConnection, _Connection):
@@ -247,13 +247,13 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
 
 
 def _connecting(kind: type[_Connection], request: urllib.request.Request) -> Any:
-    """What urllib calls for a connection."""
+    """Factory that urllib calls for a connection."""
     assert isinstance(request, _TimedRequest)
 
     def connection(host: str, **options: Any) -> _Connection:
-        made = kind(host, **options)
-        made.request_of = request
-        return made
+        new = kind(host, **options)
+        new.request_of = request
+        return new
 
     return connection
 
@@ -279,25 +279,25 @@ class _WebhookSink(Sink):
         self._webhook.closed()
 
     def _put(self, events: list[dict[str, Any]]) -> None:
-        told_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self._webhook.put([{"source": self._source, "told_at": told_at, **event} for event in events])
+        reported_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self._webhook.put([{"source": self._source, "told_at": reported_at, **event} for event in events])
 
 
-def _parts(url: str) -> tuple[str, str, str]:
-    """The address without credentials, its printable name, and the credentials as a header, perhaps empty."""
+def _parse_url(url: str) -> tuple[str, str, str]:
+    """Address without credentials, its printable name, and the credentials as a header, perhaps empty."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
-        told_host = urlsplit(redact(url)).hostname
+        redacted_host = urlsplit(redact(url)).hostname
     except ValueError:
-        raise UsageError("expected the address of a web hook, such as https://host/path; correct it") from None
+        raise UsageError("expected the address of a webhook, such as https://host/path; correct it") from None
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise UsageError("expected the address of a web hook, such as https://host/path; correct it")
-    if told_host != parts.hostname:
+        raise UsageError("expected the address of a webhook, such as https://host/path; correct it")
+    if redacted_host != parts.hostname:
         raise UsageError("expected no / ? # @ in the user or password of --webhook; write them as %2F %3F %23 %40")
-    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-    address = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    address = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
     if parts.username is None:
-        return address, f"{parts.scheme}://{place}", ""
+        return address, f"{parts.scheme}://{netloc}", ""
     secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-    return address, f"{parts.scheme}://{place}", f"Basic {base64.b64encode(secret).decode()}"
+    return address, f"{parts.scheme}://{netloc}", f"Basic {base64.b64encode(secret).decode()}"

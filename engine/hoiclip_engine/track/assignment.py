@@ -1,7 +1,7 @@
-"""Which detection continues which track: overlaps within a label, and the best pairing of them.
+"""Assignment of detections to tracks: overlaps within a label, and the best pairing of them.
 
-Most things stand alone, so that a track and a detection have only each other: these are settled in compiled code, and
-only knots of several go to scipy. Which tracks and detections take part, and in what order, is decided in entities.py.
+Most objects stand alone, so that a track and a detection have only each other: compiled code settles these, and only
+knots of several go to scipy. entities.py decides on the tracks and detections that take part, and on their order.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 from scipy.optimize import linear_sum_assignment
 
-from hoiclip_engine.pairs import F64, I64, Bool
+from hoiclip.core.array_types import F64, I64, Bool
 
 _SAME_BOX = 0.3
-"""IoU from which a detection is taken for that of the look before: what moves by half of its size has it."""
+"""IoU from which a detection continues a previous one: an object that moves by half of its size has it."""
 
 
 def overlap_within_label(
@@ -33,7 +33,7 @@ def overlap_within_label(
 
 
 def best_overlapping(before_xyxy: F64, labels_b: I64, boxes_xyxy: F64, labels_n: I64) -> I64:
-    """(B,) which of N detections of the same label overlaps each detection of the look before most, -1 where none."""
+    """(B,) index of the detection with the same label that overlaps each previous detection most, -1 for none."""
     overlap = overlap_within_label(before_xyxy, labels_b, boxes_xyxy, labels_n)
     if not overlap.size:
         return np.full(len(before_xyxy), -1)
@@ -41,22 +41,22 @@ def best_overlapping(before_xyxy: F64, labels_b: I64, boxes_xyxy: F64, labels_n:
     return np.where(overlap[np.arange(len(best)), best] >= _SAME_BOX, best, -1)
 
 
-def claim(rows: I64, overlap_tn: F64, tracks: Bool, detections: Bool, min_overlap: float) -> None:
-    """Gives some of the free detections to some of the free tracks: the pairing with the largest total overlap.
+def assign_tracks(rows: I64, overlap_tn: F64, tracks: Bool, detections: Bool, min_overlap: float) -> None:
+    """Assigns free detections to free tracks: the pairing with the largest total overlap.
 
     Args:
         rows: (N,) track of each detection, -1 where it is free; changed in place.
-        tracks: (T,) those that take part if they are free.
+        tracks: (T,) True for tracks that take part if they are free.
         detections: (N,) likewise.
-        min_overlap: positive; no pair is below it.
+        min_overlap: positive; least overlap of an assigned pair.
     """
     knotted_t, knotted_n = np.empty(len(tracks), bool), np.empty(len(detections), bool)
     if _settle_clear(rows, overlap_tn, tracks, detections, min_overlap, knotted_t, knotted_n):
         t, n = np.flatnonzero(knotted_t), np.flatnonzero(knotted_n)
-        part = overlap_tn[t[:, None], n]
-        part[part < min_overlap] = 0
-        row, column = linear_sum_assignment(part, maximize=True)
-        good = part[row, column] > 0
+        knotted_tn = overlap_tn[t[:, None], n]
+        knotted_tn[knotted_tn < min_overlap] = 0
+        row, column = linear_sum_assignment(knotted_tn, maximize=True)
+        good = knotted_tn[row, column] > 0
         rows[n[column[good]]] = t[row[good]]
 
 
@@ -80,7 +80,7 @@ def _overlap(a: Any, labels_a: Any, b: Any, labels_b: Any, margin: Any, out: Any
 def _settle_clear(
     rows: Any, overlap: Any, tracks: Any, detections: Any, min_overlap: float, knotted_t: Any, knotted_n: Any
 ) -> bool:
-    """Pairs that have only each other; marks what is left with a choice, and says whether there is any."""
+    """Assigns pairs that have only each other, marks rows with a choice, and returns whether any are left."""
     count_t, count_n = overlap.shape
     for t in range(count_t):
         knotted_t[t] = tracks[t]

@@ -1,7 +1,7 @@
-"""From the triplets of one image to its humans, objects and pairs, each of them once.
+"""Merges the triplets of one image into its humans, objects and pairs, each of them once.
 
 The model's 64 query pairs repeat the same human and object with slightly different boxes. Here they become one list of
-boxes and one list of pairs with a score per verb. Nothing here knows of time.
+boxes and one list of pairs with a score per verb. Time plays no role here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from hoiclip.vocabulary import NO_OBJECT
-from hoiclip_engine.pairs import F32, F64, I64, Bool, Pairs, usable_boxes
+from hoiclip.core.array_types import F32, F64, I64, Bool
+from hoiclip.core.boxes import usable_boxes
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.vocabulary import NO_OBJECT
 
 _ABSENT = -1
 """Object of a pair in which a person acts without one."""
 _DROPPED = -2
 _MAX_SCORE = 1e6
-"""Scores are about 1; one beyond this is none, and would not fit into float32 in the end."""
+"""Scores are about 1; a number beyond this is no score, and would overflow float32 in the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +46,19 @@ class Scene:
 
 
 def consolidate(
-    pairs: Pairs, *, num_verbs: int, person_label: int, same_overlap: float = 0.6, confused_overlap: float = 0.8
+    pairs: HOIDetections, *, num_verbs: int, person_label: int, same_overlap: float = 0.6, confused_overlap: float = 0.8
 ) -> Scene:
     """Merges duplicates, the better score leading.
 
     Args:
-        pairs: N triplets; those with boxes that are empty, not finite or far beyond any image, or with scores that
-            cannot be, are passed over.
+        pairs: N triplets; those with boxes that are empty, not finite or far beyond any image, or with impossible
+            scores, are ignored.
         num_verbs: V.
         person_label: object index of "person", -1 where the vocabulary has none. Such an object is a human like others,
             so that the pair of two people names both of them.
-        same_overlap: IoU from which two boxes of one label are one thing.
-        confused_overlap: IoU from which two object boxes of different labels are one thing under two names; the worse
-            name goes, and its triplets with it.
+        same_overlap: IoU from which two boxes of one label are one object.
+        confused_overlap: IoU from which two object boxes of different labels are one object under two names; the
+            worse name is dropped with its triplets.
 
     Raises:
         ValueError: a verb index is not below num_verbs.
@@ -98,8 +100,8 @@ def consolidate(
 
 
 @lru_cache(maxsize=1)
-def compile_ahead() -> None:
-    """Loads or compiles what runs per frame, before there are frames."""
+def precompile() -> None:
+    """Loads or compiles the functions that run per frame, before the first frame."""
     box = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
     _group(box, np.zeros(1, np.int64), np.ones(1), np.zeros(1, bool), 0.5, 0.5)
 
@@ -119,7 +121,7 @@ def _group(
 def _lead(
     order: Any, boxes: Any, labels: Any, is_human: Any, same: float, confused: float, owner: Any, leaders: Any
 ) -> int:
-    """Fills owner and leaders; returns how many lead."""
+    """Fills owner and leaders; returns the number of leaders."""
     count = 0
     for place in range(order.shape[0]):
         row = order[place]
@@ -142,7 +144,7 @@ def _lead(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _iou(a: Any, b: Any) -> float:
-    """Of two boxes with an area."""
+    """IoU of two boxes with an area."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0.0 or height <= 0.0:

@@ -1,7 +1,7 @@
-"""Follows single boxes: which human or object of this moment is which of the moment before.
+"""Follows single boxes: identities of humans and objects from one frame to the next.
 
-Detections are matched to where the motion model expects the tracks: sure detections first, then faint ones, which may
-prolong a track but never start one; what is left gets a second look with larger boxes. Pairs, verbs and the merging of
+Detections are matched to the boxes that the motion model expects: sure detections first, then faint ones, which may
+prolong a track but never start one; the rest is matched once more with larger boxes. Pairs, verbs and the merging of
 duplicate boxes are not done here.
 """
 
@@ -13,8 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hoiclip_engine.pairs import F32, F64, I64, MAX_COORDINATE_PX, Bool, usable_boxes
-from hoiclip_engine.track.assignment import claim, overlap_within_label
+from hoiclip.core.array_types import F32, F64, I64, Bool
+from hoiclip.core.boxes import MAX_COORDINATE_PX, usable_boxes
+from hoiclip_engine.track.assignment import assign_tracks, overlap_within_label
 from hoiclip_engine.track.motion import Motion
 from hoiclip_engine.track.score_levels import ScoreLevels
 
@@ -23,19 +24,19 @@ NO_TRACK = -1
 _MAX_TIME_S = 1e12
 """Thirty thousand years. Times beyond it are finite, and still overflow when they are subtracted."""
 _FLAT = 1e-6
-"""Determinant below which a map leaves nothing of a picture; above its inverse, a pixel is larger than a picture."""
+"""Determinant below which a map leaves nothing of an image; above its inverse, a pixel is larger than an image."""
 _MAX_SCALE = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntityConfig:
-    """How boxes of a detector are followed. Times in seconds, so that 15 and 60 fps behave alike.
+    """Parameters of the entity tracker. Times in seconds, so that 15 and 60 fps behave alike.
 
     Measured on street scenes of several detectors: benchmarks/tracker.py.
     """
 
     sure_score: float = np.inf
-    """From this score on, one detection is enough to start a track; detectors are seldom that sure of what is there."""
+    """From this score on, one detection is enough to start a track; detectors are seldom that sure."""
     high_score: float = 0.7
     """From this score on, a second detection is needed to start one."""
     low_score: float = 0.0
@@ -45,17 +46,17 @@ class EntityConfig:
     min_overlap_low: float = 0.5
     """The same for detections below high_score."""
     reach: float = 1.0
-    """Standard deviations of doubt by which boxes grow for what is left over: small fast things outrun their size."""
+    """Standard deviations of doubt by which boxes grow for the rest: small fast objects outrun their size."""
     faint_within_s: float = 0.5
     """Seconds since it was seen after which detections below high_score no longer prolong a track: faint boxes are
-    often of nothing, and would keep those who left."""
+    often false, and would keep tracks of people who left."""
     lost_after_s: float = 1.2
     """Seconds without a detection after which a track ends."""
     confirm_within_s: float = 0.15
-    """Seconds that a track waits for its second detection; it always gets one more look."""
+    """Seconds that a track waits for its second detection; it always gets one more inference."""
     doubtful_ratio: float = 0.6
-    """Detections below some score are doubted, whatever the limits above say, if they are found again at the next looks
-    less often than this fraction of how often better ones are."""
+    """Detections below some score are doubted, whatever the limits above are, if the next inferences find them again
+    less often than this fraction of how often they find better ones."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_score <= self.high_score <= self.sure_score:
@@ -85,7 +86,7 @@ class Entities:
 
 
 class EntityTracker:
-    """Gives detections an identity. Ids count from 1 and are never used again."""
+    """Assigns identities to detections. Ids count from 1 and are never used again."""
 
     def __init__(self, config: EntityConfig | None = None) -> None:
         self.config = config or EntityConfig()
@@ -103,10 +104,10 @@ class EntityTracker:
         """Takes the detections of one frame.
 
         Args:
-            boxes_xyxy: (N, 4); boxes that are empty, not finite or far beyond any image are passed over.
-            scores: (N,) in [0, 1], as the thresholds of the config; what is below 0 counts as 0, what is not finite is
-                passed over.
-            labels: (N,) a detection only ever continues a track of its own label.
+            boxes_xyxy: (N, 4); boxes that are empty, not finite or far beyond any image are ignored.
+            scores: (N,) in [0, 1], as the thresholds of the config; scores below 0 count as 0, detections
+                whose score is not finite are ignored.
+            labels: (N,) a detection continues only tracks of its own label.
             pts_s: presentation time, not before that of the last update.
 
         Returns:
@@ -133,13 +134,13 @@ class EntityTracker:
         self._add(boxes[born], label[born], score[born])
         self._name(rows[born[score[born] >= self.config.sure_score]])
 
-        told = np.where(self._doubtful(), NO_TRACK, self._ids)
-        ids: I64 = np.where(rows >= 0, np.append(told, NO_TRACK)[rows], NO_TRACK)
+        reported = np.where(self._doubtful(), NO_TRACK, self._ids)
+        ids: I64 = np.where(rows >= 0, np.append(reported, NO_TRACK)[rows], NO_TRACK)
         self._keep((self._ids != NO_TRACK) | (pts_s - self._seen_s <= self.config.confirm_within_s))
         return ids
 
     def predict(self, pts_s: float) -> Entities:
-        """Where the tracks are at a time not before the last update; changes nothing.
+        """Predicts the tracks at a time not before the last update; changes nothing.
 
         Raises:
             ValueError: time is not finite or runs backwards.
@@ -152,7 +153,7 @@ class EntityTracker:
         return Entities(ids=self._ids[rows], labels=self._labels[rows], boxes_xyxy=boxes[rows].astype(np.float32))
 
     def move_camera(self, affine: ArrayLike) -> None:
-        """The camera has moved since the last update: what was at p is now seen at affine[:, :2] @ p + affine[:, 2].
+        """Applies camera motion since the last update: a point at p is now at affine[:, :2] @ p + affine[:, 2].
 
         Args:
             affine: (2, 3) turn, zoom and shift in pixels, as `camera_motion.CameraMotion` finds it.
@@ -166,7 +167,7 @@ class EntityTracker:
         self._motion.move_camera(matrix)
 
     def rescale(self, sx: float, sy: float) -> None:
-        """The stream goes on with sx times as many pixels across and sy times as many down.
+        """Continues with sx times as many pixels across and sy times as many down.
 
         Raises:
             ValueError: no image is scaled like that.
@@ -183,7 +184,7 @@ class EntityTracker:
         self._before_s, self._now_s = self._now_s, pts_s
 
     def _trusted(self, boxes: F64, score: F64, label: I64, usable: Bool) -> tuple[Bool, Bool]:
-        """(N,) whether a detection may start a track, and (N,) whether it may only prolong one."""
+        """(N,) True for detections that may start a track, and (N,) True for those that may only prolong one."""
         self._levels.learn(boxes[usable], label[usable], score[usable])
         high_score, low_score = self._levels.levels(label)
         high = usable & (score >= high_score)
@@ -198,16 +199,16 @@ class EntityTracker:
         expected = self._motion.boxes_xyxy()
         near = overlap_within_label(expected, self._labels, boxes, label)
         named = self._ids != NO_TRACK
-        claim(rows, near, named, high, config.min_overlap)
-        claim(rows, near, named & self._fresh(), low, config.min_overlap_low)
-        claim(rows, near, ~named, high, config.min_overlap)
+        assign_tracks(rows, near, named, high, config.min_overlap)
+        assign_tracks(rows, near, named & self._fresh(), low, config.min_overlap_low)
+        assign_tracks(rows, near, ~named, high, config.min_overlap)
         free = np.ones(len(self._ids), bool)
         free[rows[rows >= 0]] = False
         if free.any() and (high & (rows < 0)).any():
             margin_px = config.reach * self._motion.doubt_px()
             far = overlap_within_label(expected, self._labels, boxes, label, margin_px)
-            claim(rows, far, named, high, config.min_overlap)
-            claim(rows, far, ~named, high, config.min_overlap)
+            assign_tracks(rows, far, named, high, config.min_overlap)
+            assign_tracks(rows, far, ~named, high, config.min_overlap)
         return rows
 
     def _remember(self, rows: I64, scores: F64) -> None:
@@ -216,19 +217,19 @@ class EntityTracker:
         self._bests[rows, 1] = np.maximum(second, np.minimum(best, scores))
 
     def _doubtful(self) -> Bool:
-        """(T,) whether a track would not be one by what is known of scores now: it began before that was known."""
+        """(T,) True for tracks that the current score levels would not start: they began before those were learned."""
         high_score, _ = self._levels.levels(self._labels)
         best, second = self._bests.T
         doubtful: Bool = (second < high_score) & (best < self.config.sure_score)
         return doubtful
 
     def _fresh(self) -> Bool:
-        """(T,) whether a faint detection is believed to be the track: seen at the last look, or not long ago."""
+        """(T,) True for tracks that a faint detection may prolong: seen at the last inference, or recently."""
         fresh: Bool = (self._seen_s >= self._before_s) | (self._now_s - self._seen_s <= self.config.faint_within_s)
         return fresh
 
     def _name(self, rows: I64) -> None:
-        """Gives an id to those of the rows that have none."""
+        """Assigns ids to those rows that have none."""
         rows = rows[self._ids[rows] == NO_TRACK]
         self._ids[rows] = self._last_id + 1 + np.arange(len(rows))
         self._last_id += len(rows)
@@ -249,7 +250,7 @@ class EntityTracker:
 
 
 def check_time(pts_s: float, now_s: float) -> None:
-    """Raises ValueError unless pts_s is a finite time that can be, not before now_s."""
+    """Raises ValueError unless pts_s is a finite, possible time and not before now_s."""
     if not abs(pts_s) <= _MAX_TIME_S:
         raise ValueError(f"time must be finite, at most {_MAX_TIME_S:g} s, got {pts_s}")
     if pts_s < now_s:
@@ -271,7 +272,7 @@ def _checked(boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike) -> tup
 
 
 def _is_motion(affine: F64) -> bool:
-    """Whether a map (2, 3) is finite, keeps areas and leaves coordinates within reach."""
+    """Whether a map (2, 3) is finite, keeps areas and leaves coordinates in range."""
     turn, shift_px = affine[:, :2], affine[:, 2]
     if not ((np.abs(turn) <= _MAX_SCALE).all() and (np.abs(shift_px) < MAX_COORDINATE_PX).all()):
         return False
@@ -280,11 +281,11 @@ def _is_motion(affine: F64) -> bool:
 
 @lru_cache(maxsize=1)
 def _compile() -> None:
-    """Loads or compiles what runs per frame, before there are frames."""
+    """Loads or compiles the functions that run per frame, before the first frame."""
     box, label, rows = np.array([[0.0, 0.0, 1.0, 1.0]]), np.zeros(1, np.int64), np.zeros(1, np.int64)
     motion = Motion()
     motion.add(box)
     motion.advance(1.0)
     motion.correct(rows, box)
     overlap = overlap_within_label(motion.boxes_xyxy(), label, box, label)
-    claim(rows - 1, overlap, np.ones(1, bool), np.ones(1, bool), 0.5)
+    assign_tracks(rows - 1, overlap, np.ones(1, bool), np.ones(1, bool), 0.5)

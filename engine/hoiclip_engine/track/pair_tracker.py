@@ -1,7 +1,7 @@
-"""Follows human-object pairs through a stream: identities, smoothed scores, and when each verb starts and ends.
+"""Follows human-object pairs through a stream: identities, smoothed scores, and start and end of each verb.
 
 A pair is the meeting of two entity tracks, so its identity is as good as theirs: the cup stays the same cup when it
-passes from hand to hand, and each hand makes a pair of its own. Deciding when to detect is the pipeline's business.
+passes from hand to hand, and each hand makes a pair of its own. The stream decides on which frames to detect.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hoiclip.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
-from hoiclip_engine.pairs import F64, I64, Bool, Event, Pairs, TrackedPairs
-from hoiclip_engine.track.consolidate import Scene, compile_ahead, consolidate
+from hoiclip.core.array_types import F64, I64, Bool
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
+from hoiclip_engine.track.consolidate import Scene, consolidate, precompile
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
-from hoiclip_engine.track.verb_scale import VerbScale
+from hoiclip_engine.track.score_levels import VerbScale
 from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbHistory, VerbSwitch
+from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 if TYPE_CHECKING:
     from hoiclip_engine.track.camera_motion import CameraMotion
 
 _MOST_VERBS = 4096
-"""Of a tracker that learns their number from what it sees: a wrong index must not fill the memory."""
+"""Limit of a tracker that learns their number from its detections: a wrong index must not fill the memory."""
 
 _STAYS_S = 2.0
-"""Seconds after which half of the pairs are gone: they leave, or are hidden."""
-_USUALLY_FOUND, _OF_LOOKS = 4.0, 5.0
-"""What is assumed of a detector before anything is known: pairs found, of so many that were there."""
+"""Seconds after which half of the pairs have left or are hidden."""
+_USUALLY_FOUND, _OF_INFERENCES = 4.0, 5.0
+"""Prior for a detector of which nothing is known: inferences that find a pair, of so many that show it."""
 _LIKE_OTHERS = 2.0
-"""Looks' worth of belief that a pair is found as often as others."""
+"""Weight, in inferences, of the prior that a pair is found as often as others."""
 
 _OF_TRIPLETS = EntityConfig(
     sure_score=0.5,
@@ -46,19 +48,19 @@ _OF_TRIPLETS = EntityConfig(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackConfig:
-    """How pairs are followed from frame to frame."""
+    """Parameters of the pair tracker."""
 
     min_score: float = 0.3
     """Score of its best triplet from which a pair counts as seen."""
     min_verb_score: float = 0.0
     """Score of its best verb from which a pair begins to be followed; doing nothing is a verb here."""
     same_overlap: float = 0.6
-    """IoU from which two boxes of one label in one image are one thing."""
+    """IoU from which two boxes of one label in one image are one object."""
     confused_overlap: float = 0.8
-    """IoU from which two object boxes with different labels are one thing; the better label stays."""
+    """IoU from which two object boxes with different labels are one object; the better label stays."""
     hold_s: float = 0.5
-    """Seconds that a pair is still shown at most after a look that missed it: as long as it is more probable that the
-    detector missed it, which it may do often or hardly ever, than that it is gone."""
+    """Seconds that a pair is still shown at most after an inference that missed it: as long as it is more probable that
+    the detector missed it, which it may do often or hardly ever, than that it has left."""
     lost_after_s: float = 1.0
     """Seconds without being seen after which a pair ends."""
     entity: EntityConfig = _OF_TRIPLETS
@@ -66,13 +68,13 @@ class TrackConfig:
     a time below lost_after_s gives way to those."""
     verb: VerbConfig = field(default_factory=VerbConfig)
     camera_motion: bool = False
-    """Whether `see` finds out how the camera moves; a few milliseconds per frame, which a shaken camera is worth."""
+    """Whether `see` estimates the camera's motion; a few milliseconds per frame, worth it for a shaken camera."""
     num_verbs: int | None = None
     """V of the vocabulary; where it is not known, there are as many as have been seen."""
     person_label: int = 0
     """Index of "person" among the vocabulary's objects, -1 if it has none."""
     quiet_verbs: tuple[int, ...] = ()
-    """Verbs that are scored but never go on, such as "no interaction"."""
+    """Verbs that are scored but never active, such as "no interaction"."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1:
@@ -91,12 +93,12 @@ class TrackConfig:
         if not all(verb >= 0 for verb in self.quiet_verbs):
             raise ValueError(f"quiet_verbs must be 0 or more, got {self.quiet_verbs}")
 
-    def for_looks_every(self, interval_s: float) -> TrackConfig:
-        """Patient enough for a cadence: a pair missed by one look must live to be found by the next."""
+    def for_detection_interval(self, interval_s: float) -> TrackConfig:
+        """The config for a detection interval: a pair missed by one inference must last until the next."""
         return replace(self, lost_after_s=max(self.lost_after_s, 2.5 * interval_s))
 
     def for_photos(self) -> TrackConfig:
-        """One look is all there will be: nothing is gained by waiting for a second."""
+        """The config for single images: there is no second inference to wait for."""
         return replace(self, verb=replace(self.verb, min_duration_s=0.0))
 
     def for_entities(self) -> EntityConfig:
@@ -110,11 +112,11 @@ class TrackConfig:
 
 
 class PairTracker:
-    """Gives pairs an identity. Ids count from 1 and are never used again. Call it from one thread."""
+    """Assigns identities to pairs. Ids count from 1 and are never used again. Call it from one thread."""
 
     def __init__(self, config: TrackConfig | None = None) -> None:
         self.config = config = config or TrackConfig()
-        self._num_verbs = config.num_verbs or 0  # so far, where the config does not say
+        self._num_verbs = config.num_verbs or 0  # so far, where the config gives none
         self._entities = EntityTracker(config.for_entities())
         self._average = RunningAverage(1 + self._num_verbs, config.verb.half_life_s)  # column 0: the pair's own score
         self._switch = VerbSwitch(self._num_verbs, config.verb)
@@ -122,15 +124,15 @@ class PairTracker:
         self._presence = _Presence()
         self._table = np.empty((0, 4), np.int64)  # pair, human, object, label; ordered by pair
         self._seen_s = np.empty(0)
-        self._looked_s = self._now_s = -np.inf
+        self._inferred_s = self._now_s = -np.inf
         self._last_pair = 0
         self._events: list[Event] = []
         self._camera = _camera() if config.camera_motion else None
-        compile_ahead()
+        precompile()
 
     @staticmethod
     def for_vocabulary(vocabulary: Vocabulary, config: TrackConfig | None = None) -> PairTracker:
-        """The tracker of a model that speaks these words."""
+        """The tracker of a model with this vocabulary."""
         return PairTracker(
             replace(
                 config or TrackConfig(),
@@ -145,8 +147,8 @@ class PairTracker:
         """Distinct pairs seen so far."""
         return self._last_pair
 
-    def update(self, pairs: Pairs, pts_s: float) -> TrackedPairs:
-        """Takes the triplets found in a frame; what begins or ends with it waits in `take_events`.
+    def update(self, pairs: HOIDetections, pts_s: float) -> TrackedPairs:
+        """Takes the triplets found in a frame; its events wait in `take_events`.
 
         Raises:
             ValueError: time is not finite or runs backwards, or a verb is not in the vocabulary.
@@ -163,7 +165,7 @@ class PairTracker:
         self._widen(scene.verb_scores.shape[1])
         self._drop_lost(pts_s)
         ids = self._entities.update(scene.boxes_xyxy, scene.scores, scene.labels, pts_s)
-        self._now_s = self._looked_s = pts_s
+        self._now_s = self._inferred_s = pts_s
         rows, scene_rows = self._recognise(scene, ids)
         scores = np.concatenate([scene.pair_scores[:, None], scene.verb_scores], axis=1)[scene_rows]
         if config.verb.adapt:
@@ -171,11 +173,11 @@ class PairTracker:
         averages = self._average.observe(rows, scores, pts_s, self._scale.doubt)
         self._seen_s[rows] = pts_s
         self._presence.observe(rows, pts_s)
-        self._listen(rows, averages[:, 1:], pts_s)
+        self._switch_verbs(rows, averages[:, 1:], pts_s)
         return self._alive(pts_s)
 
     def predict(self, pts_s: float) -> TrackedPairs:
-        """Where the pairs are in a frame that nobody looked at; ends those not seen for too long.
+        """Predicts the pairs of a frame without inference; ends those not seen for too long.
 
         Raises:
             ValueError: time is not finite or runs backwards.
@@ -186,26 +188,26 @@ class PairTracker:
         return self._alive(pts_s)
 
     def take_events(self) -> tuple[Event, ...]:
-        """What began or ended since the last call, in the order in which it was noticed; each is given out once."""
+        """Events since the last call, in the order in which they were noticed; each is returned once."""
         events, self._events = tuple(self._events), []
         return events
 
     def finish(self) -> tuple[Event, ...]:
-        """The stream is over: ends what is going on, each at the time its pair was last seen."""
+        """Ends the stream: returns the end of every active verb, at the time its pair was last seen."""
         return self._drop(np.ones(len(self._table), bool))
 
     def see(self, rgb: NDArray[np.uint8]) -> None:
-        """Follows the camera, where the config says so: call it with every frame (H, W, 3), before `update` or
+        """Follows the camera, where the config asks for it: call it with every frame (H, W, 3), before `update` or
         `predict` of that frame."""
         if self._camera is not None:
             known = self._entities.predict(self._now_s).boxes_xyxy if len(self._table) else np.empty((0, 4))
             self._entities.move_camera(self._camera.see(rgb, known))
 
     def rescale(self, sx: float, sy: float) -> None:
-        """The stream goes on with sx times as many pixels across and sy times as many down."""
+        """Continues with sx times as many pixels across and sy times as many down."""
         self._entities.rescale(sx, sy)
 
-    def _verbs_with(self, pairs: Pairs) -> int:
+    def _verbs_with(self, pairs: HOIDetections) -> int:
         """V, at least that of the pairs where the config names none."""
         if self.config.num_verbs is not None or not len(pairs):
             return self._num_verbs
@@ -220,22 +222,22 @@ class PairTracker:
             self._average.widen(1 + num_verbs)
             self._switch.widen(num_verbs)
 
-    def _listen(self, rows: I64, verb_averages: F64, pts_s: float) -> None:
-        """Switches the verbs of the rows on and off."""
-        changes = self._switch.observe(rows, self._heard(self._scaled(verb_averages)), pts_s, self._scale.doubt)
+    def _switch_verbs(self, rows: I64, verb_averages: F64, pts_s: float) -> None:
+        """Switches verbs of the rows on and off."""
+        changes = self._switch.observe(rows, self._without_quiet(self._scaled(verb_averages)), pts_s, self._scale.doubt)
         self._events += [
             self._event(change.row, change.verb, change.starts, change.pts_s, change.history) for change in changes
         ]
 
     def _scaled(self, verb_scores: F64) -> F64:
-        """(N, V) scores on the scale of the thresholds; those that are fitted to a model are on its own."""
+        """(N, V) scores on the scale of the thresholds; fitted thresholds are on the model's own scale."""
         return verb_scores if self.config.verb.start_scores else self._scale(verb_scores)
 
-    def _heard(self, verb_scores: F64) -> F64:
-        """(N, V) scores of the verbs that can go on, 0 for the quiet ones; a copy."""
-        heard: F64 = verb_scores.copy()
-        heard[:, [verb for verb in self.config.quiet_verbs if verb < heard.shape[1]]] = 0
-        return heard
+    def _without_quiet(self, verb_scores: F64) -> F64:
+        """(N, V) scores of the verbs that can be active, 0 for the quiet ones; a copy."""
+        audible: F64 = verb_scores.copy()
+        audible[:, [verb for verb in self.config.quiet_verbs if verb < audible.shape[1]]] = 0
+        return audible
 
     def _recognise(self, scene: Scene, ids: I64) -> tuple[I64, I64]:
         """Rows of the table and the pairs of the scene that they are; new pairs get new rows."""
@@ -291,8 +293,8 @@ class PairTracker:
             pair=pair,
             human=human,
             object=object_,
-            label=label,
-            verb=verb,
+            label_index=label,
+            verb_index=verb,
             pts_s=pts_s,
             start_s=history.start_s,
             peak_score=history.peak_score,
@@ -300,10 +302,10 @@ class PairTracker:
         )
 
     def _alive(self, pts_s: float) -> TrackedPairs:
-        """The pairs that the last look saw, or that are probably still there and were seen at most hold_s ago."""
+        """Pairs that the last inference found, or that are probably still present and were seen at most hold_s ago."""
         entities = self._entities.predict(pts_s)
         held = (pts_s - self._seen_s <= self.config.hold_s) & (self._presence.probability >= 0.5)
-        rows = np.flatnonzero((self._seen_s >= self._looked_s) | held)
+        rows = np.flatnonzero((self._seen_s >= self._inferred_s) | held)
         pair, human, object_, label = self._table[rows].T
         where_human = np.searchsorted(entities.ids, human)
         where_object = np.searchsorted(entities.ids, np.where(object_ == NO_TRACK, human, object_))
@@ -321,13 +323,16 @@ class PairTracker:
 
 
 class _Presence:
-    """Whether pairs that a look did not find are there all the same: P rows, owned as those of RunningAverage."""
+    """Probability that pairs which an inference missed are still present: P rows, owned as those of RunningAverage."""
 
     def __init__(self) -> None:
         self.probability = np.empty(0)
-        self._found, self._missed = np.empty(0), np.empty(0)  # looks, those while it was lost and came back included
-        self._lost = np.empty(0)  # looks since it was found
-        self._all_found, self._all_missed = _USUALLY_FOUND, _OF_LOOKS - _USUALLY_FOUND
+        self._found, self._missed = (
+            np.empty(0),
+            np.empty(0),
+        )  # inferences, those while it was lost included once it is found again
+        self._lost = np.empty(0)  # inferences since it was found
+        self._all_found, self._all_missed = _USUALLY_FOUND, _OF_INFERENCES - _USUALLY_FOUND
         self._before_s = -np.inf
 
     def add(self, count: int) -> None:
@@ -342,9 +347,9 @@ class _Presence:
         self._found, self._missed = self._found[rows], self._missed[rows]
 
     def observe(self, rows: I64, pts_s: float) -> None:
-        """A look found the given rows and no others.
+        """Takes the rows that an inference found; it missed all others.
 
-        What was missed counts once the pair is found again; of one that never is nobody knows.
+        Misses count once the pair is found again; without that, they are unknown.
         """
         found = np.zeros(len(self.probability), bool)
         found[rows] = True
@@ -361,7 +366,7 @@ class _Presence:
 
 
 def _camera() -> CameraMotion:
-    """Imported here, as it needs OpenCV, which tracking otherwise does not."""
+    """Estimator of camera motion; imported here, as it needs OpenCV, which tracking otherwise does not."""
     from hoiclip_engine.track.camera_motion import CameraMotion
 
     return CameraMotion()

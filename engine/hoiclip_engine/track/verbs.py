@@ -1,43 +1,52 @@
-"""When verbs of a pair begin and end: scores averaged over time, then switched with hysteresis.
+"""Start and end of a pair's verbs: scores averaged over time, then switched with hysteresis.
 
-Rows are pairs; their owner adds, drops and names them. Everything counts seconds, never frames.
+Rows are pairs; their owner adds, drops and names them. Everything counts seconds, never frames. Thresholds verb by verb
+that were fitted to a model are in a file beside it: drawn.safetensors, drawn.verbs.json (benchmarks/fit_verbs.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hoiclip_engine.pairs import F64, I64, Bool
+from hoiclip.core.array_types import F64, I64, Bool
+from hoiclip.core.errors import ModelError
+from hoiclip.core.foreign_file import read_json
+
+THRESHOLDS_SCHEMA = "hoiclip-verbs/1"
 
 _PTS_GRAIN_S = 1e-6
 """Presentation times are rounded; a duration short by less than this is long enough."""
 
 _SOON_S = 1.0
-"""What people do is seldom over and begun again within this."""
+"""An action seldom ends and begins again within this."""
 
 _FIRST_S, _PEAK_S, _LAST_S, _PEAK = range(4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerbConfig:
-    """How quickly verbs are believed. Times in seconds, so that 15 and 60 fps behave alike."""
+    """Thresholds and delays of verbs. Times in seconds, so that 15 and 60 fps behave alike."""
 
     start_score: float = 0.4
-    """Averaged score from which a verb may be going on."""
+    """Averaged score from which a verb may be active."""
     end_score: float = 0.15
     """Averaged score below which it has ended."""
     min_duration_s: float = 0.1
     """Seconds that the score must stay at start_score or above before the verb counts; a blip starts no event."""
     half_life_s: float = 0.1
-    """After how many seconds an old score counts half; 0 turns averaging off."""
+    """Seconds after which an old score counts half; 0 turns averaging off."""
     settle_s: float = 0.5
     """Seconds that a change must last which undoes one of the last second, if it is barely beyond its threshold; the
     clearer it is, the less."""
     adapt: bool = True
-    """Whether a stream's scores decide on which scale they are, unless verbs have their own thresholds, and how much of
-    min_duration_s and half_life_s they need: little where they clearly are of verbs that go on, or are not."""
+    """Whether a stream's scores decide on their scale, unless verbs have their own thresholds, and on how much of
+    min_duration_s and half_life_s they need: little where active and inactive verbs clearly differ."""
     start_scores: tuple[float, ...] = ()
     """start_score verb by verb, as fitted to a model; verbs beyond have start_score."""
     end_scores: tuple[float, ...] = ()
@@ -72,8 +81,8 @@ class VerbConfig:
 class RunningAverage:
     """Exponential averages of C scores for each of P rows, independent of the frame rate.
 
-    A score stands for the time since the look before it. The first look of a row stands for no time at all: it is all
-    that is known at first, and the second one replaces it, so that a lone wrong score leaves nothing behind.
+    A score stands for the time since the previous inference. The first one of a row stands for no time at all: it is
+    all that is known at first, and the second one replaces it, so that a lone wrong score leaves no trace.
     Source: first-order low-pass over the known time, y += w / (sum of weights) (x - y), w = 1 - 2^(-dt/h).
     """
 
@@ -118,37 +127,37 @@ class RunningAverage:
 
 @dataclass(frozen=True, slots=True)
 class VerbHistory:
-    """What is known of a verb that is going on, or has just ended."""
+    """Start, peak and evidence of a verb that is active, or has just ended."""
 
     start_s: float
     peak_score: float
     evidence_s: tuple[float, ...]
-    """Times of looks, in order, none twice: the first, the best, the last from start_score on."""
+    """Times of inferences, in order, none twice: the first, the best, the last from start_score on."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerbChange:
-    """A verb of a row begins or ends."""
+    """Start or end of a row's verb."""
 
     row: int
     verb: int
     starts: bool
     pts_s: float
-    """When it began, which was min_duration_s before it was believed; or when it was found to have ended."""
+    """Time of its start, min_duration_s before it counted; or time at which its end was noticed."""
     history: VerbHistory
 
 
 class VerbSwitch:
-    """Which of V verbs is going on for each of P rows."""
+    """Active verbs, of V, for each of P rows."""
 
     def __init__(self, num_verbs: int, config: VerbConfig) -> None:
         self._config = config
         self._start, self._end = config.thresholds(num_verbs)
         self.active = np.empty((0, num_verbs), bool)
-        self._since_s = np.empty((0, num_verbs))  # when the score rose to start_score; nan where it is below
-        self._until_s = np.empty((0, num_verbs))  # when it fell below end_score; nan where it is above
+        self._since_s = np.empty((0, num_verbs))  # time at which the score rose to start_score; nan below it
+        self._until_s = np.empty((0, num_verbs))  # time at which it fell below end_score; nan above it
         self._changed_s = np.empty((0, num_verbs))  # of the last change
-        self._told = np.zeros((4, 0, num_verbs))  # since it last rose from nothing: _FIRST_S, _PEAK_S, _LAST_S, _PEAK
+        self._histories = np.zeros((4, 0, num_verbs))  # since it last began to rise: _FIRST_S, _PEAK_S, _LAST_S, _PEAK
 
     def add(self, count: int) -> None:
         """New rows at the end with every verb off."""
@@ -157,11 +166,11 @@ class VerbSwitch:
         self._since_s = np.concatenate([self._since_s, np.full((count, verbs), np.nan)])
         self._until_s = np.concatenate([self._until_s, np.full((count, verbs), np.nan)])
         self._changed_s = np.concatenate([self._changed_s, np.full((count, verbs), -np.inf)])
-        self._told = np.concatenate([self._told, np.zeros((4, count, verbs))], axis=1)
+        self._histories = np.concatenate([self._histories, np.zeros((4, count, verbs))], axis=1)
 
     def keep(self, rows: Bool) -> None:
         """Drops the rows where `rows` is False."""
-        self.active, self._since_s, self._told = self.active[rows], self._since_s[rows], self._told[:, rows]
+        self.active, self._since_s, self._histories = self.active[rows], self._since_s[rows], self._histories[:, rows]
         self._until_s, self._changed_s = self._until_s[rows], self._changed_s[rows]
 
     def widen(self, num_verbs: int) -> None:
@@ -171,13 +180,13 @@ class VerbSwitch:
         self.active, self._since_s = np.pad(self.active, more), np.pad(self._since_s, more, constant_values=np.nan)
         self._until_s = np.pad(self._until_s, more, constant_values=np.nan)
         self._changed_s = np.pad(self._changed_s, more, constant_values=-np.inf)
-        self._told = np.pad(self._told, ((0, 0), *more))
+        self._histories = np.pad(self._histories, ((0, 0), *more))
 
     def observe(self, rows: I64, averages: F64, pts_s: float, doubt: float = 1.0) -> list[VerbChange]:
         """Takes (N, V) averaged scores of the given rows; changes come in the order of rows, then verbs.
 
         Args:
-            doubt: fraction of min_duration_s that is needed; one look alone never suffices where any is.
+            doubt: fraction of min_duration_s that is needed; a single inference never suffices where any is.
         """
         high, low, active = averages >= self._start, averages < self._end, self.active[rows]
         rising = high & np.isnan(self._since_s[rows])
@@ -205,23 +214,77 @@ class VerbSwitch:
         return settle_s * (1 - beyond), settle_s * (1 - below)
 
     def _remember(self, rows: I64, averages: F64, pts_s: float, new: Bool, high: Bool) -> None:
-        told = self._told[:, rows]
-        told[_FIRST_S][new] = pts_s
-        best = new | (averages > told[_PEAK])
-        told[_PEAK_S][best] = pts_s
-        told[_PEAK][best] = averages[best]
-        told[_LAST_S][high] = pts_s
-        self._told[:, rows] = told
+        histories = self._histories[:, rows]
+        histories[_FIRST_S][new] = pts_s
+        best = new | (averages > histories[_PEAK])
+        histories[_PEAK_S][best] = pts_s
+        histories[_PEAK][best] = averages[best]
+        histories[_LAST_S][high] = pts_s
+        self._histories[:, rows] = histories
 
     def _change(self, row: int, verb: int, starts: bool, pts_s: float) -> VerbChange:
         history = self.history(row, verb)
         return VerbChange(row, verb, starts, history.start_s if starts else pts_s, history)
 
     def history(self, row: int, verb: int) -> VerbHistory:
-        """Of a verb that is going on."""
-        first_s, peak_s, last_s, peak = self._told[:, row, verb].tolist()
+        """History of an active verb."""
+        first_s, peak_s, last_s, peak = self._histories[:, row, verb].tolist()
         return VerbHistory(first_s, peak, tuple(sorted({first_s, peak_s, last_s})))
 
     def active_verbs(self, row: int) -> list[int]:
-        """The verbs of a row that are going on."""
+        """Indices of a row's active verbs."""
         return [int(verb) for verb in np.flatnonzero(self.active[row])]
+
+
+def thresholds_path(model: Path) -> Path:
+    """Path of a model file's thresholds, which need not exist."""
+    return model.with_suffix(".verbs.json")
+
+
+def with_fitted_thresholds(config: VerbConfig, model: Path, verbs: tuple[str, ...]) -> VerbConfig:
+    """The config with the thresholds that were fitted to the model.
+
+    A config with thresholds of its own keeps them, and thresholds fitted for other verbs are passed over.
+
+    Raises:
+        ModelError: the file beside the model holds no thresholds.
+    """
+    path, usual = thresholds_path(model), VerbConfig()
+    if config.start_scores or (config.start_score, config.end_score) != (usual.start_score, usual.end_score):
+        return config
+    scores = read_thresholds(path) if path.is_file() else {}
+    if set(scores) != set(verbs):
+        return config
+    start, end = zip(*(scores[verb] for verb in verbs), strict=True)
+    return replace(config, start_scores=start, end_scores=end)
+
+
+def read_thresholds(path: Path) -> dict[str, tuple[float, float]]:
+    """Start and end score by verb.
+
+    Raises:
+        ModelError: the file holds no thresholds.
+    """
+    try:
+        histories = read_json(path)
+        right = histories["schema"] == THRESHOLDS_SCHEMA
+        scores = {str(verb): (float(start), float(end)) for verb, (start, end) in histories["verbs"].items()}
+        right = right and all(0 <= end <= start <= 1 for start, end in scores.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged_thresholds(path) from error
+    if not right:
+        raise _damaged_thresholds(path)
+    return scores
+
+
+def _damaged_thresholds(path: Path) -> ModelError:
+    return ModelError(
+        f"expected start and end scores of verbs ({THRESHOLDS_SCHEMA}) in {path}, found something else; "
+        "fit them again (python -m benchmarks.fit_verbs) or delete the file"
+    )
+
+
+def write_thresholds(path: Path, scores: Mapping[str, tuple[float, float]], facts: Mapping[str, Any]) -> None:
+    """Writes start and end scores by verb, with facts about their fitting."""
+    histories = {"schema": THRESHOLDS_SCHEMA, "verbs": {verb: list(both) for verb, both in scores.items()}, **facts}
+    path.write_text(json.dumps(histories, indent=1) + "\n", encoding="utf-8")

@@ -1,42 +1,44 @@
-"""What a film's results are worth: identities, verbs over time, trajectories. Formulas: docs/video_metrics.md."""
+"""Metrics of videos: identities, verbs over time, trajectories, and their errors. Formulas: docs/video_metrics.md."""
 
-from hoiclip.evaluation.video.agreement import Agreement, agreement
-from hoiclip.evaluation.video.align import Aligned, aligned
-from hoiclip.evaluation.video.clear import Clear, clear
-from hoiclip.evaluation.video.error_analysis import VideoErrors, analyse_videos
-from hoiclip.evaluation.video.film import FilmFrame, still_frame
-from hoiclip.evaluation.video.film_lines import read_results, read_size, read_truth
+from hoiclip.evaluation.video.errors import VideoErrors, analyse_videos
+from hoiclip.evaluation.video.events import Agreement, measure_agreement
+from hoiclip.evaluation.video.frames import (
+    AlignedVideo,
+    VerbSegment,
+    VideoFrame,
+    align_video,
+    empty_frame,
+    verb_segments,
+)
 from hoiclip.evaluation.video.hota import Hota, hota
-from hoiclip.evaluation.video.identity import Idf1, idf1
-from hoiclip.evaluation.video.measure import Identities, VideoReport, measure_films, measure_identities
-from hoiclip.evaluation.video.moments import Moment
-from hoiclip.evaluation.video.mot_text import mot_moments
-from hoiclip.evaluation.video.segments import Segment, segments
+from hoiclip.evaluation.video.identity import Clear, IdentityFrame, Idf1, clear, idf1
+from hoiclip.evaluation.video.measure import Identities, VideoReport, measure_identities, measure_videos
+from hoiclip.evaluation.video.reading import read_ground_truth, read_mot_frames, read_results, read_size
 
 __all__ = [
     "Agreement",
-    "Aligned",
+    "AlignedVideo",
     "Clear",
-    "FilmFrame",
     "Hota",
     "Identities",
+    "IdentityFrame",
     "Idf1",
-    "Moment",
-    "Segment",
+    "VerbSegment",
     "VideoErrors",
+    "VideoFrame",
     "VideoReport",
-    "agreement",
-    "aligned",
+    "align_video",
     "analyse_videos",
     "clear",
+    "empty_frame",
     "hota",
     "idf1",
-    "measure_films",
+    "measure_agreement",
     "measure_identities",
-    "mot_moments",
+    "measure_videos",
+    "read_ground_truth",
+    "read_mot_frames",
     "read_results",
     "read_size",
-    "read_truth",
-    "segments",
-    "still_frame",
+    "verb_segments",
 ]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from hoiclip.evaluation.video.moments import EPSILON, F64, I64, Moment, Numbered, numbered
+from hoiclip.core.array_types import F64, I64
+from hoiclip.evaluation.video.identity import EPSILON, IdentityFrame, IdentitySequence, number_identities
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
-"""(A,) overlaps from which two boxes may be one thing."""
+"""(A,) overlaps from which two boxes may be one object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +27,11 @@ class Hota:
     fn: F64
     fp: F64
     ass_a_sum: F64
-    """Over true positives: of their identity pair, moments together / moments of either."""
+    """Over true positives: of their identity pair, frames together / frames of either."""
     ass_re_sum: F64
-    """Moments together / moments of the true identity."""
+    """Frames together / frames of the ground-truth identity."""
     ass_pr_sum: F64
-    """Moments together / moments of the found identity."""
+    """Frames together / frames of the found identity."""
     loc_sum: F64
     """Overlap of true positives."""
 
@@ -39,7 +40,7 @@ class Hota:
 
     @property
     def by_alpha(self) -> dict[str, F64]:
-        """Each number at each threshold; 0 where nothing is there to count, LocA 1."""
+        """Each number at each threshold; 0 where nothing is counted, LocA 1."""
         tp = np.maximum(self.tp, 1)
         det_a = self.tp / np.maximum(self.tp + self.fn + self.fp, 1)
         ass_a = self.ass_a_sum / tp
@@ -60,32 +61,32 @@ class Hota:
         return {name: float(values.mean()) for name, values in self.by_alpha.items()}
 
 
-def hota(sequences: Iterable[Sequence[Moment]]) -> Hota:
-    """Sums over sequences that have nothing to do with each other.
+def hota(sequences: Iterable[Sequence[IdentityFrame]]) -> Hota:
+    """Sums over independent sequences.
 
     DetA = TP / (TP + FN + FP); AssA = mean over TP of TPA / (TPA + FNA + FPA); HOTA = sqrt(DetA AssA).
     """
     total = Hota(**dict.fromkeys(Hota.__slots__, np.zeros(len(ALPHAS))))
     for sequence in sequences:
-        total = total + _one(numbered(sequence))
+        total = total + _hota_sequence(number_identities(sequence))
     return total
 
 
-def _one(sequence: Numbered) -> Hota:
+def _hota_sequence(sequence: IdentitySequence) -> Hota:
     alignment = _Alignment(sequence)
     columns = len(sequence.found_count)
     codes, overlaps = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for true, found, overlap in sequence:
+    for gt, found, overlap in sequence:
         if overlap.size:
-            row, column = linear_sum_assignment(alignment.of(true, found) * overlap, maximize=True)
-            codes.append(true[row] * columns + found[column])
+            row, column = linear_sum_assignment(alignment.of(gt, found) * overlap, maximize=True)
+            codes.append(gt[row] * columns + found[column])
             overlaps.append(overlap[row, column])
     code, matched = np.concatenate(codes), np.concatenate(overlaps)
     sums = [_at(alpha, code, matched, sequence) for alpha in ALPHAS]
     tp, ass_a, ass_re, ass_pr, loc = np.array(sums).T
     return Hota(
         tp=tp,
-        fn=sequence.true_count.sum() - tp,
+        fn=sequence.gt_count.sum() - tp,
         fp=sequence.found_count.sum() - tp,
         ass_a_sum=ass_a,
         ass_re_sum=ass_re,
@@ -94,44 +95,44 @@ def _one(sequence: Numbered) -> Hota:
     )
 
 
-def _at(alpha: float, code: I64, overlap: F64, sequence: Numbered) -> tuple[float, float, float, float, float]:
+def _at(alpha: float, code: I64, overlap: F64, sequence: IdentitySequence) -> tuple[float, float, float, float, float]:
     """True positives at one threshold and, summed over them, AssA, AssRe, AssPr and overlap."""
     good = overlap >= alpha - EPSILON
     pair, together = np.unique(code[good], return_counts=True)
     columns = max(len(sequence.found_count), 1)
-    of_true, of_found = sequence.true_count[pair // columns], sequence.found_count[pair % columns]
+    of_gt, of_found = sequence.gt_count[pair // columns], sequence.found_count[pair % columns]
     return (
         float(together.sum()),
-        float((together * (together / np.maximum(of_true + of_found - together, 1))).sum()),
-        float((together * (together / np.maximum(of_true, 1))).sum()),
+        float((together * (together / np.maximum(of_gt + of_found - together, 1))).sum()),
+        float((together * (together / np.maximum(of_gt, 1))).sum()),
         float((together * (together / np.maximum(of_found, 1))).sum()),
         float(overlap[good].sum()),
     )
 
 
 class _Alignment:
-    """How well two identities go together over the whole sequence: the Jaccard index of their soft matches.
+    """Agreement of two identities over the whole sequence: the Jaccard index of their soft matches.
 
-    Kept for pairs that ever overlap only, so that memory grows with the film and not with its square.
+    Kept for pairs that ever overlap only, so that memory grows with the video and not with its square.
     """
 
-    def __init__(self, sequence: Numbered) -> None:
+    def __init__(self, sequence: IdentitySequence) -> None:
         self._columns = max(len(sequence.found_count), 1)
         codes, soft = [np.zeros(0, np.int64)], [np.zeros(0)]
-        for true, found, overlap in sequence:
+        for gt, found, overlap in sequence:
             union = overlap.sum(axis=0)[None] + overlap.sum(axis=1)[:, None] - overlap
             row, column = np.nonzero((overlap > 0) & (union > EPSILON))
-            codes.append(true[row] * self._columns + found[column])
+            codes.append(gt[row] * self._columns + found[column])
             soft.append(overlap[row, column] / union[row, column])
         self._codes, position = np.unique(np.concatenate(codes), return_inverse=True)
         together = np.bincount(position.reshape(-1), np.concatenate(soft), minlength=len(self._codes))
-        true, found = self._codes // self._columns, self._codes % self._columns
-        either = sequence.true_count[true] + sequence.found_count[found] - together
+        gt, found = self._codes // self._columns, self._codes % self._columns
+        either = sequence.gt_count[gt] + sequence.found_count[found] - together
         self._score = together / either
 
-    def of(self, true: I64, found: I64) -> F64:
+    def of(self, gt: I64, found: I64) -> F64:
         """(G, N)"""
-        wanted = true[:, None] * self._columns + found
+        wanted = gt[:, None] * self._columns + found
         if not len(self._codes):
             return np.zeros(wanted.shape)
         position = np.minimum(np.searchsorted(self._codes, wanted), len(self._codes) - 1)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from hoiclip_kernels.bias_relu import torch_impl
-from hoiclip_kernels.bias_relu.reference import Arguments, example_inputs
+from hoiclip_kernels.bias_relu.reference import BiasReluArguments, example_inputs
 from hoiclip_kernels.dispatch import pick, triton_runs
 
-__all__ = ["Arguments", "bias_relu", "example_inputs"]
+__all__ = ["BiasReluArguments", "bias_relu", "example_inputs"]
 
 
 def bias_relu(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Arguments(NamedTuple):
+class BiasReluArguments(NamedTuple):
     """What bias_relu is called with."""
 
     x: Tensor
@@ -24,7 +24,7 @@ def bias_relu(x: Tensor, bias: Tensor, added: Tensor | None, valid: Tensor | Non
         x: (B, C, H, W) what a convolution without bias gives.
         bias: (C,).
         added: (B, C, H, W) the other branch of a residual block; or None.
-        valid: (B, 1, H, W) 1 on the picture and 0 on padding; or None.
+        valid: (B, 1, H, W) 1 on the image and 0 on padding; or None.
 
     Returns:
         `x`.
@@ -47,7 +47,7 @@ def example_inputs(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     seed: int = 0,
-) -> Arguments:
+) -> BiasReluArguments:
     """Tensors whose channels come last in memory, as convolutions of such leave them.
 
     Args:
@@ -65,4 +65,4 @@ def example_inputs(
         valid[..., width - padded :] = 0
         valid = valid.to(device)
     bias = torch.randn(channels, generator=generator).to(device, dtype)
-    return Arguments(cells(), bias, cells() if added else None, valid)
+    return BiasReluArguments(cells(), bias, cells() if added else None, valid)

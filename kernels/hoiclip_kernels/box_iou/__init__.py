@@ -12,7 +12,7 @@ __all__ = ["NUMBA_CELLS", "box_iou", "example_inputs"]
 
 NUMBA_CELLS = 1 << 16
 """Results from which numba is used: 256 × 256 take numpy 2.7 ms and numba 0.3 ms (2-core x86), while importing and
-loading it takes 0.4 s, which the few dozen boxes of a usual picture (0.03 ms in numpy) never earn back."""
+loading it takes 0.4 s, which the few dozen boxes of a usual image (0.03 ms in numpy) never earn back."""
 
 
 def box_iou(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def box_iou(boxes_a_xyxy: NDArray[np.floating], boxes_b_xyxy: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Intersection over union with areas (x2 - x1) * (y2 - y1), without the +1 pixel of SPEC.md §6.
+    """Intersection over union with areas (x2 - x1) * (y2 - y1), without the +1 pixel of docs/model.md, Scores.
 
     Args:
         boxes_a_xyxy: (N, 4) corners in any unit.
@@ -31,7 +31,7 @@ def _area(low_xy: NDArray[np.float64], high_xy: NDArray[np.float64]) -> NDArray[
 
 
 def example_inputs(n: int, m: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(N, 4) and (M, 4) boxes of a 640 × 480 picture, many of them overlapping."""
+    """(N, 4) and (M, 4) boxes of a 640 × 480 image, many of them overlapping."""
     rng = np.random.default_rng(seed)
 
     def boxes(count: int) -> NDArray[np.float32]:

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from hoiclip_kernels.dual_attention import op, torch_impl
 from hoiclip_kernels.dual_attention.forms import Form, KeyValue, attend_absorbed, chosen, project, split_heads
-from hoiclip_kernels.dual_attention.reference import Arguments, example_inputs
+from hoiclip_kernels.dual_attention.reference import DualAttentionArguments, example_inputs
 from hoiclip_kernels.dual_attention.torch_impl import additive_mask, attend
 
 __all__ = [
-    "Arguments", "Form", "KeyValue", "additive_mask", "attend", "attend_memories", "dual_attention", "example_inputs",
-    "op", "split_heads",
+    "DualAttentionArguments", "Form", "KeyValue", "additive_mask", "attend", "attend_memories", "dual_attention",
+    "example_inputs", "op", "split_heads",
 ]  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def dual_attention(
     *,
     implementation: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same queries look at two memories, each with its own softmax; see reference.dual_attention.
+    """The same queries attend to two memories, each with its own softmax; see reference.dual_attention.
 
     Returns:
         Two new tensors like q.
@@ -56,8 +56,8 @@ def attend_memories(
         q: (B, heads, Q, D / heads) projected.
         memory1: (B, M1, D).
         memory2: (B, M2, D).
-        form: how memory 2 is looked at; memory 1 is always projected, it is small.
-        dropout: share of the attention weights dropped; for training, which always projects.
+        form: how memory 2 is attended to; memory 1 is always projected, it is small.
+        dropout: fraction of the attention weights dropped; for training, which always projects.
     """
     heads = q.shape[1]
     k1, v1 = project(memory1, weights, heads)

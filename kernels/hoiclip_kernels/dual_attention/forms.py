@@ -60,7 +60,7 @@ def attend_absorbed(q: Tensor, memory: Tensor, weights: KeyValue, padding: Tenso
     Args:
         q: (B, heads, Q, D / heads).
         memory: (B, M, D).
-        padding: (B, M) bool, True where a cell is not looked at.
+        padding: (B, M) bool, True where a cell is not attended to.
 
     Returns:
         (B, heads, Q, D / heads).
@@ -71,7 +71,7 @@ def attend_absorbed(q: Tensor, memory: Tensor, weights: KeyValue, padding: Tenso
     towards = (q * depth**-0.5) @ weights.key_weight.view(per_head)
     scores = towards.reshape(batch, heads * queries, width) @ memory.transpose(-2, -1)
     mask = additive_mask(padding, q.dtype)
-    looked = (scores if mask is None else scores + mask[:, 0]).softmax(dim=-1) @ memory
-    values = looked.view(batch, heads, queries, width) @ weights.value_weight.view(per_head).transpose(-2, -1)
+    attended = (scores if mask is None else scores + mask[:, 0]).softmax(dim=-1) @ memory
+    values = attended.view(batch, heads, queries, width) @ weights.value_weight.view(per_head).transpose(-2, -1)
     biased: Tensor = values + weights.value_bias.view(heads, 1, depth)
     return biased

@@ -1,6 +1,6 @@
 """hoiclip::dual_attention, the operator as torch knows it: opaque to compilers and exporters, differentiable.
 
-Which implementation runs is decided when it runs, so a compiled or exported model can be told as well.
+Which implementation runs is decided when it runs, so a compiled or exported model can be configured as well.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _gradients_of_one(
     scores = (q * scale) @ k.transpose(-2, -1)
     if padding is not None:
         scores = scores.masked_fill(padding[:, None, None, :], float("-inf"))
-    weights = scores.softmax(dim=-1).nan_to_num(0.0)  # nothing to look at: the output is zero whatever q is
+    weights = scores.softmax(dim=-1).nan_to_num(0.0)  # nothing to attend to: the output is zero whatever q is
     towards = grad @ v.transpose(-2, -1)
     inner = weights * (towards - (towards * weights).sum(-1, keepdim=True))
     dq, dk, dv = inner @ k * scale, inner.transpose(-2, -1) @ (q * scale), weights.transpose(-2, -1) @ grad

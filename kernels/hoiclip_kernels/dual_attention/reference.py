@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Arguments(NamedTuple):
+class DualAttentionArguments(NamedTuple):
     """What dual_attention is called with."""
 
     q: Tensor
@@ -22,22 +22,22 @@ class Arguments(NamedTuple):
 def dual_attention(
     q: Tensor, k1: Tensor, v1: Tensor, k2: Tensor, v2: Tensor, padding2: Tensor | None, out: tuple[Tensor, Tensor]
 ) -> None:
-    """The same queries look at two memories, each with its own softmax of q kᵀ / sqrt(D).
+    """The same queries attend to two memories, each with its own softmax of q kᵀ / sqrt(D).
 
     Args:
         q: (B, heads, Q, D).
         k1, v1: (B, heads, M1, D), the CLIP tokens.
         k2, v2: (B, heads, M2, D), the detector cells.
-        padding2: (B, M2) bool, True where a cell of memory 2 is not looked at; or None.
-        out: two tensors like q; every element is written. Where nothing can be looked at, zero.
+        padding2: (B, M2) bool, True where a cell of memory 2 is not attended to; or None.
+        out: two tensors like q; every element is written. Where nothing can be attended to, zero.
 
-    Source: SPEC.md §2.7, steps 2 and 3.
+    Source: docs/model.md, Interaction decoder.
     """
-    out[0].copy_(_look(q, k1, v1, None))
-    out[1].copy_(_look(q, k2, v2, padding2))
+    out[0].copy_(_attend(q, k1, v1, None))
+    out[1].copy_(_attend(q, k2, v2, padding2))
 
 
-def _look(q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None) -> Tensor:
     batch, _, _, depth = q.shape
     seen = torch.ones(batch, 1, 1, k.shape[2]) if padding is None else (~padding)[:, None, None, :]
     scores = (q.double() @ k.double().transpose(-2, -1)) / depth**0.5
@@ -61,11 +61,11 @@ def example_inputs(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     seed: int = 0,
-) -> Arguments:
+) -> DualAttentionArguments:
     """Projected queries, keys and values, laid out in memory as the model's linear layers leave them.
 
     Args:
-        padded: how many of the last cells of every other picture are padding; None means no mask at all.
+        padded: how many of the last cells of every other image are padding; None means no mask at all.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -78,4 +78,4 @@ def example_inputs(
         padding = torch.zeros(batch, cells, dtype=torch.bool)
         padding[::2, cells - padded :] = True
         padding = padding.to(device)
-    return Arguments(rows(queries), rows(tokens), rows(tokens), rows(cells), rows(cells), padding)
+    return DualAttentionArguments(rows(queries), rows(tokens), rows(tokens), rows(cells), rows(cells), padding)

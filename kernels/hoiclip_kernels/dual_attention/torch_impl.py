@@ -18,7 +18,7 @@ def dual_attention(
 def attend_both(
     q: Tensor, k1: Tensor, v1: Tensor, k2: Tensor, v2: Tensor, padding2: Tensor | None, dropout: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Both looks as new tensors; `dropout` is the share of attention weights dropped, for training."""
+    """Both attentions as new tensors; `dropout` is the fraction of attention weights dropped, for training."""
     mask = additive_mask(padding2, q.dtype)
     return attend(q, k1, v1, None, dropout), attend(q, k2, v2, mask, dropout)
 

@@ -1,4 +1,4 @@
-"""dual_attention in Triton: both looks in one launch, online softmax, nothing of size queries × cells in memory.
+"""dual_attention in Triton: both attentions in one launch, online softmax, nothing of size queries × cells in memory.
 
 The head dimension is taken in two powers of two (96 = 64 + 32): padding it to 128 spills registers. A program does a
 few queries of one head against one of the memories; the third axis of the grid says which.
@@ -56,14 +56,14 @@ def _store(at, first_step, columns, value, rows_seen, DEPTH: tl.constexpr, EXACT
 
 
 @triton.jit
-def _look(
+def _attend(
     q_at, k_at, v_at, padding_at, out_at,
     q_row, k_row, v_row, out_row,
     first_query, queries, cells, scale,
     HAS_PADDING: tl.constexpr, DEPTH: tl.constexpr, DEPTH_A: tl.constexpr, DEPTH_B: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_M: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A block of queries of one head and picture against one memory; pointers are to the first row of each."""
+    """A block of queries of one head and image against one memory; pointers are to the first row of each."""
     EXACT: tl.constexpr = DEPTH_A + DEPTH_B == DEPTH
     rows = first_query + tl.arange(0, BLOCK_Q)
     columns_a = tl.arange(0, DEPTH_A)
@@ -118,13 +118,13 @@ def kernel(
     q_at = q + batch * q_batch + head * q_head
     out_at = batch * out_batch + head * out_head
     if tl.program_id(2) == 0:
-        _look(
+        _attend(
             q_at, k1 + batch * k1_batch + head * k1_head, v1 + batch * v1_batch + head * v1_head, q_at, out1 + out_at,
             q_row, k1_row, v1_row, out_row, first_query, queries, cells1, scale,
             False, DEPTH, DEPTH_A, DEPTH_B, BLOCK_Q, BLOCK_M, PRECISION,
         )  # fmt: skip
     else:
-        _look(
+        _attend(
             q_at, k2 + batch * k2_batch + head * k2_head, v2 + batch * v2_batch + head * v2_head,
             padding2 + batch * padding_batch, out2 + out_at,
             q_row, k2_row, v2_row, out_row, first_query, queries, cells2, scale,

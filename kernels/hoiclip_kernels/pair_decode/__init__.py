@@ -25,7 +25,7 @@ def pair_decode(
 
     Raises:
         ValueError: shapes that do not belong together, or an object or class out of range (compiled code reads
-            memory without looking).
+            memory without checking).
     """
     num_queries, num_hois = hoi_prob_qk.shape
     weights = (num_queries, num_classes) if weight_qc is None else tuple(weight_qc.shape)

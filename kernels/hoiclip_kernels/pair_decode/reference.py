@@ -51,7 +51,7 @@ def pair_decode(
         At most `top_k` rows by falling score; equal scores in the order of (query, class). A NaN is never returned,
         nor a class without HOIs.
 
-    Source: SPEC.md §6. Where scores are equal the official code repeats the first of them, which is not followed.
+    Source: docs/model.md, Scores. Of equal scores the official code repeats the first, which is not followed.
     """
     object_prob_qk = object_prob_qo[:, object_of_hoi_k]
     with np.errstate(over="ignore", invalid="ignore"):  # NaN goes below, infinite ones come first

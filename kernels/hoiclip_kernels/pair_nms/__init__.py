@@ -24,7 +24,7 @@ def pair_nms(
     """See reference.pair_nms. Tensors of a GPU are handled there, and stay there.
 
     Raises:
-        ValueError: the arrays are not of one length (compiled code reads memory without looking).
+        ValueError: the arrays are not of one length (compiled code reads memory without checking).
     """
     n = score_n.shape[0]
     if human_boxes_xyxy.shape != (n, 4) or object_boxes_xyxy.shape != (n, 4) or class_n.shape != (n,):

@@ -42,7 +42,7 @@ def pair_nms(
     Returns:
         Rows that stay: classes in the order in which they first appear among the rows, falling scores within a class.
 
-    Source: SPEC.md §6. Overlaps are computed in float64.
+    Source: docs/model.md, Scores. Overlaps are computed in float64.
     """
     humans, objects = human_boxes_xyxy.astype(np.float64), object_boxes_xyxy.astype(np.float64)
     kept: list[int] = []

@@ -28,7 +28,7 @@ def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs | None = None, *, imple
     module = pick("preprocess", implementation, "numba" if on_host else "triton")
     if out is None:
         out = Inputs.empty(plan) if on_host else module.empty(plan, pixels.device)
-    elif tuple(one.shape for one in out) != ((3, *plan.canvas_hw), plan.canvas_hw, (3, plan.clip_side, plan.clip_side)):
+    elif tuple(one.shape for one in out) != ((3, *plan.padded_hw), plan.padded_hw, (3, plan.clip_side, plan.clip_side)):
         raise ValueError(f"expected arrays for {plan}, got {[tuple(one.shape) for one in out]}")
     module.preprocess(frame, plan, out)
     return out
@@ -42,7 +42,7 @@ def _require_fit(frame: U8 | Nv12, plan: Plan) -> None:
         if found != expected or not (_bytes(frame.y_hw) and _bytes(frame.uv_hw2)):
             raise ValueError(f"expected NV12 planes {expected} uint8, got {found} {frame.y_hw.dtype}")
     elif tuple(frame.shape) != (height, width, 3) or not _bytes(frame):
-        raise ValueError(f"expected an RGB picture {(height, width, 3)} uint8, got {tuple(frame.shape)} {frame.dtype}")
+        raise ValueError(f"expected an RGB image {(height, width, 3)} uint8, got {tuple(frame.shape)} {frame.dtype}")
 
 
 def _bytes(pixels: U8) -> bool:

@@ -59,7 +59,7 @@ def taps(size: int, start: float, stop: float, outputs: int, kind: Filter) -> Ta
 
 
 def of_plan(plan: Plan) -> tuple[tuple[Taps, Taps], tuple[Taps, Taps]]:
-    """Columns and rows of the detector picture from the frame, and of the CLIP picture from the detector picture."""
+    """Columns and rows of the detector image from the frame, and of the CLIP image from the detector image."""
     (source_h, source_w), (height, width), cut = plan.source_hw, plan.image_hw, plan.cut
     left, top, right, bottom = np.array(cut.box_xyxy, np.float32).tolist()  # PIL takes the box in float32
     columns = taps(width, left, right, cut.resized_hw[1], "bicubic").part(cut.left, cut.left + cut.side)

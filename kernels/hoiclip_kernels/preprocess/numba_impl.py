@@ -1,4 +1,4 @@
-"""preprocess in numba: both resizes, normalising and padding without a picture in between. Meaning: reference.py.
+"""preprocess in numba: both resizes, normalising and padding without an image in between. Meaning: reference.py.
 
 Across, sixteen rows are turned on their side first, so that one weight multiplies 48 neighbours in memory: moving
 bytes is cheaper than a weight per byte. Bit for bit the reference, because the same integers are added up.
@@ -55,12 +55,12 @@ def _load_rgb(tile: Any, words: Any, source: Any, last: Any, top: Any, rows: int
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _load_planes(tile: Any, picture: Any, top: Any, rows: int, left: int, right: int) -> None:
+def _load_planes(tile: Any, image: Any, top: Any, rows: int, left: int, right: int) -> None:
     """Rows of (3, H, W) to (columns, 48)."""
     for r in range(rows):
         for c in range(3):
             for x in range(right - left):
-                tile[x, 3 * r + c] = picture[c, top + _u(r), _u(left + x)]
+                tile[x, 3 * r + c] = image[c, top + _u(r), _u(left + x)]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -139,20 +139,20 @@ def _across_nv12(luma: Any, uv: Any, factors: Any, above: int, first: Any, count
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _across_planes(picture: Any, above: int, first: Any, count: Any, weight: Any, out: Any) -> None:
+def _across_planes(image: Any, above: int, first: Any, count: Any, weight: Any, out: Any) -> None:
     """Rows of (3, H, W) likewise."""
     left, right = first[0], first[-1] + count[-1]
     tile = np.zeros((right - left, _LANES), np.uint8)
     made = np.empty((first.shape[0], _LANES), np.uint8)
     for y in range(0, out.shape[1], _ROWS):
         rows = min(_ROWS, out.shape[1] - y)
-        _load_planes(tile, picture, _u(above + y), rows, left, right)
+        _load_planes(tile, image, _u(above + y), rows, left, right)
         _filter_tile(tile, first, count, weight, left, rows, made, out, _u(y))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _down(
-    lines: Any, above: int, first: Any, count: Any, weight: Any, table: Any, picture: Any, out: Any, start: int
+    lines: Any, above: int, first: Any, count: Any, weight: Any, table: Any, image: Any, out: Any, start: int
 ) -> None:
     """(3, rows, W), row 0 being row `above`, to rows `start`.. of `picture` and, normalised, of the left of `out`."""
     width = lines.shape[2]
@@ -167,9 +167,9 @@ def _down(
                 for x in range(width):
                     total[x] += w * np.int32(lines[c, top + _u(k), x])
             for x in range(width):
-                picture[c, n, x] = _byte(total[x])
+                image[c, n, x] = _byte(total[x])
             for x in range(width):
-                out[c, n, x] = table[c, picture[c, n, x]]
+                out[c, n, x] = table[c, image[c, n, x]]
             for x in range(width, out.shape[2]):
                 out[c, n, x] = 0.0
 
@@ -179,13 +179,13 @@ def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs) -> None:
     (source_h, source_w), (height, width), side = plan.source_hw, plan.image_hw, plan.clip_side
     threads = max(1, min(_most_threads(), source_h * source_w // _WORTH_A_THREAD))
     detector, clip = filters.of_plan(plan)
-    picture = np.empty((3, height, width), np.uint8)
-    _resize(_across_frame(frame), *detector, DETECTOR_TABLE, picture, out.detector_chw, threads)
+    image = np.empty((3, height, width), np.uint8)
+    _resize(_across_frame(frame), *detector, DETECTOR_TABLE, image, out.detector_chw, threads)
     out.detector_chw[:, height:] = 0.0
     out.mask_hw[...] = True
     out.mask_hw[:height, :width] = False
     small = np.empty((3, side, side), np.uint8)
-    _resize(partial(_across_planes, picture), *clip, CLIP_TABLE, small, out.clip_chw, threads)
+    _resize(partial(_across_planes, image), *clip, CLIP_TABLE, small, out.clip_chw, threads)
 
 
 def _across_frame(frame: U8 | Nv12) -> Callable[..., None]:
@@ -206,18 +206,18 @@ def _across_frame(frame: U8 | Nv12) -> Callable[..., None]:
 
 
 def _resize(
-    across: Callable[..., None], columns: Taps, rows: Taps, table: F32, picture: U8, out: F32, threads: int
+    across: Callable[..., None], columns: Taps, rows: Taps, table: F32, image: U8, out: F32, threads: int
 ) -> None:
     """Both passes, a band of output rows per thread, which reads the source rows it needs; no lock is held."""
 
     def band(start: int, stop: int) -> None:
         part = rows.part(start, stop)
         above, below = int(part.first_n[0]), int(part.first_n[-1] + part.count_n[-1])
-        lines = np.empty((3, below - above, picture.shape[2]), np.uint8)
+        lines = np.empty((3, below - above, image.shape[2]), np.uint8)
         across(above, *columns, lines)
-        _down(lines, above, *part, table, picture, out, start)
+        _down(lines, above, *part, table, image, out, start)
 
-    count = picture.shape[1]
+    count = image.shape[1]
     starts = range(0, count, -(-count // threads))
     others = [_pool().submit(band, start, min(count, start + starts.step)) for start in starts[1:]]
     band(0, min(count, starts.step))

@@ -8,7 +8,7 @@ Size = tuple[int, int]
 """Height, width in pixels."""
 
 _LONGEST_CLIP_SIDES = 16
-"""A picture longer than this many crops is resized only where the crop is: 1 × 1333 px would become 224 × 298,592."""
+"""An image longer than this many crops is resized only where the crop is: 1 × 1333 px would become 224 × 298,592."""
 
 
 def resized_hw(h: int, w: int, short_side: int, max_side: int) -> Size:
@@ -17,7 +17,7 @@ def resized_hw(h: int, w: int, short_side: int, max_side: int) -> Size:
     The long side is truncated, and may exceed `max_side` by the rounding of the short one. Where the short side would
     round to nothing (the official code fails there), it is 1 px and the long side `max_side`.
 
-    Source: SPEC.md §1.
+    Source: docs/model.md, Inputs.
     """
     short, long = min(h, w), max(h, w)
     if long / short * short_side > max_side:
@@ -31,19 +31,19 @@ def resized_hw(h: int, w: int, short_side: int, max_side: int) -> Size:
     return short_side, int(short_side * w / h)
 
 
-def fitted(image_hw: Size, canvas_hw: Size) -> Size:
-    """`image_hw` if it fits into the canvas, else the largest size of that aspect ratio that does, at least 1 px."""
-    (h, w), (canvas_h, canvas_w) = image_hw, canvas_hw
-    if h <= canvas_h and w <= canvas_w:
+def fitted(image_hw: Size, padded_hw: Size) -> Size:
+    """`image_hw` if it fits into the padded size, else the largest of that aspect ratio that does, at least 1 px."""
+    (h, w), (padded_h, padded_w) = image_hw, padded_hw
+    if h <= padded_h and w <= padded_w:
         return image_hw
-    if h * canvas_w >= w * canvas_h:  # the height is what does not fit
-        return canvas_h, max(1, w * canvas_h // h)
-    return max(1, h * canvas_w // w), canvas_w
+    if h * padded_w >= w * padded_h:  # the height is what does not fit
+        return padded_h, max(1, w * padded_h // h)
+    return max(1, h * padded_w // w), padded_w
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A square of a resized picture: `box_xyxy` of the picture becomes `resized_hw`, of which a window stays."""
+    """A square of a resized image: `box_xyxy` of the image becomes `resized_hw`, of which a window stays."""
 
     box_xyxy: tuple[float, float, float, float]
     resized_hw: Size
@@ -55,9 +55,9 @@ class Cut:
 def clip_cut(image_hw: Size, side: int) -> Cut:
     """The middle square, after the short side has become `side`.
 
-    Of a very long picture only about the square is resized, with the steps of the whole.
+    Of a very long image only about the square is resized, with the steps of the whole.
 
-    Source: SPEC.md §1.
+    Source: docs/model.md, Inputs.
     """
     height, width = image_hw
     long_after = int(side * max(image_hw) / min(image_hw))
@@ -78,17 +78,17 @@ class Plan:
     source_hw: Size
     image_hw: Size
     """The frame as the detector sees it."""
-    canvas_hw: Size
+    padded_hw: Size
     """What it is padded to, right and bottom."""
     clip_side: int
 
     def __post_init__(self) -> None:
-        if min(*self.source_hw, *self.image_hw, *self.canvas_hw, self.clip_side) < 1:
+        if min(*self.source_hw, *self.image_hw, *self.padded_hw, self.clip_side) < 1:
             raise ValueError(f"sides must be at least 1 px, got {self}")
-        if self.image_hw[0] > self.canvas_hw[0] or self.image_hw[1] > self.canvas_hw[1]:
-            raise ValueError(f"expected a canvas of at least {self.image_hw}, got {self.canvas_hw}")
+        if self.image_hw[0] > self.padded_hw[0] or self.image_hw[1] > self.padded_hw[1]:
+            raise ValueError(f"expected a padded size of at least {self.image_hw}, got {self.padded_hw}")
 
     @property
     def cut(self) -> Cut:
-        """Where the CLIP picture lies in the detector picture."""
+        """Where the CLIP image lies in the detector image."""
         return clip_cut(self.image_hw, self.clip_side)

@@ -1,7 +1,7 @@
-"""preprocess with PIL and OpenCV: the meaning, as the official code makes the two pictures a model sees.
+"""preprocess with PIL and OpenCV: the meaning, as the official code makes the two images a model sees.
 
-Both resizes are PIL's, because its antialiased uint8 filters are part of the trained model; the CLIP picture is cut
-from the already resized (or augmented) detector picture. Normalising goes through a table of the 256 possible values,
+Both resizes are PIL's, because its antialiased uint8 filters are part of the trained model; the CLIP image is cut
+from the already resized (or augmented) detector image. Normalising goes through a table of the 256 possible values,
 which is exactly the official float32 arithmetic in one pass. Nothing here needs torch or keeps buffers.
 """
 
@@ -29,9 +29,9 @@ class Inputs(NamedTuple):
     """One frame as the model takes it."""
 
     detector_chw: F32
-    """(3, canvas height, canvas width) normalised, zero on the padding."""
+    """(3, padded height, padded width) normalised, zero on the padding."""
     mask_hw: Bool
-    """(canvas height, canvas width) True on the padding."""
+    """(padded height, padded width) True on the padding."""
     clip_chw: F32
     """(3, S, S) normalised."""
 
@@ -39,8 +39,8 @@ class Inputs(NamedTuple):
     def empty(plan: Plan) -> Inputs:
         """Buffers to write into; what they hold is undefined."""
         return Inputs(
-            np.empty((3, *plan.canvas_hw), np.float32),
-            np.empty(plan.canvas_hw, np.bool_),
+            np.empty((3, *plan.padded_hw), np.float32),
+            np.empty(plan.padded_hw, np.bool_),
             np.empty((3, plan.clip_side, plan.clip_side), np.float32),
         )
 
@@ -52,33 +52,33 @@ def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs) -> None:
         frame: (H, W, 3) RGB, or NV12, of plan.source_hw.
         out: arrays of the plan's sizes; every element is written.
 
-    Source: SPEC.md §1.
+    Source: docs/model.md, Inputs.
     """
     rgb = rgb_of(frame) if isinstance(frame, Nv12) else frame
     height, width = plan.image_hw
-    picture = _resized(Image.fromarray(rgb), (width, height), Image.Resampling.BILINEAR)
-    out.detector_chw[...] = normalised(np.asarray(picture), DETECTOR_TABLE, plan.canvas_hw)
+    image = _resized(Image.fromarray(rgb), (width, height), Image.Resampling.BILINEAR)
+    out.detector_chw[...] = normalised(np.asarray(image), DETECTOR_TABLE, plan.padded_hw)
     out.mask_hw[...] = True
     out.mask_hw[:height, :width] = False
-    out.clip_chw[...] = normalised(np.asarray(clip_crop(picture, plan.clip_side)), CLIP_TABLE)
+    out.clip_chw[...] = normalised(np.asarray(clip_crop(image, plan.clip_side)), CLIP_TABLE)
 
 
-def clip_crop(picture: Image.Image, side: int) -> Image.Image:
+def clip_crop(image: Image.Image, side: int) -> Image.Image:
     """Short side to `side`, bicubic; then the middle square."""
-    cut = clip_cut((picture.height, picture.width), side)
-    resized = _resized(picture, cut.resized_hw[::-1], Image.Resampling.BICUBIC, cut.box_xyxy)
+    cut = clip_cut((image.height, image.width), side)
+    resized = _resized(image, cut.resized_hw[::-1], Image.Resampling.BICUBIC, cut.box_xyxy)
     return resized.crop((cut.left, cut.top, cut.left + side, cut.top + side))
 
 
 def _resized(
-    picture: Image.Image,
+    image: Image.Image,
     size: tuple[int, int],
     kind: Image.Resampling,
     box_xyxy: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
     """First across, then down: PIL's own order until Pillow 13, which takes the other where the height shrinks most."""
-    left, top, right, bottom = box_xyxy or (0, 0, *picture.size)
-    across = picture.resize((size[0], picture.height), kind, (left, 0, right, picture.height))
+    left, top, right, bottom = box_xyxy or (0, 0, *image.size)
+    across = image.resize((size[0], image.height), kind, (left, 0, right, image.height))
     return across.resize(size, kind, (0, top, size[0], bottom))
 
 
@@ -93,10 +93,10 @@ DETECTOR_TABLE = _table(DETECTOR_MEAN, DETECTOR_STD)
 CLIP_TABLE = _table(CLIP_MEAN, CLIP_STD)
 
 
-def normalised(rgb: U8, table: F32, canvas_hw: Size | None = None) -> F32:
-    """(3, H, W) by one of the two tables; on a canvas of zeros, if there is one, in its top left corner."""
+def normalised(rgb: U8, table: F32, padded_hw: Size | None = None) -> F32:
+    """(3, H, W) by one of the two tables; padded with zeros right and below, if a padded size is given."""
     height, width, _ = rgb.shape
-    out = np.zeros((3, *(canvas_hw or (height, width))), np.float32)
+    out = np.zeros((3, *(padded_hw or (height, width))), np.float32)
     for channel, plane in enumerate(cv2.split(rgb)):
         out[channel, :height, :width] = cv2.LUT(plane, table[channel])
     return out

@@ -1,8 +1,8 @@
-"""preprocess in Triton, for frames that a hardware decoder left on the GPU: one launch per picture.
+"""preprocess in Triton, for frames that a hardware decoder left on the GPU: one launch per image.
 
 A program makes a few pixels of one row and channel. It repeats PIL's two passes for itself, across for each source row
 it needs and then down, rounded to bytes between; so it is bit for bit the reference. Reading a pixel more than once
-is cheap there, a picture of row sums in memory is not.
+is cheap there, an image of row sums in memory is not.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def _byte(value, SHIFT: tl.constexpr):
 
 @triton.jit
 def kernel(
-    source, uv, first_x, count_x, weight_x, first_y, count_y, weight_y, table, picture, out, mask,
-    row_step, pixel_step, channel_step, uv_row_step, width, height, canvas_width, canvas_height, taps_x, taps_y,
+    source, uv, first_x, count_x, weight_x, first_y, count_y, weight_y, table, image, out, mask,
+    row_step, pixel_step, channel_step, uv_row_step, width, height, padded_width, padded_height, taps_x, taps_y,
     y_offset, y_all, v_red, u_green, v_green, u_blue,
     NV12: tl.constexpr, HAS_MASK: tl.constexpr, BLOCK_X: tl.constexpr,
 ):  # fmt: skip
-    """Grid: blocks of columns, rows, channels of the canvas. Writes bytes, their normalised value, and the mask."""
+    """Grid: blocks of columns, rows, channels of the padded size. Writes bytes, normalised values and the mask."""
     x = tl.program_id(0) * BLOCK_X + tl.arange(0, BLOCK_X)
     y = tl.program_id(1)
     channel = tl.program_id(2)
     inside = (x < width) & (x * 0 + y < height)
-    on_canvas = x < canvas_width
-    line = tl.minimum(y, height - 1)  # below the picture nothing is stored of what is read
+    within_padded = x < padded_width
+    line = tl.minimum(y, height - 1)  # below the image nothing is stored of what is read
     left = tl.load(first_x + x, mask=inside, other=0)
     columns = tl.load(count_x + x, mask=inside, other=0)
     top = tl.load(first_y + line)
@@ -73,19 +73,21 @@ def kernel(
             across += value * tl.load(weight_x + x * taps_x + i, mask=seen, other=0)
         down += _byte(across, _SHIFT) * tl.load(weight_y + line * taps_y + j)
     value = _byte(down, _SHIFT)
-    tl.store(picture + (channel * height + y) * width + x, value.to(tl.uint8), mask=inside)
+    tl.store(image + (channel * height + y) * width + x, value.to(tl.uint8), mask=inside)
     normal = tl.where(inside, tl.load(table + channel * 256 + value), 0.0)
-    tl.store(out + (channel * canvas_height + y) * canvas_width + x, normal, mask=on_canvas)
+    tl.store(out + (channel * padded_height + y) * padded_width + x, normal, mask=within_padded)
     if HAS_MASK:
         tl.store(
-            mask + y * canvas_width + x, tl.where(inside, 0, 1).to(tl.uint8), mask=on_canvas & (x * 0 + channel == 0)
+            mask + y * padded_width + x,
+            tl.where(inside, 0, 1).to(tl.uint8),
+            mask=within_padded & (x * 0 + channel == 0),
         )
 
 
 def empty(plan: Plan, device: torch.device) -> Inputs:
     """Tensors to write into; what they hold is undefined."""
-    detector = torch.empty((3, *plan.canvas_hw), device=device)
-    mask = torch.empty(plan.canvas_hw, dtype=torch.bool, device=device)
+    detector = torch.empty((3, *plan.padded_hw), device=device)
+    mask = torch.empty(plan.padded_hw, dtype=torch.bool, device=device)
     clip = torch.empty((3, plan.clip_side, plan.clip_side), device=device)
     return Inputs(detector, mask, clip)  # type: ignore[arg-type]
 
@@ -95,32 +97,32 @@ def preprocess(frame: Tensor | Nv12, plan: Plan, out: Inputs) -> None:
     pixels = frame.y_hw if isinstance(frame, Nv12) else frame
     device = str(pixels.device)
     (height, width), side = plan.image_hw, plan.clip_side
-    picture = torch.empty((3, height, width), dtype=torch.uint8, device=device)
+    image = torch.empty((3, height, width), dtype=torch.uint8, device=device)
     small = torch.empty((3, side, side), dtype=torch.uint8, device=device)
     detector_taps, clip_taps = _taps(plan, device)
     tables = _tables(device)
     mask: Any = out.mask_hw.view(torch.uint8)
-    _launch(frame, *detector_taps, tables[0], picture, out.detector_chw, mask)
-    _launch(picture.permute(1, 2, 0), *clip_taps, tables[1], small, out.clip_chw, None)
+    _launch(frame, *detector_taps, tables[0], image, out.detector_chw, mask)
+    _launch(image.permute(1, 2, 0), *clip_taps, tables[1], small, out.clip_chw, None)
 
 
-def _launch(frame: Any, columns: Any, rows: Any, table: Tensor, picture: Tensor, out: Any, mask: Any) -> None:
-    _, height, width = picture.shape
-    _, canvas_height, canvas_width = out.shape
+def _launch(frame: Any, columns: Any, rows: Any, table: Tensor, image: Tensor, out: Any, mask: Any) -> None:
+    _, height, width = image.shape
+    _, padded_height, padded_width = out.shape
     is_nv12 = isinstance(frame, Nv12)
     source, uv = (frame.y_hw, frame.uv_hw2) if is_nv12 else (frame, frame)
     steps = (source.stride(0), 1, 0) if is_nv12 else source.stride()
     factors = nv12.factors(frame.matrix, frame.full_range) if is_nv12 else (0,) * 6
-    kernel[(triton.cdiv(canvas_width, BLOCK), canvas_height, 3)](
-        source, uv, *columns, *rows, table, picture, out, out if mask is None else mask,
-        *steps, uv.stride(0), width, height, canvas_width, canvas_height, columns[2].shape[1], rows[2].shape[1],
+    kernel[(triton.cdiv(padded_width, BLOCK), padded_height, 3)](
+        source, uv, *columns, *rows, table, image, out, out if mask is None else mask,
+        *steps, uv.stride(0), width, height, padded_width, padded_height, columns[2].shape[1], rows[2].shape[1],
         *factors, NV12=is_nv12, HAS_MASK=mask is not None, BLOCK_X=BLOCK,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=16)
 def _taps(plan: Plan, device: str) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Columns and rows of both pictures, on the device."""
+    """Columns and rows of both images, on the device."""
     return tuple(tuple(_on(device, one) for one in pair) for pair in filters.of_plan(plan))  # type: ignore[return-value]
 
 

@@ -1,0 +1,77 @@
+"""The protocol of a compiled model, its capacity, and the names of backends and precisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+if TYPE_CHECKING:
+    from hoiclip.core.model_file import ModelFile
+    from hoiclip.core.preprocess import ModelInput
+    from hoiclip.core.raw_output import RawOutput
+
+BackendName = Literal["torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """Requested of a backend, and then offered by it, which may be less."""
+
+    batch: int = 1
+    """Images of one call; it takes exactly so many."""
+    num_requests: int = 1
+    """Concurrent calls, each from a thread of its own."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.num_requests < 1:
+            raise ValueError(f"batch and num_requests must be at least 1, got {self}")
+
+
+SINGLE_IMAGE = Capacity()
+"""One image at a time: the least latency."""
+
+
+class Backend(Protocol):
+    """A compiled model. Holds its own buffers; call it from at most `capacity.num_requests` threads at a time."""
+
+    name: str
+    padded_hw: tuple[int, int]
+    """Size every input is padded to."""
+    capacity: Capacity
+
+    def __call__(self, model_input: ModelInput) -> RawOutput:
+        """Infers a full batch of images of the padded size; the result owns its memory."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BackendModule(Protocol):
+    """The module of a backend: its library, its device, and how a model is loaded."""
+
+    def library(self) -> str:
+        """Name and version of the library that compiles."""
+        ...
+
+    def device(self) -> str:
+        """The device it runs on here, as exactly as an engine depends on it."""
+        ...
+
+    def fast_precisions(self) -> tuple[Precision, ...]:
+        """Precisions below fp32 that this machine accelerates, the fastest first."""
+        ...
+
+    def load(
+        self,
+        model: ModelFile,
+        padded_hw: tuple[int, int],
+        precision: Precision,
+        graph: Path | None,
+        capacity: Capacity,
+    ) -> Backend:
+        """Compiles the model; `graph` is the quantized graph of a build, None for the exported one."""
+        ...

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: the backend, the builder and its subprocess, the runtime, and the library they share."""

@@ -1,0 +1,303 @@
+"""hoiclip build: a model in fp16, bf16 or int8 for this machine, checked against fp32 before any run takes it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hoiclip.core.errors import GateFailed, SinkError, UsageError
+from hoiclip.core.torch_extra import require_torch
+from hoiclip_engine.cli import options
+from hoiclip_engine.cli.console import messages, progress, table, working
+
+if TYPE_CHECKING:
+    from hoiclip.core.model_file import ModelFile
+    from hoiclip.core.preprocess import ModelInput
+    from hoiclip.data.images import EvaluationSet
+    from hoiclip_engine.backends.base import BackendName, Precision
+    from hoiclip_engine.engine import EngineConfig
+    from hoiclip_engine.quantization.accuracy_gate import GateVerdict
+    from hoiclip_engine.quantization.builds import Build
+    from hoiclip_engine.quantization.calibration import CalibrationConfig
+    from hoiclip_engine.quantization.quantize import TargetRuntime
+
+
+EXAMPLES = """\
+  hoiclip build drawn                                     the fastest precision of this machine, if accuracy allows
+  hoiclip build hico.safetensors --calibrate clip.mp4 --data test.json --images test
+  hoiclip build drawn --precision int8 --if-missing
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="NAME|FILE")
+    options.add_backend(parser)
+    options.add_calibration(parser)
+    options.add_short_side(parser)
+    options.add_annotated_images(parser, "annotations to measure mAP on")
+    parser.add_argument(
+        "--gate-pictures",
+        dest="gate_images",
+        type=options.positive,
+        metavar="N",
+        help="images that the accuracy gate measures (default: all)",
+    )
+    parser.add_argument("--if-missing", action="store_true", help="do nothing where a build exists that a run takes")
+    parser.add_argument("--force", action="store_true", help="keep it even if it loses too much; it is marked as such")
+
+
+def run(args: argparse.Namespace) -> int:
+    from hoiclip.core.model_file import load_model_file
+    from hoiclip_engine.models import find_model
+    from hoiclip_engine.quantization.calibration import CalibrationConfig
+
+    request = BuildRequest(
+        backend=args.backend,
+        precision=args.precision,
+        short_side_px=args.short_side,
+        calibration=CalibrationConfig(source=args.calibrate, count=args.calibration_images, seed=args.seed),
+        data=args.data,
+        images=args.images,
+        gate_images=args.gate_images,
+        force=args.force,
+        if_missing=args.if_missing,
+    )
+    return build(load_model_file(find_model(args.model)), request)
+
+
+BACKEND_PRECISIONS: Mapping[BackendName, tuple[Precision, ...]] = {
+    "torch": ("fp16", "bf16"),
+    "openvino": ("int8", "bf16"),
+    "onnxruntime": (),
+    "tensorrt": ("int8", "fp16"),
+    "tensorrt-rtx": ("int8", "fp16"),
+}
+"""Precisions below fp32; the backend knows which of them a machine accelerates."""
+TARGET_OF_BACKEND: Mapping[BackendName, TargetRuntime] = {
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt",
+}
+"""The runtime whose quantized graphs a backend takes."""
+
+
+def _default_calibration() -> CalibrationConfig:
+    from hoiclip_engine.quantization.calibration import CalibrationConfig
+
+    return CalibrationConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """The options of the command line."""
+
+    backend: str = "auto"
+    precision: str = "auto"
+    short_side_px: int | None = None
+    calibration: CalibrationConfig = field(default_factory=_default_calibration)
+    data: Path | None = None
+    """Annotated images to measure mAP on, instead of the synthetic test set."""
+    images: Path | None = None
+    gate_images: int | None = None
+    """Largest number of images of the benchmark; None: all."""
+    force: bool = False
+    if_missing: bool = False
+    """Do nothing where a run would take an existing build."""
+
+    def __post_init__(self) -> None:
+        if (self.data is None) != (self.images is None):
+            raise UsageError("a benchmark of your own needs both --data FILE.json and --images DIR")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BuildJob:
+    """One build in progress."""
+
+    model: ModelFile
+    backend: BackendName
+    precision: Precision
+    config: EngineConfig
+    padded_hw: tuple[int, int]
+    calibrated: list[ModelInput]
+    checked: list[ModelInput]
+    calibration: dict[str, Any]
+    """The record of the calibration set."""
+    benchmark: EvaluationSet | None
+
+
+def build(model: ModelFile, request: BuildRequest) -> int:
+    """Makes, checks and publishes one build.
+
+    Raises:
+        GateFailed: it loses more than its precision may, and is not forced.
+        SinkError: it cannot be kept.
+        HoiclipError: the source, the backend or the model is not as expected.
+    """
+    from hoiclip_engine.backends.registry import select_backend
+    from hoiclip_engine.cache.signed_store import SignedStore
+    from hoiclip_engine.quantization.builds import BUILDS_KIND, Build, find_build, publish_build
+
+    backend = select_backend(request.backend)
+    precision = _precision(backend, request.precision)
+    existing = find_build(model, backend, precision) if request.if_missing else None
+    if existing is not None and not existing.forced:
+        messages.print(f"{model.name} exists in {precision} for {backend}")
+        return 0
+    require_torch(f"building {model.name}, which is compared with fp32 in torch,")
+    job = _prepare(model, backend, precision, request)
+    try:
+        folder = SignedStore(BUILDS_KIND).make_staging_folder()
+    except OSError as error:
+        raise _cannot_keep(error) from error
+    try:
+        with working(f"Making {model.name} in {precision} for {backend}"):
+            graph = _make_graph(job, folder)
+        verdict = _run_gate(job, Build(precision=precision, graph=graph))
+        messages.print(verdict_table(verdict))
+        if not verdict.passed and not request.force:
+            raise GateFailed(
+                f"{verdict.failed_by}; nothing is kept: try another precision or --calibrate, or --force it"
+            )
+        publish_build(model, backend, precision, graph, _record(job, verdict))
+    except OSError as error:
+        raise _cannot_keep(error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    taken = "auto takes it" if verdict.passed else f"only --precision {precision} takes it: it was forced"
+    messages.print(f"{model.name} exists in {precision} for {backend}; {taken}")
+    return 0
+
+
+def _make_graph(job: _BuildJob, folder: Path) -> Path | None:
+    """None where the backend takes the fp32 graph, or the module, and does the rest itself."""
+    from hoiclip_engine.cache.artifacts import exported_graph
+    from hoiclip_engine.quantization.quantize import QUANTIZED_PRECISIONS, quantize_graph
+
+    target = TARGET_OF_BACKEND.get(job.backend)
+    if target is None or job.precision not in QUANTIZED_PRECISIONS[target]:
+        return None
+    samples = [model_input.arrays() for model_input in job.calibrated or job.checked]
+    return quantize_graph(exported_graph(job.model, job.padded_hw), target, job.precision, samples, folder)
+
+
+def _precision(backend: BackendName, wanted: str) -> Precision:
+    from hoiclip_engine.backends.registry import backend_module
+    from hoiclip_engine.quantization.builds import parse_precision
+
+    if wanted == "fp32":
+        raise UsageError("fp32 needs no build; every run can take it: --precision fp32")
+    if wanted != "auto":
+        precision = parse_precision(wanted)
+        if precision not in BACKEND_PRECISIONS[backend]:
+            known = ", ".join(("fp32", *BACKEND_PRECISIONS[backend]))
+            raise UsageError(f"{backend} does not compute in {precision}, but in {known}; name another --precision")
+        return precision
+    fast = backend_module(backend).fast_precisions()
+    if not fast:
+        raise UsageError(f"{backend} has nothing faster than fp32 on this machine; name a --precision to insist")
+    return fast[0]
+
+
+def _prepare(model: ModelFile, backend: BackendName, precision: Precision, request: BuildRequest) -> _BuildJob:
+    from hoiclip.core.preprocess import preprocess
+    from hoiclip_engine.engine import Engine, EngineConfig
+    from hoiclip_engine.quantization.builds import FP32
+    from hoiclip_engine.quantization.calibration import calibration_set, require_source
+
+    require_source(model, request.calibration)
+    with progress() as bar:
+        task = bar.add_task("images", total=None, rate="")
+        images = calibration_set(request.calibration, lambda: bar.advance(task))
+    config = EngineConfig(backend=backend, short_side_px=request.short_side_px)
+    engine = Engine(model, config, FP32)
+    padded_hw = engine.padded_size_for(*images.checked[0].shape[:2])
+    size = engine.preprocess_config(padded_hw)
+    return _BuildJob(
+        model=model,
+        backend=backend,
+        precision=precision,
+        config=config,
+        padded_hw=padded_hw,
+        calibrated=[preprocess(rgb, size) for rgb in images.calibrated] if precision == "int8" else [],
+        checked=[preprocess(rgb, size) for rgb in images.checked],
+        calibration=images.about,
+        benchmark=_benchmark(model, request),
+    )
+
+
+def _benchmark(model: ModelFile, request: BuildRequest) -> EvaluationSet | None:
+    from hoiclip.evaluation.image_loop import benchmark_set
+
+    benchmark = benchmark_set(model, request.data, request.images)
+    return benchmark and replace(benchmark, annotations=benchmark.annotations[: request.gate_images])
+
+
+def _run_gate(job: _BuildJob, build: Build) -> GateVerdict:
+    """Compares the build with eager fp32."""
+    from hoiclip_engine.backends.registry import load_backend
+    from hoiclip_engine.quantization.accuracy_gate import MeanPrecisions, compare_backends, gate_verdict
+    from hoiclip_engine.quantization.builds import FP32
+
+    with working("Comparing with fp32"):
+        reference, engine = (
+            load_backend("torch", job.model, job.padded_hw),
+            load_backend(job.backend, job.model, job.padded_hw, build.precision, build.graph),
+        )
+        compared = compare_backends(reference, engine, job.checked, job.model.vocabulary)
+        reference.close()
+        engine.close()
+    if job.benchmark is None or not compared.is_finite:
+        return gate_verdict(job.precision, compared)
+    eager_map = _measure_map(job, job.benchmark, replace(job.config, backend="torch"), FP32)
+    engine_map = _measure_map(job, job.benchmark, job.config, build)
+    maps = MeanPrecisions(num_images=len(job.benchmark.annotations), reference=eager_map, engine=engine_map)
+    return gate_verdict(job.precision, compared, maps)
+
+
+def _measure_map(job: _BuildJob, benchmark: EvaluationSet, config: EngineConfig, build: Build) -> float:
+    from hoiclip_engine.engine import Engine
+    from hoiclip_engine.quantization.accuracy_gate import measure_map
+
+    with Engine(job.model, config, build) as engine, progress() as bar:
+        task = bar.add_task(f"mAP in {build.precision}", total=len(benchmark.annotations), rate="")
+        return measure_map(engine.detect, job.model.vocabulary, benchmark, lambda: bar.advance(task))
+
+
+def _record(job: _BuildJob, verdict: GateVerdict) -> dict[str, Any]:
+    from hoiclip import __version__
+
+    return {
+        "gate": verdict.to_json(),
+        "forced": not verdict.passed,
+        "calibration": job.calibration,
+        "canvas_hw": job.padded_hw,
+        "hoiclip": __version__,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def verdict_table(verdict: GateVerdict) -> Any:
+    """The measurements and the verdict of the gate, for a terminal."""
+    from hoiclip_engine.quantization.accuracy_gate import TOP_TRIPLETS
+
+    compared, maps = verdict.compared, verdict.mean_precisions
+    rows = [
+        (f"largest, mean error of {name}", f"{worst:.4f}, {compared.mean_abs_error[name]:.5f}")
+        for name, worst in compared.max_abs_error.items()
+    ]
+    rows.append((f"same among the best {TOP_TRIPLETS}", f"{compared.agreement:.1%} on {compared.num_images} images"))
+    if maps is not None:
+        rows.append(("mAP in fp32", f"{maps.reference:.2f} on {maps.num_images} images"))
+        rows.append(("mAP of the build", f"{maps.engine:.2f}"))
+    rows.append(("accuracy gate", verdict.failed_by or "passed"))
+    return table("Compared with fp32", ("measurement", "value"), rows)
+
+
+def _cannot_keep(error: OSError) -> SinkError:
+    reason = error.strerror or str(error)
+    return SinkError(f"cannot keep the build: {reason} ({error.filename}); free space, or set HOICLIP_CACHE elsewhere")

@@ -1,0 +1,202 @@
+"""Parser, value types and the option groups that commands share. Imports nothing heavy: `--help` must be quick."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hoiclip.core.printable import one_line
+from hoiclip_engine.backends.base import BACKENDS, PRECISIONS
+
+if TYPE_CHECKING:
+    from hoiclip_engine.track.pair_tracker import TrackConfig
+
+LARGEST_INT, LARGEST_REAL = 999_999_999, 1e9
+LARGEST_CONCURRENCY = 1024
+"""Processes, streams, images of a batch."""
+LARGEST_SIDE_PX = 16_384
+_LONGEST_MESSAGE = 400
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line, and examples printed as they are written."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        if examples:
+            kwargs["epilog"] = f"examples:\n{examples.rstrip()}"
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage block; a URL in the wrong place keeps its password to itself."""
+        from hoiclip_engine.sources.uri import redact
+
+        line = re.sub(r"[A-Za-z][\w+.\-]+:/.*", lambda url: redact(url[0]), one_line(message))
+        if len(line) > _LONGEST_MESSAGE:
+            line = f"{line[:_LONGEST_MESSAGE]}..."
+        self.exit(2, f"hoiclip: {line}; see {self.prog} --help\n")
+
+
+def size_px(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT."""
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text, re.ASCII)
+    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 0 < max(width, height) <= LARGEST_SIDE_PX:
+        raise argparse.ArgumentTypeError(
+            f"expected WIDTHxHEIGHT in pixels up to {LARGEST_SIDE_PX}, such as 256x192, got {text!r:.40}"
+        )
+    return width, height
+
+
+def size_or_dynamic(text: str) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT, or None for any."""
+    return None if text == "dynamic" else size_px(text)
+
+
+def batch_or_dynamic(text: str) -> int | None:
+    """A number of images, or None for any."""
+    return None if text == "dynamic" else concurrency(text)
+
+
+def seed(text: str) -> int:
+    return integer(text, 0)
+
+
+def positive(text: str) -> int:
+    """At least one."""
+    return integer(text, 1)
+
+
+def concurrency(text: str) -> int:
+    """A number of processes, streams or images at a time."""
+    return integer(text, 1, LARGEST_CONCURRENCY)
+
+
+def workers(text: str) -> int:
+    """Processes besides this one."""
+    return integer(text, 0, LARGEST_CONCURRENCY)
+
+
+def integer(text: str, least: int = -LARGEST_INT, most: int = LARGEST_INT) -> int:
+    """A whole number; a command refuses what makes no sense to it."""
+    if not re.fullmatch(r"[+-]?\d{1,9}", text, re.ASCII) or not least <= int(text) <= most:
+        start = "expected a whole number"
+        span = f" from {least} on" if most == LARGEST_INT and least >= 0 else f" from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"{start}{span}, got {text!r:.40}")
+    return int(text)
+
+
+def real(text: str) -> float:
+    """A finite number, and no more seconds than a century has."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= LARGEST_REAL:
+        raise argparse.ArgumentTypeError(f"expected a number up to {LARGEST_REAL:g}, got {text!r:.40}")
+    return value
+
+
+def detect_every(text: str) -> int | str:
+    """N or auto; StreamConfig refuses numbers below 1."""
+    try:
+        return text if text == "auto" else integer(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r:.40}") from None
+
+
+def percent(text: str) -> float:
+    """A fraction of one."""
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,6})?%?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected percent such as 10%, got {text!r:.40}")
+    return float(text.rstrip("%")) / 100
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_model(parser: argparse.ArgumentParser, *, folders: bool = False) -> None:
+    """--model, by default the bundled one.
+
+    Args:
+        folders: an exported folder will do too.
+    """
+    if folders:
+        metavar, what = "NAME|FILE|DIR", "model name, file or exported folder"
+    else:
+        metavar, what = "NAME|FILE", "model name or file"
+    parser.add_argument("--model", default="drawn", metavar=metavar, help=f"{what} (default: drawn)")
+
+
+def add_backend(parser: argparse.ArgumentParser, *, precision: bool = True) -> None:
+    """--backend and --precision."""
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", *BACKENDS),
+        help="inference backend (default: the fastest installed)",
+    )
+    if precision:
+        parser.add_argument(
+            "--precision",
+            default="auto",
+            choices=("auto", *PRECISIONS),
+            help="default: the fastest that hoiclip build made and passed here, else fp32",
+        )
+
+
+def add_short_side(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--short-side", type=integer, metavar="PX", help="inference short side (default: training size)"
+    )
+
+
+def add_calibration(parser: argparse.ArgumentParser) -> None:
+    """Where the images of a calibration come from."""
+    parser.add_argument("--calibrate", metavar="SRC", help="video, image or folder of them to calibrate on")
+    parser.add_argument(
+        "--calibration-pictures",
+        dest="calibration_images",
+        type=positive,
+        default=300,
+        metavar="N",
+        help="images to calibrate with (default: 300)",
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the choice of images (default: 0)")
+
+
+def add_hwaccel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hwaccel", default="none", choices=("auto", "cuda", "none"), help="video decoding hardware (default: none)"
+    )
+
+
+def add_json_to(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", metavar="PATH|-", help=what)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_annotated_images(parser: argparse.ArgumentParser, what: str) -> None:
+    """--data and --images."""
+    parser.add_argument("--data", type=Path, metavar="FILE.json", help=f"{what}, in HOI-A JSON")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of their images")
+
+
+def track_config(min_score: float | None) -> TrackConfig:
+    """How runs and archives track.
+
+    Raises:
+        ValueError: no score can be that.
+    """
+    from hoiclip_engine.engine import EngineConfig
+
+    track = EngineConfig().track
+    return track if min_score is None else replace(track, min_score=min_score)

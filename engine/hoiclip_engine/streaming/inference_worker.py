@@ -1,0 +1,212 @@
+"""Inference of frames for any number of streams: preprocess, infer, postprocess, several frames in flight at once.
+
+Streams submit frames and get futures. Threads prepare one frame while another is inferred, and frames that wait at the
+same time, of whichever streams, become one batch where the backend takes several. Which frames are inferred, and when,
+is up to the stream.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from hoiclip.core.array_types import RGB
+from hoiclip.core.detections import HOIDetections
+from hoiclip.core.errors import EngineClosed
+from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess, stack
+from hoiclip.core.raw_output import RawOutput
+from hoiclip_engine.backends.base import Backend
+from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame, ReadItem
+
+Postprocess = Callable[[RawOutput, tuple[int, int]], HOIDetections]
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Detections of one image, and how long each stage took."""
+
+    detections: HOIDetections
+    stage_ms: dict[str, float]
+
+
+Infer = Callable[[RGB], Future[Inference]]
+"""Submits an image (H, W, 3)."""
+
+
+@dataclass(slots=True)
+class _Request:
+    rgb: RGB
+    future: Future[Inference]
+
+
+class InferenceWorker:
+    """Threads around one compiled model, which they own: the last one to end closes it.
+
+    `infer` may be called from any thread.
+    """
+
+    def __init__(self, backend: Backend, config: PreprocessConfig, postprocess: Postprocess, *, prefetch: bool) -> None:
+        """
+        Args:
+            config: with the backend's padded size.
+            prefetch: prepares frames while others are inferred, for throughput; without, each is inferred at once.
+        """
+        self._backend, self._config, self._postprocess = backend, config, postprocess
+        self._free_requests = threading.BoundedSemaphore(backend.capacity.num_requests)
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._open = True
+        self._lock = threading.Lock()  # so that no request comes in behind what ends the threads
+        self.num_threads = self._running = backend.capacity.num_requests + prefetch
+        self._threads = [
+            threading.Thread(target=self._work, name=f"hoiclip-infer-{number}", daemon=True)
+            for number in range(self.num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def prefetch_depth(self) -> int:
+        """Frames that must wait or be in flight so that no thread ever idles."""
+        return self.num_threads * self._backend.capacity.batch + 1
+
+    def infer(self, rgb: RGB) -> Future[Inference]:
+        """Submits an image (H, W, 3); the future holds its detections, or the error that prevented them.
+
+        Raises:
+            EngineClosed: the worker has been closed.
+        """
+        request = _Request(rgb, Future())
+        with self._lock:
+            if not self._open:
+                raise EngineClosed(
+                    "expected an open session, found that it was closed meanwhile; open the stream again"
+                )
+            self._queue.put(request)
+        return request.future
+
+    def end(self) -> None:
+        """Ends the threads behind the requests that wait, without waiting for them; may be called again."""
+        with self._lock:
+            if self._open:
+                self._open = False
+                for _ in self._threads:
+                    self._queue.put(None)
+
+    def close(self) -> None:
+        """Ends the threads and waits for them; may be called again."""
+        self.end()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (requests := self._next_requests()) is not None:
+            requests = [request for request in requests if request.future.set_running_or_notify_cancel()]
+            try:
+                inferences = self._infer([request.rgb for request in requests]) if requests else []
+            except BaseException as error:
+                for request in requests:
+                    request.future.set_exception(error)
+                continue
+            for request, inference in zip(requests, inferences, strict=True):
+                request.future.set_result(inference)
+        with self._lock:
+            self._running -= 1
+            is_last = self._running == 0
+        if is_last:
+            self._backend.close()
+
+    def _next_requests(self) -> list[_Request] | None:
+        """One frame, and as many as wait with it and fit into a batch; None at the end."""
+        first = self._queue.get()
+        if first is None:
+            return None
+        requests = [first]
+        while len(requests) < self._backend.capacity.batch:
+            try:
+                request = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if request is None:
+                self._queue.put(None)
+                break
+            requests.append(request)
+        return requests
+
+    def _infer(self, images: list[RGB]) -> list[Inference]:
+        started = time.perf_counter()
+        inputs = [preprocess(rgb, self._config) for rgb in images]
+        model_input = _full_batch(inputs, self._backend.capacity.batch)
+        prepared = time.perf_counter()
+        with self._free_requests:
+            begun = time.perf_counter()
+            raw = self._backend(model_input).require_finite()
+            inferred = time.perf_counter()
+        count = len(images)
+        inferences: list[Inference] = []
+        for row, image_input in enumerate(inputs):
+            before = time.perf_counter()
+            detections = self._postprocess(raw if len(raw) == 1 else raw.image(row), image_input.original_hw[0])
+            stage_ms = {
+                "preprocess": (prepared - started) * 1e3 / count,
+                "infer": (inferred - begun) * 1e3 / count,
+                "postprocess": (time.perf_counter() - before) * 1e3,
+            }
+            inferences.append(Inference(detections, stage_ms))
+        return inferences
+
+
+def _full_batch(inputs: list[ModelInput], batch: int) -> ModelInput:
+    """One batch of exactly so many images; the last one again where there are fewer."""
+    return stack([*inputs, *[inputs[-1]] * (batch - len(inputs))])
+
+
+QUEUE_FRAMES = 4
+"""Decoded frames waiting at most; decoding overlaps inference, and memory stays flat."""
+MAX_FRAMES_WAITING = 32
+"""Frames that wait at most for an inference, their own or the next one."""
+_WAITING_BYTES = 2**28
+
+Prefetched = tuple[ReadItem, Future[Inference] | None]
+"""An item of the source, with the inference in flight for it, if it gets one."""
+
+
+def max_frames_waiting(width_px: int, height_px: int) -> int:
+    """Number of frames of a size that may wait for inference."""
+    return max(QUEUE_FRAMES, min(MAX_FRAMES_WAITING, _WAITING_BYTES // max(1, 3 * width_px * height_px)))
+
+
+def prefetch_inferences(
+    reader: FrameReader, infer: Infer, *, every: int, depth: int, room: int
+) -> Generator[Prefetched, None, None]:
+    """Everything that is read, in order, with an inference in flight for every Nth frame. Unused ones are cancelled.
+
+    Args:
+        every: frames from inference to inference, by their index.
+        depth: frames that are submitted before the first result is needed.
+        room: frames that wait at most.
+    """
+    waiting: deque[Prefetched] = deque()
+    try:
+        while True:
+            while len(waiting) < room and _in_flight(waiting) < depth:
+                item = reader.take(wait=not waiting)
+                if item is None:
+                    break
+                due = isinstance(item, ReadFrame) and item.frame.index % every == 0
+                waiting.append((item, infer(item.frame.rgb) if isinstance(item, ReadFrame) and due else None))
+            if not waiting:
+                return
+            yield waiting.popleft()
+    finally:
+        for _, future in waiting:
+            if future is not None:
+                future.cancel()
+
+
+def _in_flight(waiting: deque[Prefetched]) -> int:
+    return sum(future is not None for _, future in waiting)

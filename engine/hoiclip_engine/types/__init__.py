@@ -1,0 +1,1 @@
+"""The data of a stream: frames, tracked pairs, events and results."""

@@ -1,0 +1,190 @@
+"""Results of a run, as its sinks get them: a header, one result per frame, a summary."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, Protocol
+
+import numpy as np
+
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip_engine.types.frame import Frame, SourceEvent
+from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
+
+Policy = Literal["lossless", "latest"]
+"""Every frame, or the newest one with every skipped one counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHeader:
+    """Everything known before the first frame."""
+
+    model: str
+    model_sha256: str
+    notice: str
+    """A warning about the model ("untrained: ..."); mostly empty."""
+    vocabulary: Vocabulary
+    backend: str
+    precision: str
+    source: str
+    """Without credentials."""
+    width_px: int
+    height_px: int
+    time_base: Fraction
+    policy: Policy = "lossless"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """One verb that a person is doing in a frame."""
+
+    human_id: int
+    """Identity of the human, the same from frame to frame."""
+    verb: str
+    object_id: int
+    """Identity of the object; -1 where the person acts without one."""
+    object: str
+    """The object's word; empty where the person acts without one."""
+    score: float
+    """Smoothed score of the verb in [0, 1]."""
+    human_box_xyxy: tuple[float, float, float, float]
+    object_box_xyxy: tuple[float, float, float, float]
+    """The human's own box where there is no object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameResult:
+    """Everything about one decoded frame."""
+
+    frame: Frame
+    detected: bool
+    """False where pairs were predicted from motion, without inference."""
+    pairs: TrackedPairs
+    events: tuple[Event, ...]
+    dropped_before: int = 0
+    """Decoded frames skipped since the previous result, because newer ones had come."""
+    age_s: float = 0.0
+    """Seconds from the moment the source handed the frame out to this result."""
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    """Durations of this frame by stage: decode, preprocess, infer, ..."""
+    vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)
+    """Words of verbs and objects."""
+
+    @property
+    def pts_s(self) -> float:
+        return self.frame.pts_s
+
+    @property
+    def index(self) -> int:
+        return self.frame.index
+
+    def interactions(self) -> tuple[Interaction, ...]:
+        """Active verbs of all pairs, in words: pair by pair, the best score first.
+
+        Raises:
+            ValueError: the result was made without a vocabulary; those of a stream have one.
+        """
+        if self.vocabulary is None:
+            raise ValueError("expected a result with its vocabulary, found none; pass vocabulary= to FrameResult")
+        pairs, found = self.pairs, []
+        for row in range(len(pairs)):
+            active = np.flatnonzero(pairs.verb_active[row])
+            label = int(pairs.label[row])
+            found += [
+                Interaction(
+                    human_id=int(pairs.human[row]),
+                    verb=self.vocabulary.verbs[verb],
+                    object_id=int(pairs.object[row]),
+                    object=self.vocabulary.objects[label] if label >= 0 else "",
+                    score=float(pairs.verb_scores[row, verb]),
+                    human_box_xyxy=tuple(pairs.human_boxes_xyxy[row].tolist()),
+                    object_box_xyxy=tuple(pairs.object_boxes_xyxy[row].tolist()),
+                )
+                for verb in active[np.argsort(-pairs.verb_scores[row, active], kind="stable")].tolist()
+            ]
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """Counts and notes, complete after the last frame."""
+
+    decoded: int
+    detected: int
+    dropped: int
+    decode_errors: int
+    pts_repaired: int
+    pairs: int
+    """Distinct pairs seen."""
+    events: int
+    reconnects: int = 0
+    """Times that a lost source came back."""
+    closing_events: tuple[Event, ...] = ()
+    """Ends of verbs that were still active when the stream ended."""
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+    """A line for every choice and repair that the source needed."""
+    wall_s: float = 0.0
+    stage_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Per stage (decode, preprocess, infer, ...) and for the age of frames: p50, p90, p99 and mean in milliseconds."""
+
+
+class Sink(Protocol):
+    """Takes results in order; raises SinkError when it cannot write. Called from one thread; subclass it."""
+
+    def start(self, header: RunHeader) -> None: ...
+    def write(self, result: FrameResult) -> None: ...
+    def source_event(self, event: SourceEvent) -> None:
+        """Called between two results: the source is lost or back. Most sinks ignore it."""
+        return
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for every result that had to be changed to be written; complete once finished."""
+        return ()
+
+    def finish(self, summary: RunSummary) -> None:
+        """Called exactly once after a successful start, also after an interrupt or an error."""
+        ...
+
+
+MAX_DURATIONS = 4096
+"""Latest durations kept per stage, so that a stream of months stays small."""
+
+
+class StageTimes:
+    """Durations by stage; any thread may add."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ms: dict[str, deque[float]] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, (time.perf_counter() - started) * 1e3)
+
+    def add(self, stage: str, duration_ms: float) -> None:
+        with self._lock:
+            self._ms.setdefault(stage, deque(maxlen=MAX_DURATIONS)).append(duration_ms)
+
+    def percentiles(self) -> dict[str, dict[str, float]]:
+        """Per stage p50, p90, p99 and mean, in milliseconds."""
+        with self._lock:
+            kept = {stage: np.array(ms) for stage, ms in self._ms.items()}
+        return {
+            stage: {
+                **{f"p{p}": round(float(np.percentile(ms, p)), 3) for p in (50, 90, 99)},
+                "mean": round(float(np.mean(ms)), 3),
+            }
+            for stage, ms in kept.items()
+        }

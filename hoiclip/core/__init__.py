@@ -1,0 +1,1 @@
+"""Rules and records common to training, evaluation and runtime; importing any of it needs no torch."""

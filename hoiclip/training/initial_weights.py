@@ -1,0 +1,155 @@
+"""Initial weights of a model: CLIP's image tower and text embeddings, a detector, a whole model, or random ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from hoiclip.core.errors import ModelError
+from hoiclip.core.model_file import load_model_file, write_tensors
+from hoiclip.core.vocabulary import Vocabulary
+from hoiclip.model import HOICLIP
+
+CLIP_FORMAT = "hoiclip-clip/1"
+DETECTOR = (
+    "backbone.",
+    "input_projection.",
+    "position_projection.",
+    "encoder.",
+    "fine_projection.",
+    "instance_decoder.",
+    "heads.human_box.",
+    "heads.object_box.",
+)
+_BUNDLED = Path(__file__).resolve().parents[1] / "models"
+TEXT_TENSORS = ("hoi_rows", "object_rows", "verb_rows")
+
+
+def save_clip(
+    path: Path, tower: Mapping[str, Tensor], embeddings: Mapping[str, Tensor], notes: Mapping[str, Any]
+) -> None:
+    """Writes a CLIP as HOICLIP needs it: tensors of the image tower, and the vocabulary's unit text embeddings.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+    tensors = {f"clip.{key}": value.float().contiguous() for key, value in tower.items()}
+    tensors.update({name: embeddings[name].float().contiguous() for name in TEXT_TENSORS})
+    write_tensors(path, tensors, {"format": CLIP_FORMAT, "notes": json.dumps(dict(notes))})
+
+
+def load_model_weights(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:
+    """Loads a whole model file into a model of the same sizes, to train it further.
+
+    Args:
+        path: a model file, or the name of a bundled model.
+
+    Raises:
+        ModelError: no model file, or it is of another size or vocabulary.
+    """
+    if path.name == str(path) and not path.exists() and (bundled := _BUNDLED / f"{path}.safetensors").is_file():
+        path = bundled
+    if not path.is_file():
+        raise ModelError(f"expected a model file with initial weights, there is no file {path}")
+    file = load_model_file(path)
+    if (file.vocabulary.objects, file.vocabulary.hois) != (vocabulary.objects, vocabulary.hois):
+        raise ModelError(
+            f"{path} is of vocabulary {file.vocabulary.name}, the recipe of {vocabulary.name}; name a model of the same"
+        )
+    state = file.build().state_dict()
+    if model.fine_projection is not None and not any(key.startswith("fine_projection.") for key in state):
+        # Fine cells begin as copies of the coarse ones, which hardly changes what the decoders find.
+        state |= {f"fine_projection.{key}": torch.zeros_like(p) for key, p in model.fine_projection.named_parameters()}
+    _replace(model, ("",), state, f"{path} is a model of another size")
+
+
+def load_detector_weights(model: HOICLIP, path: Path) -> None:
+    """Loads backbone, encoder, instance decoder and box heads of a model file: nothing that depends on HOI classes.
+
+    Raises:
+        ModelError: no model file, or its detector is of another size.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"expected a detector, there is no file {path}; train it first: hoiclip train drawn_detector.toml"
+        )
+    state = load_model_file(path).build().state_dict()
+    found = {key: value for key, value in state.items() if key.startswith(DETECTOR)}
+    _replace(model, DETECTOR, found, f"{path} holds a detector of another size")
+
+
+def load_clip_weights(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:
+    """Loads a CLIP's image tower and text embeddings.
+
+    Args:
+        path: a CLIP made by `hoiclip train`, or CLIP weights with OpenAI's or open_clip's names.
+
+    Raises:
+        ModelError: no such file, or it is of another kind or size.
+    """
+    state = _read_small_clip(path)
+    if state is None:
+        from hoiclip.checkpoint.official import clip_weights
+
+        state = clip_weights(path, vocabulary)
+    _replace(model, ("clip.", *TEXT_TENSORS), state, f"{path} is a CLIP of another size or vocabulary")
+
+
+def _replace(model: HOICLIP, prefixes: tuple[str, ...], state: Mapping[str, Tensor], problem: str) -> None:
+    """Replaces all tensors with these prefixes, or raises a ModelError that begins with `problem`."""
+    wanted = {key: value.shape for key, value in model.state_dict().items() if key.startswith(prefixes)}
+    found = {key: value.shape for key, value in state.items()}
+    if found != wanted:
+        other = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        raise ModelError(f"{problem} than the model, first in {other[0]}; train it with the same [model] section")
+    model.load_state_dict(state, strict=False)
+
+
+def _read_small_clip(path: Path) -> dict[str, Tensor] | None:
+    """Tensors of a CLIP made by save_clip; None where the file is of another kind."""
+    if not path.is_file():
+        raise ModelError(f"expected a CLIP, there is no file {path}; train it first, or name CLIP weights")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            if (file.metadata() or {}).get("format") != CLIP_FORMAT:
+                return None
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError):
+        return None
+
+
+def init_classifiers(model: HOICLIP, vocabulary: Vocabulary, *, text_embeddings: bool, bias: float) -> None:
+    """Fills classifiers with text embeddings or random unit vectors, HOI biases with one value, and the verb table."""
+    heads = model.heads
+    with torch.no_grad():
+        if text_embeddings:
+            heads.hoi_classifier.weight.copy_(model.hoi_rows)
+            heads.object_classifier.weight.copy_(model.object_rows)
+        else:
+            for weight in (heads.hoi_classifier.weight, heads.object_classifier.weight):
+                weight.copy_(F.normalize(torch.randn_like(weight), dim=-1))
+        heads.hoi_classifier.bias.fill_(bias)
+        heads.object_classifier.bias.zero_()
+        heads.verb_to_hoi.zero_()
+        for index, (verb, _) in enumerate(vocabulary.hois):
+            heads.verb_to_hoi[verb, index] = 1
+
+
+def init_from_scratch(model: HOICLIP) -> None:
+    """Initialises what pretrained weights would bring: a backbone scaled for ReLUs, and queries that differ.
+
+    The instance decoder begins with zeros. With a zero bias its first norm sees exact zeros, whose gradient is 300
+    times too large and, clipped by its norm, leaves nothing of all others.
+    """
+    for module in model.backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    first: Any = model.instance_decoder.layers[0]
+    nn.init.normal_(first.self_attention.out.bias, std=0.5)
