@@ -195,6 +195,28 @@ def test_events_socket_ends_with_the_end_of_sources() -> None:
     assert [event["event"] for event in last["events"]] == ["end"]
 
 
+def test_end_that_comes_while_a_message_is_sent_is_sent_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source ends after the newest state was encoded and before the server checks whether all is over."""
+    send = routes.Routes._send
+
+    async def send_and_end(self: routes.Routes, socket: Any, text: str) -> None:
+        await send(self, socket, text)
+        if '"type":"now"' in text and page.sinks:
+            threading.Thread(target=page.sinks.pop().finish, args=(summary(closing_events=(END,)),)).start()
+            while not all(channel.ended for channel in self._channels):
+                time.sleep(0.01)
+
+    async def everything() -> list[dict[str, Any]]:
+        async with aiohttp.ClientSession() as client, client.ws_connect(f"http://{page.host}/events") as messages:
+            return [json.loads(message.data) async for message in messages]
+
+    with live() as page:
+        page.sinks[0].write(result(0, RIDES, events=(START,)))
+        monkeypatch.setattr(routes.Routes, "_send", send_and_end)
+        last = asyncio.run(everything())[-1]
+    assert last["now"]["state"] == "ended"
+
+
 def test_page_serves_several_sources() -> None:
     with live(sources=3) as page:
         for number, sink in enumerate(page.sinks):

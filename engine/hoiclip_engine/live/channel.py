@@ -129,7 +129,7 @@ class Channel(Sink):
         """Creates a channel; `opened`, which calls `attach`, and `closed` are called when the source starts or ends."""
         self.name = name
         self._opened, self._closed = opened, closed
-        self._slot: tuple[int, FrameResult | None] = (0, None)
+        self._slot: tuple[int, FrameResult | None, bool] = (0, None, False)
         self._received_s: deque[float] = deque(maxlen=RATE_WINDOW)
         self._events: deque[tuple[int, dict[str, Any]]] = deque(maxlen=MAX_EVENTS)
         self._lock = threading.Lock()
@@ -137,7 +137,7 @@ class Channel(Sink):
         self.decoded = self.dropped = self.reconnects = 0
         self.lost_reason: str | None = None
         """Reason of a lost source; None while it is connected."""
-        self.is_started = self.ended = False
+        self.is_started = False
         self.last_activity_s = time.monotonic()
         """Time of the latest frame or event of the source."""
         self._renderings: dict[ViewSettings, tuple[int, asyncio.Task[bytes]]] = {}
@@ -164,7 +164,7 @@ class Channel(Sink):
         self.last_activity_s = time.monotonic()
         self._received_s.append(self.last_activity_s)
         self._record_events([event_fields(event, self.header.vocabulary) for event in result.events])
-        self._slot = self._slot[0] + 1, result
+        self._slot = self._slot[0] + 1, result, False
         self._wakeup.notify()
 
     def source_event(self, event: SourceEvent) -> None:
@@ -177,15 +177,14 @@ class Channel(Sink):
             self.reconnects += 1
             self.lost_reason = None
         self._record_events([source_event_fields(event)])
-        self._slot = self._slot[0] + 1, self._slot[1]
+        self._slot = self._slot[0] + 1, *self._slot[1:]
         self._wakeup.notify()
 
     def finish(self, summary: RunSummary) -> None:
         self._metrics.ended(summary)
         self._record_events([event_fields(event, self.header.vocabulary) for event in summary.closing_events])
-        self.ended = True
         self.last_activity_s = time.monotonic()
-        self._slot = self._slot[0] + 1, None  # a thousand videos must not leave a thousand images in memory
+        self._slot = self._slot[0] + 1, None, True  # a thousand videos must not leave a thousand images in memory
         self._wakeup.notify()
         self._closed()
 
@@ -196,6 +195,11 @@ class Channel(Sink):
                 self._events.append((self._event_number, event))
 
     # In the server's thread.
+
+    @property
+    def ended(self) -> bool:
+        """Whether the source has ended; true from the very change that says so."""
+        return self._slot[2]
 
     @property
     def sequence(self) -> int:
@@ -216,9 +220,9 @@ class Channel(Sink):
 
     def message(self) -> str:
         """JSON of the newest result and the state of the source, encoded once for all viewers."""
-        sequence, result = self._slot
+        sequence, result, ended = self._slot
         if self._message[0] != sequence:
-            state = "ended" if self.ended else "live" if self.lost_reason is None else "lost"
+            state = "ended" if ended else "live" if self.lost_reason is None else "lost"
             fields: dict[str, Any] = {
                 "state": state,
                 "reason": self.lost_reason or "",
@@ -242,14 +246,14 @@ class Channel(Sink):
         seen, image = 0, b""
         while True:
             change = wakeup.next()
-            sequence, result = self._slot
+            sequence, result, ended = self._slot
             if result is not None and sequence != seen:
                 begun_s = time.monotonic()
                 image = await self._image(view, sequence, result)
                 yield image
                 seen = sequence
                 await asyncio.sleep(max(0.0, 1 / MAX_IMAGES_PER_S - (time.monotonic() - begun_s)))
-            elif self.ended:
+            elif ended:
                 return
             else:
                 try:

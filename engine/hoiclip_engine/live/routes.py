@@ -134,6 +134,9 @@ class Routes:
                     text = f'{{"type":"now","source":{number},"events":{events_json},"now":{channel.message()}}}'
                     await self._send(socket, text)
                 if known and all(channel.ended for channel in self._channels):
+                    # An end that came meanwhile is a change that has not been sent yet.
+                    if any(channel.sequence != sequences[channel] for channel in known):
+                        continue
                     await socket.close()
                     return
                 await asyncio.sleep(1 / MESSAGES_PER_S)
