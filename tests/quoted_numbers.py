@@ -16,7 +16,8 @@ benchmarks/results/ each of its numbers is:
 
 KEY=VALUE chooses among lines, the last one that fits counts; `mean` takes all that fit, with their deviation after ±.
 Values may be scaled by `100 *` or `/ 1000`. Sums and differences may be of numbers quoted in the same document. Numbers
-nobody measured, such as limits, stand in a `[[given]]` entry: `numbers = ["60 fps"]`, `["table"]` for a whole table.
+without a measurement, such as limits, stand in `[[given]]` entries: `numbers = ["60 fps"]`, `["table"]` for a whole
+table.
 """
 
 from __future__ import annotations

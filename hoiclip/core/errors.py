@@ -5,6 +5,9 @@ A message is one line: what was expected, what was found, what to do.
 
 from __future__ import annotations
 
+PARTIAL = 7
+"""Exit code: some results were written before something failed."""
+
 
 class HoiclipError(Exception):
     """Base of every error this project raises on purpose."""
@@ -55,4 +58,4 @@ class GateFailed(HoiclipError):
 class SinkError(HoiclipError):
     """A result could not be written (disk full, folder missing, encoder refused)."""
 
-    exit_code = 7
+    exit_code = PARTIAL

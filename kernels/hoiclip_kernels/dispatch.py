@@ -2,7 +2,7 @@
 
 HOICLIP_KERNELS is a list such as `reference` (every operator that has it) or `pair_nms=reference,preprocess=numba`;
 later words win. An operator is a folder; its implementations are `reference.py` and the files `NAME_impl.py` in it.
-They are imported when first used, so that nobody needs a library that only another implementation wants.
+They are imported when first used, so that a library is needed only by the implementation that uses it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The programs of examples/, each on a synthetic clip in which somebody sits and somebody holds a ball."""
+"""The programs of examples/, each on a synthetic clip in which one person sits and another holds a ball."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_second_sigint_ends_a_run_whose_output_hangs(policy: str, long_clip: Pat
     with pipe.open(encoding="utf-8") as reader:
         fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
         assert "header" in reader.readline()
-        time.sleep(2.0)  # nobody reads: the pipe fills, then the queues
+        time.sleep(2.0)  # nothing is read: the pipe fills, then the queues
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=1.0)

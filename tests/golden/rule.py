@@ -1,6 +1,6 @@
 """The rule that generates the golden weights and inputs from a salt and a name; numpy only.
 
-Nobody ships 870 MB of fixtures: every tensor follows from its official state-dict key. Held against recorded probes by
+870 MB of fixtures are too much to ship: every tensor follows from its official state-dict key. Held against probes by
 tests/parity/test_weights_rule.py.
 """
 

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hoiclip.core.errors import BackendMissing, SourceError, UsageError
+from hoiclip.core.errors import PARTIAL, BackendMissing, SourceError, UsageError
 from hoiclip_engine.cli import options
 from hoiclip_engine.cli.console import messages, progress, table
 from hoiclip_engine.cli.distinct_files import existing, model_inputs, require_distinct, source_inputs
@@ -255,8 +255,6 @@ def _report(entries: Sequence[Entry]) -> None:
 
 
 def _exit_code(entries: Sequence[Entry]) -> int:
-    from hoiclip_engine.streaming.sink_writer import PARTIAL
-
     states = {entry.state for entry in entries}
     if states == {"done"}:
         return 0

@@ -91,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch has a RuntimeError for it
             return _fail(arguments, error, "out of memory; try a smaller --short-side, --size or --batch", 1)
-        said = f"internal error, {type(error).__name__}: {error}; run again with --debug and report it"
-        return _fail(arguments, error, said, 1)
+        message = f"internal error, {type(error).__name__}: {error}; run again with --debug and report it"
+        return _fail(arguments, error, message, 1)
     finally:
         log.removeHandler(lines)
 
@@ -102,7 +102,7 @@ def command() -> None:
     _open_standard_streams()
     code = main()
     if code == INTERRUPTED and any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
-        # After a second interrupt: it hangs in a pipe that nobody reads, and the interpreter would wait for it.
+        # After a second interrupt: it hangs in a pipe without a reader, and the interpreter would wait for it.
         os._exit(code)
     sys.exit(code)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hoiclip.core.errors import HoiclipError, UsageError
+from hoiclip.core.errors import PARTIAL, HoiclipError, UsageError
 from hoiclip_engine.cli import options
 from hoiclip_engine.cli.console import messages, progress, table, working
 from hoiclip_engine.cli.distinct_files import model_inputs, source_inputs
@@ -218,6 +218,8 @@ def _groups(jobs: Sequence[_Job], config: RunConfig) -> Iterator[Sequence[_Job]]
 
 
 def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_notices: set[str]) -> None:
+    from hoiclip_engine.streaming.sink_writer import Meter
+
     with working(f"Preparing {engine.model.name} for {engine.backend_name} (the first time takes longer)"):
         _open(jobs, config.source)
         jobs = [job for job in jobs if job.source is not None]
@@ -231,8 +233,6 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
                 messages.print(f"Note: {stream.header.notice}", style="yellow")
             assert job.source is not None
             _report(job.address.name, job.source.info.notes)
-    from hoiclip_engine.streaming.sink_writer import Meter
-
     with progress() as bar:
         meters = [Meter(bar, job.address.name, _expected(job, config.source)) for job in jobs]
         if len(jobs) == 1:
@@ -277,9 +277,9 @@ def _expected(job: _Job, config: SourceConfig) -> int | None:
 
 
 def _feed(job: _Job, meter: Meter) -> None:
-    assert job.stream is not None
     from hoiclip_engine.streaming.sink_writer import feed
 
+    assert job.stream is not None
     try:
         job.summary = feed(job.stream, job.sinks, meter)
     except HoiclipError as error:
@@ -318,8 +318,6 @@ def _conclusion(jobs: Sequence[_Job]) -> int:
         raise failed[0]
     for error in failed:
         messages.print(f"hoiclip: {' '.join(str(error).split())}")
-    from hoiclip_engine.streaming.sink_writer import PARTIAL
-
     return failed[0].exit_code if len(failed) == len(jobs) else PARTIAL
 
 

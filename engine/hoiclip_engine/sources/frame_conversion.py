@@ -124,10 +124,6 @@ class Orientation:
             return 90 if self.flip_x else 270
         return 180 if self.flip_y else 0
 
-    def upright_size_px(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """Width and height after turning."""
-        return (height_px, width_px) if self.transpose else (width_px, height_px)
-
     def apply(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The upright image, contiguous; the argument itself where it is upright already."""
         turned = np.asarray(cv2.transpose(rgb), np.uint8) if self.transpose else rgb

@@ -14,13 +14,15 @@ from contextlib import closing
 
 from rich.progress import Progress
 
-from hoiclip.core.errors import HoiclipError
+from hoiclip.core.errors import PARTIAL, HoiclipError
 from hoiclip_engine.streaming.stream import Stream
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, StageTimes
 
 QUEUE_RESULTS = 4
 """Results waiting at most; each holds the image of its frame."""
+SHOW_EVERY_S = 0.1
+"""Seconds between two drawings of a progress line."""
 
 
 class SinkWriter:
@@ -93,11 +95,6 @@ class SinkWriter:
                             sink.write(result)
             except BaseException as error:
                 self._failure = error
-
-
-PARTIAL = 7
-"""Exit code: some results were written before something failed."""
-SHOW_EVERY_S = 0.1
 
 
 class Meter:

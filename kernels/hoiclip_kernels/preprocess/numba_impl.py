@@ -154,7 +154,7 @@ def _across_planes(image: Any, above: int, first: Any, count: Any, weight: Any, 
 def _down(
     lines: Any, above: int, first: Any, count: Any, weight: Any, table: Any, image: Any, out: Any, start: int
 ) -> None:
-    """(3, rows, W), row 0 being row `above`, to rows `start`.. of `picture` and, normalised, of the left of `out`."""
+    """(3, rows, W), row 0 being row `above`, to rows `start`.. of `image` and, normalised, of the left of `out`."""
     width = lines.shape[2]
     total = np.empty(width, np.int32)
     for c in range(3):
