@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, features
 from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.base import SourceConfig
 from hoiclip_engine.sources.cropping import Crop, read_crop
+from hoiclip_engine.sources.decoder import FrameDecoder
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.sources.frame_conversion import Orientation, orientation_from_matrix, orientation_of, square_size_px
 from tests.engine.video_files import RED, image, index_of, write_clip
@@ -372,8 +373,7 @@ def test_animated_webp_is_refused_and_still_webp_is_read(tmp_path: Path) -> None
     assert read(tmp_path / "still.webp")[1] == [0]
 
 
-def test_encrypted_video_is_not_reported_as_damaged(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
+def write_encrypted(path: Path) -> Path:
     key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb"}
     with av.open(str(path), "w", options={**key, "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}) as container:
         stream = container.add_stream("libx264", rate=25)
@@ -381,9 +381,25 @@ def test_encrypted_video_is_not_reported_as_damaged(tmp_path: Path) -> None:
         for index in range(5):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image(index), format="rgb24")))
         container.mux(stream.encode(None))
-    message = refusal(path)
+    return path
+
+
+def test_encrypted_video_is_not_reported_as_damaged(tmp_path: Path) -> None:
+    message = refusal(write_encrypted(tmp_path / "clip.mp4"))
     assert "encrypted" in message
     assert "damaged" not in message
+
+
+def test_encrypted_packet_is_not_decoded_even_where_it_could_be(tmp_path: Path) -> None:
+    """The noise of an encrypted packet can be valid; a clear one that is marked as encrypted stands for it here."""
+    with av.open(str(write_encrypted(tmp_path / "secret.mp4"))) as secret:
+        mark = next(secret.demux(video=0)).get_sidedata("encryption_info")
+    with av.open(str(write_clip(tmp_path / "clip.mp4", [0, 40]))) as container:
+        packet = next(container.demux(video=0))
+        packet.set_sidedata(mark)
+        decoder = FrameDecoder(container, container.streams.video[0], frame_threads=False)
+        assert decoder._decode(packet) == []
+        assert (decoder.errors, decoder.cause) == (1, "it encrypted")
 
 
 def test_recording_without_index_is_reported(tmp_path: Path) -> None:
