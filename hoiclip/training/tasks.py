@@ -104,8 +104,8 @@ class HoiTask(nn.Module):
         non_finite_loss = find_non_finite_loss(report)
         if dense is not None:
             config = self.kept.config
-            text_embeddings, columns = (-(-side // config.memory_stride_px) for side in batch.images.shape[-2:])
-            dense_gt = dense_targets(targets, (text_embeddings, columns), self._person, config.num_object_classes)
+            rows, columns = (-(-side // config.memory_stride_px) for side in batch.images.shape[-2:])
+            dense_gt = dense_targets(targets, (rows, columns), self._person, config.num_object_classes)
             losses = dense_losses(dense, dense_gt)
             if not self._criterion.config.hoi:
                 del losses["dense_hois"]  # a detector is trained without HOIs
