@@ -79,14 +79,17 @@ class Engine:
         self._sessions = SessionCache(self._compile)
 
     @staticmethod
-    def load(model: str | Path, config: EngineConfig | None = None) -> Engine:
+    def load(model: str | Path, config: EngineConfig | None = None, vocabulary: str | Path | None = None) -> Engine:
         """A bundled model by name, or a model file.
+
+        Args:
+            vocabulary: other words for it, as find_model takes them (docs/own_vocabulary.md).
 
         Raises:
             ModelError: no such model or no build of the requested precision exists, or the file is damaged.
             BackendMissing: the requested backend is not installed.
         """
-        return Engine(load_model_file(find_model(model)), config)
+        return Engine(load_model_file(find_model(model, vocabulary)), config)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -6,9 +6,12 @@ import contextlib
 from importlib import resources
 from pathlib import Path
 
+from hoiclip.checkpoint.open_vocabulary import find_with_vocabulary
 from hoiclip.core.cache_dirs import cache_base
 from hoiclip.core.errors import ModelError
+from hoiclip.core.model_file import load_model_file
 from hoiclip_engine.export.bundle import bundled_model
+from hoiclip_engine.track.verbs import carry_thresholds
 
 SUFFIX = ".safetensors"
 
@@ -27,12 +30,25 @@ def known_models() -> dict[str, Path]:
     return found
 
 
-def find_model(model: str | Path) -> Path:
+def find_model(model: str | Path, vocabulary: str | Path | None = None) -> Path:
     """The model file of a name, the file itself, or the one in a folder of `hoiclip export --with-model`.
 
+    Args:
+        vocabulary: other words for the model (docs/own_vocabulary.md): "hico", "vcoco", a vocabulary's .json, or the
+            .safetensors of its text embeddings. The file is then one in the cache.
+
     Raises:
-        ModelError: none of them, or the folder is incomplete.
+        ModelError: none of them, the folder is incomplete, or the vocabulary does not fit.
     """
+    path = _find_model(model)
+    if vocabulary is None:
+        return path
+    swapped = find_with_vocabulary(path, vocabulary)
+    carry_thresholds(path, swapped, load_model_file(swapped).vocabulary.verbs)
+    return swapped
+
+
+def _find_model(model: str | Path) -> Path:
     path = Path(model)
     with contextlib.suppress(OSError, ValueError):  # too long a name, or one with a zero byte, is no file
         if path.is_file():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from hoiclip.core.atomic_write import atomic_write
 from hoiclip.core.errors import ModelError, SinkError
@@ -63,6 +64,11 @@ class ModelFile:
         if not np.isfinite(values).all():
             raise _not_finite(self.path, name)
         return values
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All tensors in their own types, unchecked."""
+        with _open(self.path, "numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
 
     def build(self) -> HOICLIP:
         """The torch module, fp32, in evaluation mode.
@@ -179,7 +185,11 @@ def load_model_file(path: Path) -> ModelFile:
 
 
 def save_model_file(
-    path: Path, state: dict[str, Tensor], config: ModelConfig, vocabulary: Vocabulary, provenance: dict[str, Any]
+    path: Path,
+    state: Mapping[str, Tensor] | Mapping[str, NDArray[Any]],
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    provenance: dict[str, Any],
 ) -> None:
     """Writes a model file whole or not at all.
 
@@ -195,17 +205,18 @@ def save_model_file(
     write_tensors(path, state, metadata)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a .safetensors file whole or not at all.
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor] | Mapping[str, NDArray[Any]], metadata: dict[str, str]
+) -> None:
+    """Writes a .safetensors file of torch's tensors or numpy's arrays whole or not at all.
 
     Raises:
         SinkError: the folder is missing or cannot be written.
     """
-    from safetensors.torch import save_file
-
     try:
         with atomic_write(path) as temporary:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, temporary, metadata=metadata)
+            arrays = {key: np.ascontiguousarray(value).reshape(value.shape) for key, value in tensors.items()}
+            save_file(arrays, temporary, metadata=metadata)
             temporary.chmod(0o644)  # safetensors makes it readable by its owner only
     except (SafetensorError, OSError) as error:
         raise SinkError(

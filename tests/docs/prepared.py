@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
@@ -15,7 +14,6 @@ from PIL import Image
 from hoiclip.synthetic import SyntheticFrame, draw_clip
 from hoiclip_engine.models import find_model
 from hoiclip_engine.sinks.video_encoder import VideoEncoder
-from tests.docs.documents import blocks
 from tests.engine.untrained import untrained_model
 from website.links import ROOT
 
@@ -38,8 +36,8 @@ def prepare(folder: Path, document: Path) -> Path:
         Image.new("RGB", (64, 48), (90, 160, 90)).save(folder / name)
     (folder / "gt.txt").write_text("1,1,10,10,20,40,1,1,1\n2,1,11,10,20,40,1,1,1\n")
     (folder / "test.txt").write_text("1,5,10,10,20,40,0.9,-1,-1,-1\n2,5,11,10,20,40,0.9,-1,-1,-1\n")
-    if "depot.json" in text:
-        subprocess.run([sys.executable, "-c", blocks(text, "python")[0]], cwd=folder, check=True)
+    for name, content in re.findall(r"`(\w+\.txt)`:\n\n```text\n(.*?)```", text, flags=re.DOTALL):
+        (folder / name).write_text(content, encoding="utf-8")
     shutil.copy(untrained_model(), folder / "hico.safetensors")
     for name in ("drawn", "mine"):
         shutil.copy(find_model("drawn"), folder / f"runs/{name}/model.safetensors")

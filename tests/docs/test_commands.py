@@ -25,6 +25,7 @@ ONLY_PARSED = {
     r"^hoiclip models import": "tests/hoiclip/test_official_import.py, on files in the official layout of 870 MB",
     r"^(hoiclip train|torchrun|tensorboard)": "hours; tests/engine/test_cli_train.py runs the guide's, made smaller",
     r"vocab build": "tests/hoiclip/test_vocabulary.py, by a text tower of its own: no CLIP weights here",
+    r"--vocabulary rows": "tests/hoiclip/test_open_vocabulary.py, with text embeddings of the tests' own",
     r"^hoiclip archive": "tests/engine/test_archive_ray.py; needs Ray, which make test-archive installs",
     r"^make ": "a test that tests",
     r"import pandas": "no dependency of ours",

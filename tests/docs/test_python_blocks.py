@@ -12,6 +12,7 @@ from PIL import Image
 from hoiclip.synthetic.vocabulary import synthetic_vocabulary
 from hoiclip.training.assemble import vocabulary_of
 from hoiclip.training.recipe import read_recipe
+from hoiclip_engine.cli.main import main
 from hoiclip_kernels import pair_nms
 from tests.docs.documents import blocks, documents
 from tests.docs.prepared import prepare
@@ -60,6 +61,7 @@ def _some_pairs() -> Any:
 def test_recipe_of_the_own_vocabulary_fits_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (document,) = (path for path in documents() if path.name == "own_vocabulary.md")
     monkeypatch.chdir(prepare(tmp_path, document))
+    assert main(["vocab", "new", "depot.txt", "-o", "depot.json"]) == 0
     (recipe,) = blocks(document.read_text(encoding="utf-8"), "toml")
     Path("depot.toml").write_text(recipe, encoding="utf-8")
     vocabulary = vocabulary_of(read_recipe(Path("depot.toml")))

@@ -69,6 +69,40 @@ def test_shown_vocabulary_is_the_bundled_one(name: str, tmp_path: Path, cli: Cli
     assert all(verb.replace("_", " ") in table.out for verb in load_vocabulary(name).verbs)
 
 
+def test_list_of_interactions_becomes_a_vocabulary_file(tmp_path: Path, cli: Cli) -> None:
+    words, target = tmp_path / "words.txt", tmp_path / "depot.json"
+    words.write_text("carry box\npush trolley\n")
+    made = cli("vocab", "new", words, "-o", target)
+    assert made.code == 0, made.err
+    assert "3 objects, 2 verbs, 2 interactions" in made.err
+    assert load_vocabulary(str(target)).hoi_prompts[1] == "a photo of a person pushing a trolley"
+    assert cli("vocab", "show", target).code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "output", "message"),
+    [
+        ("carry box\n(push) trolley\n", "v.json", "line 2: expected words"),
+        ("# nothing\n", "v.json", "found none"),
+        (None, "v.json", "No such file"),
+        ("carry box\n", "v.txt", "written as .json"),
+        ("carry box\n", "words.txt", "written as .json"),
+    ],
+)
+def test_list_that_is_none_is_one_line_and_leaves_nothing(
+    tmp_path: Path, cli: Cli, text: str | None, output: str, message: str
+) -> None:
+    words = tmp_path / "words.txt"
+    if text is not None:
+        words.write_text(text)
+    before = sorted(tmp_path.iterdir())
+    failed = cli("vocab", "new", words, "-o", tmp_path / output)
+    assert failed.code == 2
+    assert message in failed.err
+    assert failed.err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_vocabulary_of_a_model_can_be_shown(model: Path, cli: Cli) -> None:
     assert Vocabulary.from_dict(json.loads(cli("vocab", "show", model, "--json").out)) == load_vocabulary("hico")
 

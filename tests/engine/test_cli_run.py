@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hoiclip.core.vocabulary import vocabulary_from_words
 from hoiclip_engine.cli.main import main
 from tests.engine.run_processes import QUICK_BACKEND, json_lines, of_type, start, times_of, wait_for_frames
 from tests.engine.untrained import untrained_model
@@ -346,3 +347,20 @@ def test_pts_of_the_clip_are_irregular() -> None:
     """Guards the tests above: with equal steps kept times could not be distinguished from made ones."""
     assert len({b - a for a, b in pairwise(PTS)}) > 3
     assert np.all(np.diff(PTS) > 0)
+
+
+def test_run_with_other_words_reports_these_alone(clip: Path, model: Path, whole: Path, tmp_path: Path) -> None:
+    lines = json_lines((whole / "out.jsonl").read_text(encoding="utf-8"))
+    pairs = [pair for line in of_type(lines, "frame") for pair in line["pairs"] if pair["verbs"]]
+    few = {(verb["verb"], pair["label"]) for pair in pairs[:1] for verb in pair["verbs"]}
+    words = vocabulary_from_words("few", [f"{verb} {obj}".replace("_", " ") for verb, obj in few])
+    path, out = tmp_path / "few.json", tmp_path / "few.jsonl"
+    path.write_text(words.to_json())
+    argv = ["run", clip, "--jsonl", out, "--model", model, "--backend", QUICK_BACKEND, "--vocabulary", path]
+    assert main([str(word) for word in argv]) == 0
+    lines = json_lines(out.read_text(encoding="utf-8"))
+    found = [pair for line in of_type(lines, "frame") for pair in line["pairs"]]
+    assert found
+    assert {(verb["verb"], pair["label"]) for pair in found for verb in pair["verbs"]} <= few
+    assert main(["run", str(clip), "--jsonl", str(path), "--vocabulary", str(path)]) == 2  # never over an input
+    assert path.read_text() == words.to_json()

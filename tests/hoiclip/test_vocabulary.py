@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoiclip.core.errors import ModelError
-from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary, load_vocabulary
+from hoiclip.core.errors import ModelError, UsageError
+from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary, load_vocabulary, vocabulary_from_words
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -127,3 +127,64 @@ def test_any_json_is_a_vocabulary_or_one_error(data: Any) -> None:
         return
     assert Vocabulary.from_dict(json.loads(vocabulary.to_json())) == vocabulary
     assert len(vocabulary.sha256) == 64
+
+
+def test_words_become_a_vocabulary_with_prompts() -> None:
+    lines = ["carry box  # heavy", "", "sit on bench", "eat hot dog", "mop floor", "push hand_cart", "open umbrella"]
+    words = vocabulary_from_words("mine", [*lines, "carry box", "Wave"])
+    assert words.named_hois[:4] == (("carry", "box"), ("sit_on", "bench"), ("eat", "hot_dog"), ("mop", "floor"))
+    assert words.hoi_prompts == (
+        "a photo of a person carrying a box",
+        "a photo of a person sitting on a bench",
+        "a photo of a person eating a hot dog",
+        "a photo of a person mopping a floor",
+        "a photo of a person pushing a hand cart",
+        "a photo of a person opening a umbrella",  # as in HICO-DET's own list
+        "a photo of a person waving",
+    )
+    assert words.objects[0] == "person"
+    assert words.has_no_object_class  # for "wave"
+    assert not vocabulary_from_words("mine", lines).has_no_object_class
+
+
+def test_words_of_hico_give_its_prompts() -> None:
+    hico = load_vocabulary("hico")
+    words = vocabulary_from_words("hico", [f"{verb} {obj}" for verb, obj in hico.named_hois])
+    assert words.hoi_prompts == hico.hoi_prompts
+    assert dict(zip(words.verbs, words.verb_prompts, strict=True)) == dict(
+        zip(hico.verbs, hico.verb_prompts, strict=True)
+    )
+    assert set(words.object_prompts) == set(hico.object_prompts)
+
+
+@pytest.mark.parametrize(
+    ("verb", "doing"),
+    [
+        ("use", "using"),
+        ("lie", "lying"),
+        ("see", "seeing"),
+        ("open", "opening"),
+        ("grab", "grabbing"),
+        ("fix", "fixing"),
+    ],
+)
+def test_verb_gets_its_form_in_prompts(verb: str, doing: str) -> None:
+    assert vocabulary_from_words("v", [f"{verb} it"]).verb_prompts == (f"a photo of a person {doing}",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"), [([], "found none"), (["carry box", "carry b\x07x"], "line 2"), (["x" * 50], "line 1")]
+)
+def test_words_that_are_none_are_one_line(lines: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        vocabulary_from_words("v", lines)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_vocabulary_or_one_error(text: str) -> None:
+    try:
+        words = vocabulary_from_words("v", text.splitlines())
+    except UsageError:
+        return
+    assert Vocabulary.from_dict(json.loads(words.to_json())) == words

@@ -89,14 +89,14 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     engine = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side, track=track)
-    addresses = expand_sources(args.source)
+    addresses, model = expand_sources(args.source), find_model(args.model)
     require_distinct(
-        [*source_inputs(args.source, addresses), *model_inputs(find_model(args.model))],
+        [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary)],
         existing(args.out, "manifest.json", ".lock", "jsonl/*", "parquet/*", "work/**/*"),
         [args.out],
         args.source,
     )
-    return archive(args.model, engine, addresses, config)
+    return archive(find_model(model, args.vocabulary), engine, addresses, config)
 
 
 _PACKAGES = ("hoiclip", "ray", "pyarrow", "av", "numpy")
@@ -120,7 +120,7 @@ class ArchiveConfig:
             raise ValueError(f"segments must be at least a second long, got {self.segment_s} s")
 
 
-def archive(model: str, engine_config: EngineConfig, addresses: Sequence[SourceAddress], config: ArchiveConfig) -> int:
+def archive(model: Path, engine_config: EngineConfig, addresses: Sequence[SourceAddress], config: ArchiveConfig) -> int:
     """Infers and tracks every file that is not done.
 
     Returns:
@@ -134,10 +134,9 @@ def archive(model: str, engine_config: EngineConfig, addresses: Sequence[SourceA
     from hoiclip_engine.archive.manifest import Manifest
     from hoiclip_engine.archive.worker import WorkerConfig
     from hoiclip_engine.engine import Engine
-    from hoiclip_engine.models import find_model
 
     _check_files(addresses)
-    path = find_model(model).resolve()
+    path = model.resolve()
     with Engine.load(path, engine_config) as engine:
         worker_config = WorkerConfig(
             model=str(path),

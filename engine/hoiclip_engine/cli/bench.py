@@ -137,11 +137,18 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         images=args.images,
     )
-    model = load_model_file(find_model(args.model))
+    original = find_model(args.model)
     require_distinct(
-        [*source_inputs(args.source, addresses), *model_inputs(model.path), args.compare, args.data, args.images],
+        [
+            *source_inputs(args.source, addresses),
+            *model_inputs(original, args.vocabulary),
+            args.compare,
+            args.data,
+            args.images,
+        ],
         [*{args.json, args.markdown, "-"}, args.plot],
     )
+    model = load_model_file(find_model(original, args.vocabulary))
     config = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side)
     with Engine(model, config) as engine:
         return bench(engine, addresses, request)

@@ -36,6 +36,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME|FILE")
+    options.add_vocabulary(parser)
     options.add_backend(parser)
     options.add_calibration(parser)
     options.add_short_side(parser)
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         force=args.force,
         if_missing=args.if_missing,
     )
-    return build(load_model_file(find_model(args.model)), request)
+    return build(load_model_file(find_model(args.model, args.vocabulary)), request)
 
 
 BACKEND_PRECISIONS: Mapping[BackendName, tuple[Precision, ...]] = {

@@ -109,7 +109,9 @@ def _evaluate_images(args: argparse.Namespace) -> int:
     from hoiclip_engine.engine import EngineConfig
     from hoiclip_engine.models import find_model
 
+    model = find_model(args.model)
     request = EvalRequest(
+        model_files=tuple(model_inputs(model, args.vocabulary)),
         data=args.data,
         images=args.images,
         videos=args.videos,
@@ -124,13 +126,24 @@ def _evaluate_images(args: argparse.Namespace) -> int:
         export=args.export,
     )
     config = EngineConfig(backend=args.backend, short_side_px=args.short_side)
-    return evaluate_model(load_model_file(find_model(args.model)), config, request)
+    return evaluate_model(load_model_file(find_model(model, args.vocabulary)), config, request)
 
 
 def _evaluate_videos(args: argparse.Namespace) -> int:
     from hoiclip_engine.cli.eval_video import VideoRequest, evaluate_video
 
-    names = ("videos", "mot", "results", "model", "backend", "precision", "detect_every", "json", "report")
+    names = (
+        "videos",
+        "mot",
+        "results",
+        "model",
+        "vocabulary",
+        "backend",
+        "precision",
+        "detect_every",
+        "json",
+        "report",
+    )
     return evaluate_video(VideoRequest(**{name: getattr(args, name) for name in names}))
 
 
@@ -156,6 +169,8 @@ class EvalRequest:
     json: str | None = None
     report: Path | None = None
     export: Path | None = None
+    model_files: tuple[Path, ...] = ()
+    """Files that the model is made of."""
 
     def __post_init__(self) -> None:
         if (self.data is None) != (self.images is None) or (self.data is None and self.videos is None):
@@ -227,7 +242,7 @@ def evaluate_model(model: ModelFile, engine_config: EngineConfig, request: EvalR
 def _require_distinct(model: ModelFile, request: EvalRequest) -> None:
     from hoiclip_engine.cli.eval_report import report_files
 
-    inputs = [request.data, request.images, request.videos, request.prior, *model_inputs(model.path)]
+    inputs = [request.data, request.images, request.videos, request.prior, *request.model_files]
     written: list[str | Path | None] = [*{request.json, STDIO}, *report_files(request.report)]
     written += existing(request.export, VCOCO_DETECTIONS, "detections_*.mat")
     splits = [name for name in request.splits if name.endswith(".json")]

@@ -37,6 +37,7 @@ class VideoRequest:
     results: Path | None = None
     """Finished results; None: run the model."""
     model: str = "drawn"
+    vocabulary: str | None = None
     backend: str = "auto"
     precision: str = "auto"
     detect_every: int | Literal["auto"] = 1
@@ -83,13 +84,13 @@ def evaluate_video(request: VideoRequest) -> int:
         HoiclipError: model, videos, ground truth, results or the output are not as expected.
     """
     model_file = find_model(request.model)
-    inputs = [request.videos, request.mot, request.results, *model_inputs(model_file)]
+    inputs = [request.videos, request.mot, request.results, *model_inputs(model_file, request.vocabulary)]
     require_distinct(inputs, [*{request.json, STDIO}, *report_files(request.report)], [request.report])
     if request.mot is not None and request.results is not None:
         identities = measure_identities([read_mot_frames(request.mot, request.results)]).summary
         _report(request, {"MOT": identities}, {"schema": MOT_SCHEMA, **identities}, f"{request.results}")
         return 0
-    model = load_model_file(model_file)
+    model = load_model_file(find_model(model_file, request.vocabulary))
     videos, facts = _videos(model, request)
     report = measure_videos([video.aligned for video in videos], model.vocabulary)
     facts = {"model": model.name, "model_sha256": model.sha256(), **facts}

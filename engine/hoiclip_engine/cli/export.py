@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hoiclip.core.errors import ModelError, SinkError, UsageError
 from hoiclip_engine.cli import options
 from hoiclip_engine.cli.console import messages, progress, working
-from hoiclip_engine.cli.distinct_files import existing, require_distinct
+from hoiclip_engine.cli.distinct_files import existing, model_inputs, require_distinct
 
 if TYPE_CHECKING:
     from hoiclip.core.model_file import ModelFile
@@ -35,6 +35,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME|FILE")
+    options.add_vocabulary(parser)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder of the graphs")
     where.add_argument("--triton-repo", type=Path, metavar="DIR", help="model repository of Triton Inference Server")
@@ -92,7 +93,10 @@ def run(args: argparse.Namespace) -> int:
     if args.triton_backend and not args.triton_repo:
         raise UsageError("--triton-backend is for --triton-repo DIR")
     triton = TritonRepositoryConfig(backend=args.triton_backend or "onnxruntime") if args.triton_repo else None
-    model, out = load_model_file(find_model(args.model)), args.triton_repo or args.out
+    original, out = find_model(args.model), args.triton_repo or args.out
+    model = load_model_file(find_model(original, args.vocabulary))
+    copied = [out / model.path.name] if args.with_model else []
+    require_distinct(model_inputs(original, args.vocabulary), copied, [out])
     return export(model, out, spec, args.split, quantization, triton=triton, with_model=args.with_model)
 
 

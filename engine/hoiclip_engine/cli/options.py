@@ -121,7 +121,7 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser, *, folders: bool = False) -> None:
-    """--model, by default the bundled one.
+    """--model, by default the bundled one, and --vocabulary.
 
     Args:
         folders: an exported folder will do too.
@@ -131,6 +131,15 @@ def add_model(parser: argparse.ArgumentParser, *, folders: bool = False) -> None
     else:
         metavar, what = "NAME|FILE", "model name or file"
     parser.add_argument("--model", default="drawn", metavar=metavar, help=f"{what} (default: drawn)")
+    add_vocabulary(parser)
+
+
+def add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        help="other words for the model, without training: a vocabulary (.json), or its text embeddings (.safetensors)",
+    )
 
 
 def add_backend(parser: argparse.ArgumentParser, *, precision: bool = True) -> None:

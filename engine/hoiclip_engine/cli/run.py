@@ -128,8 +128,9 @@ def run(args: argparse.Namespace) -> int:
     config = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side, track=track)
     addresses = expand_sources(args.source)
     model = find_model(args.model)
-    outputs.require_distinct(addresses, [*source_inputs(args.source, addresses), *model_inputs(model)], args.source)
-    with Engine.load(model, config) as engine:
+    read = [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary)]
+    outputs.require_distinct(addresses, read, args.source)
+    with Engine.load(model, config, args.vocabulary) as engine:
         return run_sources(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=args.batch))
 
 

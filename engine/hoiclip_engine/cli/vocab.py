@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   hoiclip vocab show hico
   hoiclip vocab show drawn --json > mine.json             a form to fill in
+  hoiclip vocab new words.txt -o mine.json                one interaction a line, such as: carry box
   hoiclip vocab build mine.json -o embeddings.safetensors
+  hoiclip run clip.mp4 --model hico.safetensors --vocabulary embeddings.safetensors
 """
 _NAME = "hico|vcoco|FILE.json|MODEL"
 
@@ -30,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("name", metavar=_NAME)
     options.add_json(show)
     options.add_debug(show)
+    new = actions.add_parser("new", help="a vocabulary of a list of interactions")
+    new.add_argument("words", type=Path, metavar="WORDS.txt", help="a verb and an object a line, such as: carry box")
+    new.add_argument("-o", "--output", type=Path, required=True, metavar="V.json")
+    options.add_debug(new)
     build = actions.add_parser("build", help="text embeddings of its prompts, by CLIP's text tower")
     build.add_argument("name", metavar=_NAME)
     build.add_argument("-o", "--output", type=Path, required=True, metavar="ROWS.safetensors")
@@ -43,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.action == "show":
         return show(args.name, args.json)
+    if args.action == "new":
+        return new(args.words, args.output)
     return build(args.name, args.output, args.clip, args.weights)
 
 
@@ -84,11 +93,35 @@ def show(name: str, as_json: bool) -> int:
         for index, ((verb, obj), prompt) in enumerate(zip(vocabulary.hois, vocabulary.hoi_prompts, strict=True))
     ]
     results.print(table("", ("hoi", "verb", "object", "prompt"), rows))
-    messages.print(
-        f"{vocabulary.name}: {len(vocabulary.objects)} objects, {len(vocabulary.verbs)} verbs, "
-        f"{len(vocabulary.hois)} interactions"
-    )
+    messages.print(f"{vocabulary.name}: {_sizes(vocabulary)}")
     return 0
+
+
+def new(words: Path, target: Path) -> int:
+    """Writes the vocabulary of a list of interactions, to be used as it is or to be edited."""
+    from hoiclip.core.atomic_write import write_file
+    from hoiclip.core.foreign_file import read_text
+    from hoiclip.core.vocabulary import vocabulary_from_words
+
+    if target.suffix != ".json":
+        raise UsageError(f"a vocabulary is written as .json, got {target}")
+    require_distinct([words], [target])
+    try:
+        text = read_text(words)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read {words} ({why}); expected a text file, one interaction a line") from error
+    try:
+        vocabulary = vocabulary_from_words(target.stem, text.splitlines())
+    except UsageError as error:
+        raise UsageError(f"{words}: {error}") from error
+    write_file(target, json.dumps(json.loads(vocabulary.to_json()), indent=1, ensure_ascii=False) + "\n")
+    messages.print(f"Wrote {target}: {_sizes(vocabulary)}")
+    return 0
+
+
+def _sizes(vocabulary: Vocabulary) -> str:
+    return f"{len(vocabulary.objects)} objects, {len(vocabulary.verbs)} verbs, {len(vocabulary.hois)} interactions"
 
 
 def build(name: str, target: Path, clip: str, weights: str) -> int:

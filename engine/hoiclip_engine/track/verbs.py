@@ -259,6 +259,23 @@ def with_fitted_thresholds(config: VerbConfig, model: Path, verbs: tuple[str, ..
     return replace(config, start_scores=start, end_scores=end)
 
 
+def carry_thresholds(model: Path, other: Path, verbs: tuple[str, ...]) -> None:
+    """Writes what was fitted to a model beside another file of it with other verbs; a new verb gets the median.
+
+    Raises:
+        ModelError: the file beside the model holds no thresholds.
+    """
+    source, target = thresholds_path(model), thresholds_path(other)
+    if not source.is_file():
+        target.unlink(missing_ok=True)
+        return
+    fitted = read_thresholds(source)
+    start, end = (float(np.median(scores)) for scores in zip(*fitted.values(), strict=True))
+    scores = {verb: fitted.get(verb, (start, end)) for verb in verbs}
+    if not target.is_file() or read_thresholds(target) != scores:
+        write_thresholds(target, scores, {"from": source.name})
+
+
 def read_thresholds(path: Path) -> dict[str, tuple[float, float]]:
     """Start and end score by verb.
 
