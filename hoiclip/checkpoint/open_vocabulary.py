@@ -55,7 +55,7 @@ def find_with_vocabulary(path: Path, vocabulary: str | Path) -> Path:
         SinkError: the cache cannot be written.
     """
     model = load_model_file(path)
-    words, given = _read_vocabulary(vocabulary)
+    words, given = read_vocabulary(vocabulary)
     key = f"{_RULES} {model.sha256()} {words.sha256} {_digest(given)}"
     name = re.sub(r"[^\w-]+", "_", f"{model.name}-{words.name}")[:80]
     try:
@@ -68,12 +68,12 @@ def find_with_vocabulary(path: Path, vocabulary: str | Path) -> Path:
     target = folder / f"{name}.safetensors"
     if not target.is_file():
         require_same_tower(model, list(given), np.array(list(given.values())))
-        swapped = swap_vocabulary(model, words, _embedder(model, vocabulary, given))
+        swapped = swap_vocabulary(model, words, embedder(model, vocabulary, given))
         save_model_file(target, swapped.tensors, swapped.config, swapped.vocabulary, swapped.provenance)
     return target
 
 
-def _read_vocabulary(source: str | Path) -> tuple[Vocabulary, Tensors]:
+def read_vocabulary(source: str | Path) -> tuple[Vocabulary, Tensors]:
     """A vocabulary, and its text embeddings by prompt if the file has them."""
     if Path(source).suffix != ".safetensors":
         return load_vocabulary(str(source)), {}
@@ -104,7 +104,7 @@ def _digest(rows: Tensors) -> str:
     return digest.hexdigest()
 
 
-def _embedder(model: ModelFile, source: str | Path, given: Tensors) -> Embed:
+def embedder(model: ModelFile, source: str | Path, given: Tensors) -> Embed:
     """Text embeddings from the file of the vocabulary, or by CLIP's text tower."""
 
     def embed(prompts: Sequence[str]) -> F32:
@@ -138,17 +138,18 @@ class SwappedModel:
     provenance: dict[str, Any]
 
 
-def swap_vocabulary(model: ModelFile, words: Vocabulary, embed: Embed) -> SwappedModel:
+def swap_vocabulary(model: ModelFile, words: Vocabulary, embed: Embed, *, only: bool = False) -> SwappedModel:
     """The same model with the interactions of other words.
 
     Args:
         embed: called with the prompts of what the model does not know, if there is any.
+        only: without the model's other objects and verbs, for training, which teaches what else there is.
 
     Raises:
         ModelError: the embeddings come from another text tower, or the classifiers are not made of text embeddings.
     """
     tensors = model.tensors()
-    places = _Places.of(words, model.vocabulary, tensors["heads.verb_to_hoi"])
+    places = _Places.of(words, model.vocabulary, tensors["heads.verb_to_hoi"], only=only)
     by_tensor = {"hoi_rows": places.hois, "object_rows": places.objects, "verb_rows": places.verbs}
     embedded = _embed_new(model, tensors, places.vocabulary, by_tensor, embed)
     for name, classifier in _CLASSIFIERS.items():
@@ -183,26 +184,25 @@ class _Places:
     verbs: NDArray[np.int64]
 
     @staticmethod
-    def of(words: Vocabulary, own: Vocabulary, verb_to_hoi: NDArray[Any]) -> _Places:
-        """The words, and behind them the model's other objects and the verbs that the rows of known HOIs refer to."""
+    def of(words: Vocabulary, own: Vocabulary, verb_to_hoi: NDArray[Any], *, only: bool) -> _Places:
+        """The words, and unless `only` the model's other objects and the verbs that known HOIs refer to behind them."""
         own_hois = {hoi: index for index, hoi in enumerate(own.named_hois)}
         hois = np.array([own_hois.get(hoi, -1) for hoi in words.named_hois])
         referred = np.flatnonzero(verb_to_hoi[:, hois[hois >= 0]].any(axis=1))
-        vocabulary = _joined(words, own, [own.verbs[verb] for verb in referred])
+        vocabulary = words if only else _joined(words, own, [own.verbs[verb] for verb in referred])
         own_objects, own_verbs = _object_words(own), list(own.verbs)
         objects = np.array([own_objects.index(w) if w in own_objects else -1 for w in _object_words(vocabulary)])
         verbs = np.array([own_verbs.index(verb) if verb in own_verbs else -1 for verb in vocabulary.verbs])
         return _Places(vocabulary, hois, objects, verbs)
 
     def verb_to_hoi(self, own: NDArray[Any]) -> NDArray[Any]:
-        """(V, K): columns of known HOIs stay, whatever verbs they refer to; new ones are of their verb, unless
-        it is new too."""
+        """(V, K): columns of known HOIs stay, whatever verbs they refer to; new ones are of their verb."""
         columns = np.zeros((len(self.verbs), len(self.hois)), own.dtype)
         for index, ((verb, _), place) in enumerate(zip(self.vocabulary.hois, self.hois, strict=True)):
             if place >= 0:
                 columns[:, index] = np.where(self.verbs >= 0, own[self.verbs, place], 0)
             else:
-                columns[verb, index] = self.verbs[verb] >= 0
+                columns[verb, index] = 1
         return columns
 
 

@@ -72,32 +72,48 @@ class ImageDataset:
         unseen_hois: Collection[int] = (),
         percent: float = 100,
         seed: int = 0,
+        held_out_percent: float = 0,
         test_annotations: Path | None = None,
         test_images: Path | None = None,
     ) -> None:
         """
         Args:
             percent: of the images, chosen by `seed`.
-            test_annotations, test_images: the evaluation set; None: no evaluation.
+            held_out_percent: of the images, chosen by `seed` too, that are for evaluation and not for training.
+            test_annotations, test_images: the evaluation set; None: the images held out, or no evaluation.
 
         Raises:
-            ValueError: percent is not in [1, 100].
+            ValueError: percent is not in [1, 100], held_out_percent not in [0, 50], or there are two evaluation sets.
         """
+        if not 0 <= held_out_percent <= 50:
+            raise ValueError(f"validation must be from 0 to 50 percent, got {held_out_percent}")
+        if held_out_percent and test_annotations is not None:
+            raise ValueError("validation and test_annotations are two evaluation sets; leave one out")
         if not 1 <= percent <= 100:
             raise ValueError(f"fraction must be from 1 to 100 percent, got {percent}")
         self.unseen_hois = tuple(sorted(unseen_hois))
         self._annotations, self._images, self._vocabulary = annotations, images, vocabulary
-        self._percent, self._seed = percent, seed
+        self._percent, self._held_out_percent, self._seed = percent, held_out_percent, seed
         self._test_annotations, self._test_images = test_annotations, test_images
 
     def training_annotations(self) -> list[ImageAnnotation]:
-        """Annotations that training may use: without unseen HOIs, and only the chosen fraction.
+        """Annotations that training may use: not held out, without unseen HOIs, and only the chosen fraction.
 
         Raises:
             DataError: the annotations cannot be read.
         """
-        seen = drop_unseen(read_hoia(self._annotations, self._vocabulary), self.unseen_hois, self._vocabulary)
+        training, _ = self._split()
+        seen = drop_unseen(training, self.unseen_hois, self._vocabulary)
         return fraction(seen, self._percent, self._seed)
+
+    def _split(self) -> tuple[list[ImageAnnotation], list[ImageAnnotation]]:
+        """Annotations to train on, and those held out."""
+        annotations = read_hoia(self._annotations, self._vocabulary)
+        if not self._held_out_percent:
+            return annotations, []
+        # Another seed than that of `fraction`, which would else take the same images first.
+        held_out = {id(one) for one in fraction(annotations, self._held_out_percent, self._seed + 1)}
+        return [a for a in annotations if id(a) not in held_out], [a for a in annotations if id(a) in held_out]
 
     def samples(self, config: SampleConfig) -> ImageSamples:
         """Augmented, each image once per epoch.
@@ -123,9 +139,10 @@ class ImageDataset:
             DataError: the annotations cannot be read.
             SourceError: an image is missing.
         """
-        if self._test_annotations is None:
+        if self._test_annotations is not None:
+            annotations = read_hoia(self._test_annotations, self._vocabulary)
+        elif not (annotations := self._split()[1]):
             return None
-        annotations = read_hoia(self._test_annotations, self._vocabulary)
         images = FolderImages(self._test_images or self._images, annotations)
         return EvaluationSet(annotations=annotations, images=images)
 

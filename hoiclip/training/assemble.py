@@ -28,7 +28,7 @@ from hoiclip.training.initial_weights import (
     load_detector_weights,
     load_model_weights,
 )
-from hoiclip.training.optimization import freeze, unfreeze_batch_norm
+from hoiclip.training.optimization import apply_rates, freeze, unfreeze_batch_norm
 from hoiclip.training.recipe import Recipe
 from hoiclip.training.run_folder import seed_everything
 from hoiclip.training.small_clip import SmallClip
@@ -70,9 +70,10 @@ def dataset_of(recipe: Recipe, vocabulary: Vocabulary) -> Dataset:
             vocabulary,
             unseen_hois=_unseen_hois(data.split, vocabulary),
             percent=data.fraction,
+            held_out_percent=data.validation,
             seed=recipe.seed,
             test_annotations=Path(data.test_annotations) if data.test_annotations else None,
-            test_images=Path(data.test_images),
+            test_images=Path(data.test_images) if data.test_images else None,
         )
     except ValueError as error:
         raise UsageError(f"recipe {recipe.name}: {error}") from error
@@ -124,10 +125,11 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -
     init = recipe.init
     model = HOICLIP(recipe.model)
     if init.model:
-        load_model_weights(model, Path(init.model), vocabulary)
+        load_model_weights(model, init.model, vocabulary, init.embeddings)
     else:
         _load_initial_weights(model, recipe, vocabulary, resumed)
     freeze(model, clip=init.freeze_clip, backbone_start=init.freeze_backbone_start)
+    apply_rates(model, recipe.optimizer.rates)
     if recipe.auxiliary.batch_norm:
         unfreeze_batch_norm(model.backbone)
     hidden = set(dataset_of(recipe, vocabulary).unseen_hois)

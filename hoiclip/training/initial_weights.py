@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from hoiclip.checkpoint.open_vocabulary import embedder, read_vocabulary, require_same_tower, swap_vocabulary
 from hoiclip.core.errors import ModelError
-from hoiclip.core.model_file import load_model_file, write_tensors
+from hoiclip.core.model_file import ModelFile, load_model_file, write_tensors
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.model import HOICLIP
 
@@ -45,29 +47,57 @@ def save_clip(
     write_tensors(path, tensors, {"format": CLIP_FORMAT, "notes": json.dumps(dict(notes))})
 
 
-def load_model_weights(model: HOICLIP, path: Path, vocabulary: Vocabulary) -> None:
-    """Loads a whole model file into a model of the same sizes, to train it further.
-
-    Args:
-        path: a model file, or the name of a bundled model.
+def initial_model(name: str) -> ModelFile:
+    """A model file, or a bundled model by its name.
 
     Raises:
-        ModelError: no model file, or it is of another size or vocabulary.
+        ModelError: there is no such file, or it is none.
     """
-    if path.name == str(path) and not path.exists() and (bundled := _BUNDLED / f"{path}.safetensors").is_file():
+    path = Path(name)
+    if path.name == name and not path.exists() and (bundled := _BUNDLED / f"{name}.safetensors").is_file():
         path = bundled
     if not path.is_file():
         raise ModelError(f"expected a model file with initial weights, there is no file {path}")
-    file = load_model_file(path)
-    if (file.vocabulary.objects, file.vocabulary.hois) != (vocabulary.objects, vocabulary.hois):
-        raise ModelError(
-            f"{path} is of vocabulary {file.vocabulary.name}, the recipe of {vocabulary.name}; name a model of the same"
-        )
-    state = file.build().state_dict()
+    return load_model_file(path)
+
+
+def load_model_weights(model: HOICLIP, name: str, vocabulary: Vocabulary, embeddings: str = "") -> None:
+    """Loads a whole model file into a model of the same sizes, to train it further.
+
+    Where the vocabularies differ, classifiers begin with the rows of known words and the text embeddings of new ones.
+
+    Args:
+        name: a model file, or the name of a bundled model.
+        embeddings: file of the vocabulary's text embeddings; empty: new words are embedded by CLIP's text tower.
+
+    Raises:
+        ModelError: no model file, it is of another size, or its words and the new ones have no text tower in common.
+    """
+    file = initial_model(name)
+    if file.vocabulary.named_hois == vocabulary.named_hois and file.vocabulary.objects == vocabulary.objects:
+        state = file.build().state_dict()
+    else:
+        file.build()  # checks its tensors
+        state = _swapped_state(file, vocabulary, embeddings)
     if model.fine_projection is not None and not any(key.startswith("fine_projection.") for key in state):
         # Fine cells begin as copies of the coarse ones, which hardly changes what the decoders find.
         state |= {f"fine_projection.{key}": torch.zeros_like(p) for key, p in model.fine_projection.named_parameters()}
-    _replace(model, ("",), state, f"{path} is a model of another size")
+    _replace(model, ("",), state, f"{name} is a model of another size")
+
+
+def _swapped_state(file: ModelFile, vocabulary: Vocabulary, embeddings: str) -> dict[str, Tensor]:
+    given: dict[str, Any] = {}
+    if embeddings:
+        words, given = read_vocabulary(embeddings)
+        if missing := [text for texts in vocabulary.prompts_by_tensor.values() for text in texts if text not in given]:
+            raise ModelError(
+                f"{embeddings} holds text embeddings of vocabulary {words.name}, none of {missing[0]!r}; make those of "
+                f"{vocabulary.name}: hoiclip vocab build"
+            )
+        require_same_tower(file, list(given), np.array(list(given.values())))
+    embed = embedder(file, "the vocabulary's JSON", given)
+    tensors = swap_vocabulary(file, vocabulary, embed, only=True).tensors
+    return {key: torch.from_numpy(value.astype(np.float32)) for key, value in tensors.items()}
 
 
 def load_detector_weights(model: HOICLIP, path: Path) -> None:

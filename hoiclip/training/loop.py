@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from hoiclip.core.errors import HoiclipError, ModelError, UsageError
 from hoiclip.training.batches import Samples, load_batches
 from hoiclip.training.optimization import ModelEMA, parameter_groups
-from hoiclip.training.recipe import Recipe, with_current_names
+from hoiclip.training.recipe import Recipe, recipe_from_dict, with_current_names
 from hoiclip.training.run_folder import RunLog, load_checkpoint, save_checkpoint, seed_everything
 from hoiclip.training.tasks import StepLosses, Task
 
 Evaluate = Callable[[Mapping[str, Tensor], int], Mapping[str, float]]
 """Averaged tensors of the finished module and the step they have reached → numbers for the log."""
+BEST_BY = "mAP"
+"""The number of an evaluation that decides which weights are the best."""
 Progress = Callable[[int, Mapping[str, float]], None]
 
 
@@ -96,18 +98,28 @@ class Trainer:
             self._parallel = nn.parallel.DistributedDataParallel(self._module, find_unused_parameters=True)
         o = recipe.optimizer
         self._optimizer = torch.optim.AdamW(
-            parameter_groups(self._module, lr=o.lr, backbone_lr=o.backbone_lr), lr=o.lr, weight_decay=o.weight_decay
+            parameter_groups(self._module, lr=o.lr, backbone_lr=o.backbone_lr, rates=o.rates),
+            lr=o.lr,
+            weight_decay=o.weight_decay,
         )
         half_on_gpu = o.precision == "fp16" and context.device.type == "cuda"
         self._scaler = torch.amp.GradScaler(context.device.type, enabled=half_on_gpu)
         self._ema = ModelEMA(task.kept, o.ema)
+        self._best: dict[str, Any] = {}
+        """Step, score and averaged tensors of the best evaluation, where the schedule has patience."""
+        self._stale = 0
         self.step = 0
 
+    @property
+    def _ended(self) -> bool:
+        schedule = self.recipe.schedule
+        return self.step >= schedule.steps or (schedule.patience > 0 and self._stale >= schedule.patience)
+
     def train(self) -> dict[str, Tensor]:
-        """Runs all remaining steps.
+        """Runs all remaining steps, or until the schedule's patience ends.
 
         Returns:
-            Averaged tensors of the finished module.
+            Averaged tensors of the finished module; with patience those of its best evaluation.
 
         Raises:
             TrainingDiverged: a loss is not finite; the message names it and the step.
@@ -128,7 +140,7 @@ class Trainer:
             )
         )
         try:
-            while self.step < steps:
+            while not self._ended:
                 started = time.perf_counter()
                 numbers = self._one_step([next(loader) for _ in range(o.accumulate)])
                 self.step += 1
@@ -137,7 +149,8 @@ class Trainer:
         finally:
             if log is not None:
                 log.close()
-        return self._ema.tensors
+        best: dict[str, Tensor] = self._best.get("tensors", self._ema.tensors)
+        return best
 
     def _one_step(self, batches: list[Any]) -> dict[str, float]:
         if self.context.ranks > 1:
@@ -180,9 +193,20 @@ class Trainer:
             self._progress(self.step, numbers)
         last, every = self.step == steps, self.recipe.evaluate_every
         if self._evaluate is not None and (last or (every and self.step % every == 0)):
-            log.write(self.step, "evaluation", dict(self._evaluate(self._ema.tensors, self.step)))
-        if last or self.step % self.recipe.save_every == 0:
+            found = self._evaluate(self._ema.tensors, self.step)
+            log.write(self.step, "evaluation", dict(found))
+            self._keep_best(found)
+        if last or self._ended or self.step % self.recipe.save_every == 0:
             save_checkpoint(self.context.folder, self._state())
+
+    def _keep_best(self, found: Mapping[str, float]) -> None:
+        if not self.recipe.schedule.patience:
+            return
+        if found[BEST_BY] > self._best.get("score", -1.0):
+            tensors = {key: value.detach().clone() for key, value in self._ema.tensors.items()}
+            self._best, self._stale = {"step": self.step, "score": found[BEST_BY], "tensors": tensors}, 0
+        else:
+            self._stale += 1
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -193,6 +217,8 @@ class Trainer:
             "scaler": self._scaler.state_dict(),
             "running": self._ema.tensors,
             "running_updates": self._ema.updates,
+            "best": self._best,
+            "stale": self._stale,
         }
 
     def _recipe_json(self) -> str:
@@ -203,7 +229,7 @@ class Trainer:
         state = load_checkpoint(self.context.folder)
         if state is None:
             return
-        if with_current_names(json.loads(state["recipe"])) != json.loads(self._recipe_json()):
+        if not self._is_of_this_recipe(json.loads(state["recipe"])):
             raise UsageError(f"{self.context.folder} holds a run of another recipe; choose another folder with --out")
         try:
             self._module.load_state_dict(_with_current_keys(state["module"]))
@@ -216,7 +242,15 @@ class Trainer:
         averaged = _with_current_keys(state["running"])
         self._ema.tensors = {key: value.to(self.context.device) for key, value in averaged.items()}
         self._ema.updates = state["running_updates"]
+        self._best, self._stale = state.get("best", {}), state.get("stale", 0)
         self.step = state["step"]
+
+    def _is_of_this_recipe(self, data: dict[str, Any]) -> bool:
+        """Whether a checkpoint's recipe is this one; a setting that its version did not have had today's default."""
+        try:
+            return recipe_from_dict(with_current_names(data), "checkpoint").to_dict() == self.recipe.to_dict()
+        except UsageError:
+            return False
 
 
 def _with_current_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from hoiclip.core.errors import UsageError
 from hoiclip.model.backbone import FrozenBatchNorm
 
 FROZEN_WITH_CLIP = ("clip.", "heads.hoi_classifier.", "heads.object_classifier.")
@@ -25,15 +26,50 @@ def freeze(model: nn.Module, *, clip: bool, backbone_start: bool) -> None:
         parameter.requires_grad_(not name.startswith(prefixes))
 
 
-def parameter_groups(module: nn.Module, *, lr: float, backbone_lr: float) -> list[dict[str, object]]:
-    """Two groups for an optimiser: the backbone at its own rate, and all other trainable parameters."""
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    backbone = [p for name, p in named if "backbone." in name]
-    others = [p for name, p in named if "backbone." not in name]
-    groups: list[dict[str, object]] = [{"params": others, "lr": lr, "base_lr": lr}]
-    if backbone:
-        groups.append({"params": backbone, "lr": backbone_lr, "base_lr": backbone_lr})
-    return groups
+def apply_rates(model: nn.Module, rates: Mapping[str, float]) -> None:
+    """Freezes parameters whose rate is 0.
+
+    Args:
+        rates: see OptimizerConfig; of the bare model's names.
+
+    Raises:
+        UsageError: a beginning that no parameter has.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in rates:
+        if not any(name.startswith(prefix) for name in names):
+            parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise UsageError(f"optimizer.rates has {prefix!r}, which no parameter begins with; the model has {parts}")
+    for name, parameter in model.named_parameters():
+        if rate_of(name, rates) == 0:
+            parameter.requires_grad_(False)
+
+
+def rate_of(name: str, rates: Mapping[str, float]) -> float:
+    """The factor of the longest beginning that fits a parameter's name; 1 where none does."""
+    fitting = [prefix for prefix in rates if name.startswith(prefix)]
+    return rates[max(fitting, key=len)] if fitting else 1.0
+
+
+def parameter_groups(
+    module: nn.Module, *, lr: float, backbone_lr: float, rates: Mapping[str, float] | None = None
+) -> list[dict[str, object]]:
+    """Groups for an optimiser: the backbone at its own rate, all other trainable parameters, and slowed ones apart.
+
+    Args:
+        module: a bare model, or one around it as `network.model`.
+        rates: see OptimizerConfig.
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(False, 1.0): []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            key = "backbone." in name, rate_of(name.removeprefix("network.").removeprefix("model."), rates or {})
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "base_lr": rate}
+        for (backbone, factor), parameters in sorted(groups.items(), key=lambda item: (item[0][0], -item[0][1]))
+        for rate in [factor * (backbone_lr if backbone else lr)]
+    ]
 
 
 def unfreeze_batch_norm(backbone: nn.Module) -> None:
@@ -83,12 +119,16 @@ class Schedule:
     """step: fraction of all steps after which the rate falls to a tenth (epoch 60 of 90 officially)."""
     decay_from: float = 0.65
     """constant_linear: fraction of all steps from which the rate falls linearly to zero."""
+    patience: int = 0
+    """Evaluations without a better mAP after which the run ends; the best weights are kept. 0: all steps, the last."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("step", "cosine", "constant_linear"):
             raise ValueError(f"schedule kind must be step, cosine or constant_linear, got {self.kind!r}")
         if self.steps < 1 or not 0 <= self.warmup_steps < self.steps:
             raise ValueError(f"expected 0 <= warmup_steps < steps, got {self.warmup_steps} of {self.steps}")
+        if self.patience < 0:
+            raise ValueError(f"patience must be at least 0, got {self.patience}")
         if not (0 < self.drop_at <= 1 and 0 <= self.decay_from < 1):
             raise ValueError(f"drop_at and decay_from are fractions, got {self.drop_at} and {self.decay_from}")
 

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from hoiclip.core.errors import UsageError
 from hoiclip.core.foreign_file import read_text
 from hoiclip.model.config import ModelConfig
+from hoiclip.synthetic.vocabulary import named_vocabulary
+from hoiclip.training.initial_weights import initial_model
 from hoiclip.training.losses import LossConfig
 from hoiclip.training.optimization import Schedule
 
@@ -46,6 +48,8 @@ class DataConfig:
     test_annotations: str = ""
     """images: HOI-A JSON of the evaluation images; empty: no evaluation during training."""
     test_images: str = ""
+    validation: int = 0
+    """images: percent of the annotated images that are kept apart to evaluate on, in place of test_annotations."""
     vocabulary: str = "drawn"
     """drawn, hico, vcoco, or the file of your own (hoiclip vocab show drawn --json shows the form)."""
 
@@ -56,6 +60,9 @@ class OptimizerConfig:
 
     lr: float = 1e-4
     backbone_lr: float = 1e-5
+    rates: dict[str, float] = field(default_factory=dict)
+    """Factors on the learning rate by the beginnings of parameter names, such as "encoder."; the longest that fits
+    counts, 0 freezes."""
     weight_decay: float = 1e-4
     clip_norm: float = 0.1
     """Global norm of all gradients; 0 leaves them as they are."""
@@ -71,8 +78,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if min(self.batch_size, self.accumulate) < 1:
             raise ValueError(f"batch_size and accumulate must be at least 1, got {self.batch_size}, {self.accumulate}")
-        if min(self.lr, self.backbone_lr, self.weight_decay, self.clip_norm) < 0:
-            raise ValueError("lr, backbone_lr, weight_decay and clip_norm must be at least 0")
+        if min(self.lr, self.backbone_lr, self.weight_decay, self.clip_norm, *self.rates.values()) < 0:
+            raise ValueError("lr, backbone_lr, weight_decay, clip_norm and rates must be at least 0")
         if not (0 <= self.ema < 1 and 0 <= self.dropout < 1):
             raise ValueError(f"ema and dropout must be in [0, 1), got {self.ema} and {self.dropout}")
 
@@ -96,7 +103,11 @@ class InitConfig:
     """Initial weights, and those among them that stay frozen."""
 
     model: str = ""
-    """A model file, or the name of a bundled model, all of whose tensors are taken; other sources are ignored."""
+    """A model file, or the name of a bundled model, all of whose tensors are taken; other sources are ignored. With
+    another vocabulary, classifiers begin with the rows of known words and text embeddings of new ones. What [model]
+    does not set is as in the file."""
+    embeddings: str = ""
+    """File of the vocabulary's text embeddings (hoiclip vocab build), where it has words that `model` does not know."""
     clip: str = ""
     """A model file whose image tower and text embeddings are taken; empty: random."""
     detr: str = ""
@@ -138,6 +149,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.evaluate_every < 0 or self.save_every < 1:
             raise ValueError("seed and evaluate_every must be at least 0, save_every at least 1")
+        if self.schedule.patience and not self.evaluate_every:
+            raise ValueError("patience counts evaluations; set evaluate_every to the steps between them")
         if self.task == "clip" and self.data.kind != "synthetic":
             raise ValueError(
                 "the small CLIP learns from synthetic scenes only; for images name a CLIP's weights as init.clip"
@@ -216,11 +229,25 @@ def recipe_from_dict(data: dict[str, Any], where: str) -> Recipe:
     try:
         sections = {name: _section(kind, data[name], name) for name, kind in _SECTIONS.items() if name in data}
         plain = {key: value for key, value in data.items() if key not in _SECTIONS and key != "model"}
-        return _section(Recipe, {**plain, **sections, "model": ModelConfig.from_dict(data["model"])}, "the recipe")
+        return _section(Recipe, {**plain, **sections, "model": _model_config(data, sections)}, "the recipe")
     except KeyError as error:
         raise UsageError(f"{where} has no section [{error.args[0]}]") from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _model_config(data: Mapping[str, Any], sections: Mapping[str, Any]) -> ModelConfig:
+    """The [model] section, filled up from the initial model and the vocabulary where the recipe names a model."""
+    init, values = sections.get("init", InitConfig()), data.get("model")
+    if not init.model or "num_hois" in (values or {}):
+        return ModelConfig.from_dict(data["model"])
+    vocabulary = named_vocabulary(sections.get("data", DataConfig()).vocabulary)
+    counts = {
+        "num_object_classes": vocabulary.num_object_classes,
+        "num_verbs": len(vocabulary.verbs),
+        "num_hois": len(vocabulary.hois),
+    }
+    return ModelConfig.from_dict({**initial_model(init.model).config.to_dict(), **counts, **(values or {})})
 
 
 def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,6 +300,11 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise ValueError(f"{name} must be one of {', '.join(get_args(hint))}, got {value!r}")
+    elif get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} must be a table of numbers, got {value!r}")
+        for key, number in value.items():
+            _check_type(f"{name}.{key}", number, float)
     elif hint in _ACCEPTED and (
         isinstance(value, bool) is not (hint is bool) or not isinstance(value, _ACCEPTED[hint])
     ):

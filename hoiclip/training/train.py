@@ -25,7 +25,7 @@ from hoiclip.synthetic.fixed_sets import fixed_set
 from hoiclip.synthetic.world import SyntheticWorld
 from hoiclip.training.assemble import clip_task, dataset_of, hoi_samples, hoi_task, vocabulary_of
 from hoiclip.training.initial_weights import save_clip
-from hoiclip.training.loop import Progress, RunContext, Trainer
+from hoiclip.training.loop import BEST_BY, Progress, RunContext, Trainer
 from hoiclip.training.recipe import Recipe
 from hoiclip.training.run_folder import CHECKPOINT_FILE, draw_curves, read_log
 from hoiclip.training.small_clip import SmallClip
@@ -83,7 +83,7 @@ def _train_clip(recipe: Recipe, vocabulary: Vocabulary, context: RunContext, pro
             path,
             clip.image.state_dict(),
             embeddings,
-            {"recipe": recipe.to_dict(), "log": _last_evaluation(context.folder)},
+            {"recipe": recipe.to_dict(), "log": _evaluation_of_result(recipe, context.folder)},
         )
     return path
 
@@ -126,8 +126,8 @@ def _train_hoi(
         model = HoiTask.finished(task.kept, tensors)
         if save_contact_sheet is not None:
             save_contact_sheet(context.folder / f"sheet_{step:06}.png", model, vocabulary, evaluation_set)
-        last = step == recipe.schedule.steps
-        return evaluate_module(model, vocabulary, evaluation_set, None if last else QUICK_IMAGES)
+        every_image = step == recipe.schedule.steps or recipe.schedule.patience > 0
+        return evaluate_module(model, vocabulary, evaluation_set, None if every_image else QUICK_IMAGES)
 
     trainer = Trainer(
         recipe,
@@ -158,10 +158,13 @@ def _provenance(recipe: Recipe, vocabulary: Vocabulary, folder: Path) -> dict[st
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {
         "kind": "trained", **notice, "made": made, "hoiclip": __version__,
-        "recipe": recipe.to_dict(), "evaluation": _last_evaluation(folder),
+        "recipe": recipe.to_dict(), "evaluation": _evaluation_of_result(recipe, folder),
     }  # fmt: skip
 
 
-def _last_evaluation(folder: Path) -> dict[str, Any]:
-    """The last evaluation in the log."""
-    return next((line for line in reversed(read_log(folder)) if line["kind"] == "evaluation"), {})
+def _evaluation_of_result(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The last evaluation in the log; with patience the first of the best."""
+    lines = [line for line in read_log(folder) if line["kind"] == "evaluation"]
+    if recipe.schedule.patience:
+        return max(lines, key=lambda line: line[BEST_BY], default={})
+    return lines[-1] if lines else {}

@@ -8,12 +8,19 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from hoiclip.core.model_file import load_model_file
+from hoiclip.core.vocabulary import vocabulary_from_words
+from hoiclip.data.annotations import image_annotation
+from hoiclip.data.formats.hoia import write_hoia
+from hoiclip_engine.models import find_model
 from tests.engine.command_output import Cli, python
 from tests.engine.video_files import write_clip
+from tests.hoiclip.small_datasets import save_noise
 
 RECIPES = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
 LAYERS = {f"{part}_layers": 1 for part in ("encoder", "instance", "clip", "interaction")}
@@ -24,8 +31,8 @@ TINY_TOML = '[optimizer]\nbatch_size = 4\nprecision = "fp32"\n[model]\n'
 TINY_TOML += "".join(f"{name} = {count}\n" for name, count in LAYERS.items())
 
 
-def settings() -> list[str]:
-    return [word for value in TINY for word in ("--set", value)]
+def settings(without: str = "-") -> list[str]:
+    return [word for value in TINY if not value.startswith(without) for word in ("--set", value)]
 
 
 def blocks(language: str) -> list[str]:
@@ -46,13 +53,18 @@ def test_guide_leads_from_images_to_pairs_in_a_video(folder: Path, cli: Cli, mon
     """Every block of docs/training.md as it stands, only smaller."""
     monkeypatch.chdir(folder)
     write_clip(folder / "clip.mp4", [0, 40, 80])
-    (recipe,) = blocks("toml")
+    recipe, rates = blocks("toml")
     (folder / "mine.toml").write_text(recipe.replace("steps = 3000", "steps = 2\nwarmup_steps = 1") + TINY_TOML)
-    for command in "".join(blocks("sh")).splitlines():
+    for command in "".join(blocks("sh")).replace("\\\n", " ").splitlines():
         program, *words = shlex.split(command.replace("--images 200", "--images 6"))
         assert program == "hoiclip"
+        if words[1] == "finetune.toml":
+            (folder / "tuned.toml").write_text(f'extends = "finetune.toml"\n{rates}')
+            words = ["train", "tuned.toml", *words[2:], "--set", "init.model=drawn", *settings("model.")]
+        elif words[0] == "train" and words[1] != "mine.toml":
+            words += settings()
         if words[0] == "train":
-            words += ["--workers", "0", *(settings() if "mine" not in words[1] else ())]
+            words += ["--workers", "0"]
         if words[0] in ("eval", "run"):
             words += ["--backend", "torch"]
         said = cli(*words)
@@ -72,6 +84,54 @@ def test_guide_leads_from_images_to_pairs_in_a_video(folder: Path, cli: Cli, mon
     written = Path("runs/mine/recipe.json").read_bytes()
     assert cli("train", "mine.toml", "--out", "runs/mine", "--workers", 0, "--set", "seed=5").is_one_error(2)
     assert Path("runs/mine/recipe.json").read_bytes() == written
+
+
+def test_fine_tuning_keeps_known_words_and_learns_new_ones(folder: Path, cli: Cli) -> None:
+    words = vocabulary_from_words("street", ["juggle frisbee", "ride bicycle"])
+    (folder / "street.json").write_text(words.to_json())
+    drawn = load_model_file(find_model("drawn"))
+    known = {
+        text: row
+        for name, texts in drawn.vocabulary.prompts_by_tensor.items()
+        for text, row in zip(texts, drawn.tensor(name), strict=True)
+    }
+    noise = np.random.default_rng(0).normal(size=drawn.config.clip_embed)
+    rows = {
+        name: np.array([known.get(text, noise) for text in texts], np.float32)
+        for name, texts in words.prompts_by_tensor.items()
+    }
+    save_file(rows, folder / "rows.safetensors", metadata={"vocabulary": words.to_json()})
+    boxes = [(10.0, 10.0, 60.0, 90.0), (20.0, 50.0, 80.0, 95.0)]
+    annotations = [
+        image_annotation(f"{n}.png", boxes, [0, 2 - n % 2], [(0, 1, n % 2)], 128, 96)  # juggle frisbee, ride bicycle
+        for n in range(5)
+    ]
+    for n in range(5):
+        save_noise(folder / "street" / f"{n}.png", 128, 96, seed=n)
+    write_hoia(folder / "street.annotations.json", annotations, words)
+    settings = {
+        "data.annotations": folder / "street.annotations.json",
+        "data.images": folder / "street",
+        "data.vocabulary": folder / "street.json",
+        "init.embeddings": folder / "rows.safetensors",
+        "schedule.steps": 2,
+        "schedule.warmup_steps": 1,
+        "schedule.patience": 1,
+        "evaluate_every": 1,
+        "optimizer.batch_size": 2,
+        "optimizer.precision": "fp32",
+    }
+    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    said = cli("train", "finetune.toml", "--out", folder / "runs/words", "--workers", 0, *sets)
+    assert said.code == 0, said.err
+    tuned = load_model_file(folder / "runs/words/model.safetensors")
+    assert tuned.vocabulary == words
+    assert tuned.config.queries == drawn.config.queries
+    ride = drawn.vocabulary.named_hois.index(("ride", "bicycle"))
+    own, learned = drawn.tensor("heads.hoi_classifier.weight")[ride], tuned.tensor("heads.hoi_classifier.weight")[1]
+    np.testing.assert_array_equal(learned, own)  # frozen, as officially
+    assert tuned.provenance["evaluation"]["kind"] == "evaluation"
+    assert cli("models", "verify", tuned.path).code == 0
 
 
 @pytest.mark.parametrize(

@@ -180,5 +180,30 @@ def test_image_dataset_hides_unseen_hois_and_keeps_its_evaluation_set_apart(tmp_
     assert [annotation.file_name for annotation in evaluation.annotations] == ["2.png"]
     assert evaluation.images.rgb(0).shape == (48, 64, 3)
     assert ImageDataset(train, tmp_path, FRUIT).evaluation_set() is None
+    with pytest.raises(ValueError, match="two evaluation sets"):
+        ImageDataset(train, tmp_path, FRUIT, held_out_percent=20, test_annotations=test)
     with pytest.raises(ValueError, match="fraction must be from 1 to 100"):
         ImageDataset(train, tmp_path, FRUIT, percent=0)
+
+
+def test_held_out_images_are_never_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    write_hoia(path, [fruit(f"{i}.png") for i in range(20)], FRUIT)
+    for i in range(20):
+        save_noise(tmp_path / f"{i}.png", seed=i)
+
+    def names(seed: int, percent: int = 100) -> tuple[set[str], set[str]]:
+        dataset = ImageDataset(path, tmp_path, FRUIT, percent=percent, held_out_percent=25, seed=seed)
+        evaluation = dataset.evaluation_set()
+        assert evaluation is not None
+        trained = {annotation.file_name for annotation in dataset.training_annotations()}
+        return trained, {annotation.file_name for annotation in evaluation.annotations}
+
+    trained, held_out = names(seed=0)
+    assert (len(trained), len(held_out)) == (15, 5)
+    assert not trained & held_out
+    assert names(seed=0) == (trained, held_out)
+    assert names(seed=1)[1] != held_out
+    fewer, same = names(seed=0, percent=50)
+    assert same == held_out  # a fraction of the training images changes nothing about the evaluation
+    assert fewer < trained

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from hoiclip.checkpoint.official import detr_weights
 from hoiclip.core.errors import ModelError
 from hoiclip.core.model_file import load_model_file, save_model_file
-from hoiclip.core.vocabulary import Vocabulary
+from hoiclip.core.vocabulary import Vocabulary, vocabulary_from_words
 from hoiclip.model import HOICLIP, ModelConfig
 from hoiclip.training.initial_weights import (
     DETECTOR,
@@ -55,7 +57,7 @@ def saved_model(path: Path, config: ModelConfig, vocabulary: Vocabulary = WORDS)
 def test_initial_model_brings_all_of_its_tensors(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     trained, model = saved_model(path, SMALL), HOICLIP(SMALL)
-    load_model_weights(model, path, WORDS)
+    load_model_weights(model, str(path), WORDS)
     assert all(torch.equal(model.state_dict()[key], value) for key, value in trained.state_dict().items())
 
 
@@ -63,7 +65,7 @@ def test_initial_model_brings_all_of_its_tensors(tmp_path: Path) -> None:
 def test_fine_memory_starts_as_the_coarse_memory(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     coarse, fine = saved_model(path, SMALL), HOICLIP(replace(SMALL, fine_memory=True)).eval()
-    load_model_weights(fine, path, WORDS)
+    load_model_weights(fine, str(path), WORDS)
     images, padding = torch.randn(1, 3, 64, 96), torch.zeros(1, 64, 96, dtype=torch.bool)
     (few, *_), (many, *_) = coarse.encode(images, padding), fine.encode(images, padding)
     assert (few.shape[1], many.shape[1]) == (4 * 6, 8 * 12)
@@ -71,22 +73,47 @@ def test_fine_memory_starts_as_the_coarse_memory(tmp_path: Path) -> None:
     torch.testing.assert_close(many, grown, atol=1e-6, rtol=1e-6)
 
 
-def test_initial_model_of_another_size_or_vocabulary_is_one_error(tmp_path: Path) -> None:
+def test_initial_model_of_another_size_is_one_error(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     saved_model(path, replace(SMALL, hidden=32))
     with pytest.raises(ModelError, match="another size than the model"):
-        load_model_weights(HOICLIP(SMALL), path, WORDS)
-    saved_model(path, SMALL)
-    with pytest.raises(ModelError, match="vocabulary"):
-        load_model_weights(HOICLIP(SMALL), path, replace(WORDS, hois=WORDS.hois[::-1]))
+        load_model_weights(HOICLIP(SMALL), str(path), WORDS)
     with pytest.raises(ModelError, match="there is no file"):
-        load_model_weights(HOICLIP(SMALL), tmp_path / "none.safetensors", WORDS)
+        load_model_weights(HOICLIP(SMALL), str(tmp_path / "none.safetensors"), WORDS)
+
+
+def test_initial_model_of_another_vocabulary_brings_known_rows_and_embeddings_of_new_words(tmp_path: Path) -> None:
+    drawn = load_model_file(find_model("drawn"))
+    words = vocabulary_from_words("mine", ["juggle frisbee", "ride bicycle"])
+    rng = np.random.default_rng(0)
+    rows = {
+        name: rng.normal(size=(len(texts), drawn.config.clip_embed)).astype(np.float32)
+        for name, texts in words.prompts_by_tensor.items()
+    }
+    known = dict(zip(drawn.vocabulary.prompts_by_tensor["object_rows"], drawn.tensor("object_rows"), strict=True))
+    rows["object_rows"] = np.array([known[text] for text in words.object_prompts])
+    rows["hoi_rows"][1] = drawn.tensor("hoi_rows")[drawn.vocabulary.named_hois.index(("ride", "bicycle"))]
+    rows["verb_rows"][1] = drawn.tensor("verb_rows")[drawn.vocabulary.verbs.index("ride")]
+    save_file(rows, tmp_path / "rows.safetensors", metadata={"vocabulary": words.to_json()})
+    config = replace(drawn.config, num_object_classes=3, num_verbs=2, num_hois=2)
+    model, own = HOICLIP(config), drawn.build()
+    load_model_weights(model, "drawn", words, str(tmp_path / "rows.safetensors"))
+    ride = drawn.vocabulary.named_hois.index(("ride", "bicycle"))
+    assert torch.equal(model.heads.hoi_classifier.weight[1], own.heads.hoi_classifier.weight[ride])
+    unit = torch.nn.functional.normalize(torch.from_numpy(rows["hoi_rows"][0]), dim=0)
+    torch.testing.assert_close(model.heads.hoi_classifier.weight[0], unit, atol=1e-3, rtol=0)  # stored in halves
+    assert model.heads.verb_to_hoi.tolist() == [[1, 0], [0, 1]]  # a new verb can be learned
+    assert torch.equal(model.backbone.conv.weight, own.backbone.conv.weight)
+    with pytest.raises(ModelError, match="none of 'a photo of a person carrying a suitcase'"):
+        load_model_weights(
+            model, "drawn", vocabulary_from_words("other", ["carry suitcase"]), str(tmp_path / "rows.safetensors")
+        )
 
 
 def test_bundled_model_is_found_by_its_name() -> None:
     bundled = load_model_file(find_model("drawn"))
     model = HOICLIP(bundled.config)
-    load_model_weights(model, Path("drawn"), bundled.vocabulary)
+    load_model_weights(model, "drawn", bundled.vocabulary)
     assert torch.equal(model.state_dict()["hoi_rows"], bundled.build().state_dict()["hoi_rows"])
 
 

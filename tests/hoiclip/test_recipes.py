@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hoiclip.core.errors import UsageError
+from hoiclip.core.errors import ModelError, UsageError
+from hoiclip.core.model_file import load_model_file
+from hoiclip.core.vocabulary import vocabulary_from_words
 from hoiclip.training.assemble import dataset_of, vocabulary_of
 from hoiclip.training.recipe import Recipe, read_recipe
+from hoiclip_engine.models import find_model
 
 FOLDER = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))
@@ -32,6 +36,19 @@ def test_official_recipes_have_the_settings_of_the_paper() -> None:
     assert (hico.auxiliary.query_groups, hico.auxiliary.dense_heads, hico.auxiliary.batch_norm) == (1, False, False)
     assert len(dataset_of(rare_first, vocabulary_of(rare_first)).unseen_hois) == 120
     assert vcoco.optimizer == hico.optimizer
+
+
+def test_recipe_with_an_initial_model_has_its_sizes_and_its_own_vocabulary(tmp_path: Path) -> None:
+    words = vocabulary_from_words("mine", ["ride bicycle", "walk dog"])
+    (tmp_path / "mine.json").write_text(words.to_json())
+    recipe = read_recipe(
+        FOLDER / "finetune.toml", **{"data.vocabulary": str(tmp_path / "mine.json"), "model.queries": 8}
+    )
+    drawn = load_model_file(find_model("drawn")).config
+    counts = {"num_object_classes": 3, "num_verbs": 2, "num_hois": 2}
+    assert recipe.model == replace(drawn, queries=8, **counts)
+    with pytest.raises(ModelError, match=r"there is no file none\.safetensors"):
+        read_recipe(FOLDER / "finetune.toml", **{"init.model": "none.safetensors"})
 
 
 def test_recipe_values_can_be_overridden() -> None:

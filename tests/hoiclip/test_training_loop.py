@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,47 @@ def test_run_folder_of_another_recipe_or_with_a_damaged_checkpoint_is_refused(tm
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ModelError, match="damaged"):
         run(tmp_path)
+
+
+def run_with_scores(folder: Path, scores: list[float], steps: int = STEPS) -> tuple[dict[str, torch.Tensor], list[int]]:
+    """A run with patience 2 whose evaluations, after each second step, have these scores; and the evaluated steps."""
+    recipe = replace(
+        RECIPE, schedule=replace(RECIPE.schedule, steps=steps, patience=2), evaluate_every=2, save_every=1000
+    )
+    evaluated: list[int] = []
+
+    def evaluate(tensors: Mapping[str, torch.Tensor], step: int) -> dict[str, float]:
+        evaluated.append(step)
+        return {"mAP": scores[step // 2 - 1]}
+
+    folder.mkdir(exist_ok=True)
+    return Trainer(recipe, task(), NoiseSamples(), context_of(folder), evaluate=evaluate).train(), evaluated
+
+
+def test_run_ends_when_patience_does_and_returns_its_best_weights(tmp_path: Path) -> None:
+    tensors, evaluated = run_with_scores(tmp_path / "patient", [10, 30, 20, 29, 50, 60])
+    assert evaluated == [2, 4, 6, 8]
+    assert last_step(tmp_path / "patient") == 8
+    best, _ = run_with_scores(tmp_path / "best", [1, 2], steps=4)  # ends at the best step of the other
+    later, _ = run_with_scores(tmp_path / "later", [1, 2, 3], steps=6)
+    assert best.keys() == tensors.keys()
+    changing = [key for key in best if not torch.equal(best[key], later[key])]
+    assert changing
+    again, evaluated = run_with_scores(tmp_path / "patient", [10, 30, 20, 29, 50, 60])
+    assert evaluated == []  # it stays ended
+    assert all(torch.equal(tensors[key], again[key]) for key in tensors)
+
+
+def test_checkpoint_without_newer_settings_is_resumed(tmp_path: Path) -> None:
+    weights = run(tmp_path)
+    path = tmp_path / CHECKPOINT_FILE
+    state = torch.load(path, weights_only=True)
+    recipe = json.loads(state["recipe"])
+    del recipe["optimizer"]["rates"], recipe["schedule"]["patience"], recipe["data"]["validation"]
+    del recipe["init"]["embeddings"], state["best"], state["stale"]
+    torch.save({**state, "recipe": json.dumps(recipe)}, path)
+    resumed = run(tmp_path)
+    assert all(torch.equal(weights[key], resumed[key]) for key in weights)
 
 
 def test_checkpoint_with_old_names_is_resumed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from hoiclip.core.errors import UsageError
 from hoiclip.data.targets import Targets
 from hoiclip.model import HOICLIP, ModelConfig
 from hoiclip.model.backbone import FrozenBatchNorm
@@ -13,6 +14,7 @@ from hoiclip.training.losses import Criterion, LossConfig
 from hoiclip.training.optimization import (
     ModelEMA,
     Schedule,
+    apply_rates,
     freeze,
     frozen_state,
     parameter_groups,
@@ -164,6 +166,21 @@ def test_backbone_has_its_own_learning_rate(model: HOICLIP) -> None:
     assert (others["lr"], backbone["lr"]) == (1e-4, 1e-5)
     learning = sum(p.requires_grad for p in model.backbone.parameters())
     assert len(backbone["params"]) == learning > 0  # type: ignore[arg-type]
+
+
+def test_parameters_are_slowed_and_frozen_by_the_beginning_of_their_names(model: HOICLIP) -> None:
+    freeze(model, clip=True, backbone_start=False)
+    rates = {"encoder.": 0, "backbone.": 0.5, "backbone.stages.3.": 1, "heads.": 0.1}
+    apply_rates(model, rates)
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    groups = parameter_groups(TrainingModel(model), lr=1e-4, backbone_lr=1e-5, rates=rates)
+    assert [group["lr"] for group in groups] == pytest.approx([1e-4, 1e-5, 1e-5, 5e-6])
+    by_rate = {float(group["lr"]): len(group["params"]) for group in groups}  # type: ignore[arg-type]
+    heads = sum(p.requires_grad for p in model.heads.parameters())
+    assert [len(group["params"]) for group in groups][1] == heads  # type: ignore[arg-type]
+    assert len(by_rate) >= 3
+    with pytest.raises(UsageError, match=r"'encodr\.'.*the model has .*encoder"):
+        apply_rates(model, {"encodr.": 0})
 
 
 def test_schedule_factors() -> None:

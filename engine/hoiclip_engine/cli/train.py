@@ -72,7 +72,7 @@ def _require_distinct(recipe: Recipe, recipe_file: Path, folder: Path) -> None:
 
     data, init = recipe.data, recipe.init
     named = (data.annotations, data.images, data.test_annotations, data.test_images, data.vocabulary)
-    weights = (init.clip, init.detr, init.detector)
+    weights = (init.model, init.embeddings, init.clip, init.detr, init.detector)
     result = "clip.safetensors" if recipe.task == "clip" else "model.safetensors"
     written = [folder / name for name in (result, "recipe.json", LOG_FILE, CHECKPOINT_FILE, "curves.png")]
     read: list[Path | str] = [recipe_file, *(name for name in (*named, *weights) if name)]
