@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(if
 TRT := $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -))
 EXTRAS := dev$(if $(TRT),$(comma)dev-trt)
 
-.PHONY: setup demo test test-slow test-fresh test-archive pins lint docs model clean
+.PHONY: setup demo test test-all test-slow test-fresh test-archive pins lint docs model clean
 
 setup: $(READY)
 
@@ -38,8 +38,14 @@ lint: $(READY)
 	$(BIN)/mypy
 
 # A worker per core, though not so many that starting them takes the time they save.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not slow and not thorough'
+
+# The others: they compile, train, serve, start processes or need real files.
+test-all: $(READY)
+	$(PYTEST) -m 'thorough and not slow'
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

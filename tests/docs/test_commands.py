@@ -20,6 +20,8 @@ from tests.docs.prepared import prepare
 from tests.engine.command_output import PYTHONPATH, Cli
 from website.links import ROOT
 
+pytestmark = pytest.mark.thorough
+
 ONLY_PARSED = {
     r"(rtsp|rtmp|udp|https)://|cameras\.txt|hoiclip run 0\b": "cameras and hosts; tests/engine has a server for each",
     r"^hoiclip models import": "tests/hoiclip/test_official_import.py, on files in the official layout of 870 MB",

@@ -20,7 +20,7 @@ from website.links import ROOT
 
 FOLDER = ROOT / "examples"
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("quick")]
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ from tests.engine.command_output import PYTHONPATH, ROOT, Cli
 from tests.engine.untrained import untrained_model
 from tests.engine.video_files import write_clip
 
+pytestmark = pytest.mark.thorough
+
 NAMES = ("a", "b")
 FRAMES = 40
 

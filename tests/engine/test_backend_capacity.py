@@ -15,6 +15,8 @@ from hoiclip_engine.backends.base import BackendName, Capacity
 from hoiclip_engine.backends.registry import load_backend
 from tests.engine.untrained import untrained_model
 
+pytestmark = pytest.mark.thorough
+
 PADDED_HW = 128, 160
 BACKENDS: tuple[BackendName, ...] = ("torch", "openvino", "onnxruntime")
 

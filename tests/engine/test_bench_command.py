@@ -16,6 +16,8 @@ from hoiclip_engine.bench.report import schema
 from tests.engine.command_output import Cli, CommandOutput
 from tests.engine.video_files import write_clip
 
+pytestmark = pytest.mark.thorough
+
 QUICK = ("--backend", "torch", "--duration", "0.4", "--blocks", "4", "--cold-starts", "0")
 
 

@@ -29,6 +29,8 @@ from tests.engine.untrained import untrained_model
 from tests.engine.video_files import write_clip
 from tests.hoiclip.small_datasets import save_noise
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("torch", reason="builds are compared with fp32 in torch")
 FEW = ("--calibration-pictures", "2", "--short-side", "64")
 

@@ -19,6 +19,8 @@ from hoiclip_engine.export.graph_spec import INPUTS, OUTPUTS, GraphSpec
 from tests.engine.command_output import Cli
 from tests.engine.untrained import CONFIG, untrained_model
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from tests.engine.run_processes import QUICK_BACKEND, json_lines, of_type, start
 from tests.engine.untrained import untrained_model
 from tests.engine.video_files import write_clip
 
+pytestmark = pytest.mark.thorough
+
 STEP_MS = 40
 LONG = 3000
 

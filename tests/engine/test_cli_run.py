@@ -21,6 +21,8 @@ from tests.engine.run_processes import QUICK_BACKEND, json_lines, of_type, start
 from tests.engine.untrained import untrained_model
 from tests.engine.video_files import image, write_clip
 
+pytestmark = pytest.mark.thorough
+
 PTS = [433, 466, 500, 533, 700, 733, 766, 800, 833, 866, 900, 1900, 1933, 1966, 2000, 2033, 2066, 2100, 2133, 2166]
 """Milliseconds: a late start, a pause of 0.17 s and one of 1 s."""
 ALL_NUMBERS = (int, float)

@@ -23,6 +23,8 @@ from tests.engine.command_output import PYTHONPATH
 from tests.hoiclip.small_datasets import FRUIT, fruit, save_noise
 from tests.hoiclip.test_training_model import SMALL
 
+pytestmark = pytest.mark.thorough
+
 STEPS = 8
 SIZES = replace(SMALL, num_object_classes=3, num_verbs=2, num_hois=4, short_side_px=48, max_side_px=64)
 

@@ -22,6 +22,8 @@ from tests.engine.command_output import Cli, python
 from tests.engine.video_files import write_clip
 from tests.hoiclip.small_datasets import save_noise
 
+pytestmark = pytest.mark.thorough
+
 RECIPES = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
 LAYERS = {f"{part}_layers": 1 for part in ("encoder", "instance", "clip", "interaction")}
 """Exporting takes time by the layer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import hoiclip
@@ -24,6 +25,8 @@ from hoiclip_engine.evaluation.training import (
     save_contact_sheet,
 )
 from hoiclip_engine.models import find_model
+
+pytestmark = pytest.mark.thorough
 
 WORDS = synthetic_vocabulary()
 

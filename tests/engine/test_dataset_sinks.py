@@ -24,6 +24,8 @@ from hoiclip_engine.types.frame import Frame
 from hoiclip_engine.types.results import FrameResult, Sink
 from tests.engine.frame_results import VOCABULARY, Row, frame_result, header, summary
 
+pytestmark = pytest.mark.thorough
+
 RGB = np.zeros((48, 64, 3), np.uint8)
 RIDES = Row(pair=1, human=1, object=2, verbs={0: 0.88, 1: 0.9, 2: 0.3}, active=(0, 1), score=0.7)
 IDLE = Row(pair=2, human=1, object=4, label=1, verbs={4: 0.2}, active=(), score=0.75, human_box_xyxy=(5, 4, 21, 40))

@@ -22,6 +22,8 @@ from hoiclip_engine.cli.demo import interaction_rows
 from hoiclip_engine.sources.file import open_video
 from tests.hoiclip.video_results import VOCABULARY, Pair, video
 
+pytestmark = pytest.mark.thorough
+
 # What the bundled model reaches: all seven found; six of ten shown are true, as it goes on holding what is carried or
 # ridden. 0.9 and 0.9 is what a demo should have: raise the second with a better model.
 MIN_FOUND, MIN_TRUE = 0.9, 0.6

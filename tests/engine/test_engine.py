@@ -264,6 +264,7 @@ def test_header_holds_model_backend_and_source(engine: Engine, clip: Path) -> No
     assert handles(clip) == 0
 
 
+@pytest.mark.thorough
 def test_stream_memory_stays_flat(tmp_path: Path) -> None:
     """Between frames 100 and 300: keeping the images would take 1.8 MiB more."""
     clip = write_clip(tmp_path / "long.mp4", [40 * i for i in range(300)])

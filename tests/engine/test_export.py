@@ -15,6 +15,8 @@ from hoiclip_engine.export.graph_spec import ABSORB_FROM_CELLS, INPUTS, GraphSpe
 from hoiclip_engine.export.onnx_export import example_inputs, write_graph
 from tests.engine.untrained import CONFIG, untrained_model
 
+pytestmark = pytest.mark.thorough
+
 
 def test_memory_form_depends_on_padded_size() -> None:
     official = ModelConfig()

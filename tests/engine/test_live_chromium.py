@@ -15,7 +15,10 @@ from tests.engine.chromium import Page, chromium, find_chromium, with_page
 from tests.engine.frame_results import Row, summary
 from tests.engine.live_pages import RIDES, TOKEN, RunningPage, live, result
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium; apt-get install chromium")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(find_chromium() is None, reason="no Chromium; apt-get install chromium"),
+]
 
 HOLDS = Row(pair=2, human=3, object=4, label=1, verbs={2: 0.6}, active=(2,), score=0.5)
 START = Event(event="start", pair=1, human=1, object=2, label_index=0, verb_index=0, pts_s=0.0)

@@ -15,6 +15,8 @@ from hoiclip_engine.live import access
 from tests.engine.command_output import PYTHONPATH
 from tests.engine.live_pages import live, result
 
+pytestmark = pytest.mark.thorough
+
 HEAD = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 

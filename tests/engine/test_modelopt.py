@@ -23,6 +23,8 @@ from hoiclip_engine.quantization.quantize import load_policy
 from tests.engine import onnx_graphs
 from tests.engine.untrained import CONFIG, untrained_model
 
+pytestmark = pytest.mark.thorough
+
 PADDED_HW = (64, 96)
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 

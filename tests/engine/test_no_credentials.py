@@ -26,6 +26,8 @@ from tests.engine.loopback_servers import StreamServer, transport_stream
 from tests.engine.run_processes import QUICK_BACKEND, start
 from tests.engine.test_webhook import Received, receiver
 
+pytestmark = pytest.mark.thorough
+
 SOURCE_PASSWORD = "s0urcePassw0rd"
 HOOK_PASSWORD = "h00kPassw0rd"
 TARGET_PASSWORD = "t4rgetPassw0rd"

@@ -15,6 +15,8 @@ from hoiclip_engine.cache.artifacts import exported_graph
 from hoiclip_engine.quantization.quantize import load_policy, to_openvino_int8
 from tests.engine.untrained import CONFIG, untrained_model
 
+pytestmark = pytest.mark.thorough
+
 PADDED_HW = (64, 96)
 
 

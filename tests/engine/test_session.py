@@ -96,6 +96,7 @@ def test_closed_session_refuses_inference_and_ends_its_streams(engine: Engine, c
         list(results)
 
 
+@pytest.mark.thorough
 def test_dropped_session_lives_as_long_as_its_stream(clip: Path) -> None:
     before = inference_threads()
     stream = session_of(Engine.load(untrained_model(), EngineConfig(backend=QUICK_BACKEND))).stream(clip)

@@ -25,6 +25,8 @@ from hoiclip_engine.types.frame import Frame
 from tests.engine.frame_results import frame_result, header, summary
 from tests.engine.video_files import image, index_of
 
+pytestmark = pytest.mark.thorough
+
 SECRET = "s3cret"
 
 

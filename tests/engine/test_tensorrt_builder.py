@@ -27,6 +27,8 @@ from tests.engine.fake_tensorrt import VERSIONS, fake_tensorrt
 from tests.engine.onnx_graphs import BATCHES
 from tests.engine.untrained import CONFIG, untrained_model
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DYING = "tests.engine.dying_builder"
 

@@ -16,6 +16,8 @@ from hoiclip.core.torch_extra import EXTRA
 from hoiclip_engine.cli.main import main
 from tests.engine.untrained import FOLDER_VARIABLE, untrained_folder, untrained_model
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

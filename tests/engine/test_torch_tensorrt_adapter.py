@@ -19,6 +19,8 @@ from hoiclip_engine.export.graph_spec import INPUTS, GraphSpec
 from hoiclip_engine.export.onnx_export import example_inputs
 from tests.engine.untrained import CONFIG, untrained_model
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def exported() -> tuple[torch.export.ExportedProgram, list[Tensor]]:

@@ -26,6 +26,8 @@ from hoiclip_engine.export.triton.repository import TritonRepositoryConfig, arra
 from tests.engine.command_output import Cli, python
 from tests.engine.triton_stand_in import Repository, TritonError, config_of
 
+pytestmark = pytest.mark.thorough
+
 RGB = np.ndarray[Any, np.dtype[np.uint8]]
 
 

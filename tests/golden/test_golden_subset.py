@@ -20,6 +20,8 @@ from tests.golden.models import GoldenModels
 from tests.golden.rule import PUBLIC_SALT, golden_image, golden_photo
 from tests.parity.compare import assert_same_triplets
 
+pytestmark = pytest.mark.thorough
+
 HERE = Path(__file__).parent
 LOGITS, BOXES = 2e-4, 2e-5  # fp32 on another summation order than the recording's
 PADDED_SIZES = ((320, 416), (384, 480))

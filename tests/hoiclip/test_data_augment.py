@@ -81,6 +81,7 @@ def test_jitter_stays_within_its_strength() -> None:
     assert np.array_equal(jitter(image, 0.0, np.random.default_rng(0)), image)
 
 
+@pytest.mark.thorough
 def test_augmented_sizes_are_the_official_ones() -> None:
     image = Image.new("RGB", (640, 480))
     original = image_annotation("a.png", [(0, 0, 640, 480)], [0], [], 640, 480)

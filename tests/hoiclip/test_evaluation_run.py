@@ -88,6 +88,7 @@ def vcoco_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 def test_engine_and_module_detector_predict_the_same(image_folder: tuple[Path, list[ImageAnnotation]]) -> None:
     folder, annotations = image_folder
     images = FolderImages(folder, annotations)

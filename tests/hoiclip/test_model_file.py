@@ -251,6 +251,7 @@ small_json = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(field=st.sampled_from(sorted(set(CONFIG.to_dict()) - {"verb_weight"})), value=small_json, whole=small_json)
 def test_any_config_is_a_model_or_one_error(

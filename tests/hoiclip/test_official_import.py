@@ -21,6 +21,8 @@ from hoiclip_engine.cli.main import main
 from tests.golden.models import ZERO_SHOT
 from tests.golden.rule import official_keys
 
+pytestmark = pytest.mark.thorough
+
 Write = Callable[..., Path]
 
 

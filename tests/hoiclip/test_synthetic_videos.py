@@ -152,6 +152,7 @@ def crowding(shown: Iterable[Sequence[tuple[str, Box]]], width_px: float, height
     return float(np.mean(overlapping)), float(np.mean(at_edge)), most
 
 
+@pytest.mark.thorough
 def test_images_and_videos_are_crowded_alike(scripts: list[VideoScript]):
     videos = crowding(
         (

@@ -343,6 +343,7 @@ def test_crop_holds_both_boxes_of_its_pair(many: list[ImageAnnotation]):
             assert (boxes[:, 2:] <= np.array(crop.box_xyxy[2:]) + 1e-3).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FIXED_SETS)
 def test_fixed_sets_are_unchanged(name: str):
     now, then = fingerprint(fixed_set(name)), committed_fingerprints()[name]
@@ -352,6 +353,7 @@ def test_fixed_sets_are_unchanged(name: str):
     np.testing.assert_allclose(colours, recorded, atol=1.0)
 
 
+@pytest.mark.thorough
 def test_test_set_is_large_and_shows_every_hoi():
     chosen = fixed_set("test")
     assert chosen.count >= 1_500

@@ -46,6 +46,7 @@ def killed_run(folder: Path, after_step: int) -> None:
     process.wait()
 
 
+@pytest.mark.thorough
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     folder = tmp_path / "killed"

@@ -13,6 +13,8 @@ import torch
 from hoiclip.training.run_folder import CHECKPOINT_FILE, read_log
 from tests.hoiclip.two_processes import SHARED, run
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -18,6 +18,8 @@ from hoiclip_kernels.dual_attention import cuda_impl, dual_attention, example_in
 from tests.kernels.attention_checks import TOLERANCE, assert_close, check, check_inside_a_cuda_graph
 from tests.kernels.conftest import Built
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "kernels" / "hoiclip_kernels" / "dual_attention" / "dual_attention.cu"
 HERE = Path(__file__).parent

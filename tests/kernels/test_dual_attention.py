@@ -58,6 +58,7 @@ def test_reference_is_softmax_calculated_by_hand() -> None:
     assert second.item() == pytest.approx(10)
 
 
+@pytest.mark.thorough
 def test_it_is_a_well_behaved_operator(seed: int) -> None:
     """Schema, fake tensors, autograd registration and tracing, by torch's own check."""
     arguments = example_inputs(2, 2, 5, 8, 3, 7, padded=2, seed=seed)

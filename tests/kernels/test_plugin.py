@@ -13,6 +13,8 @@ from torch import Tensor
 from hoiclip_kernels.dual_attention import example_inputs, reference
 from tests.kernels.test_cuda import HERE, SOURCE
 
+pytestmark = pytest.mark.thorough
+
 CONTRACT = HERE / "nvinfer_contract"
 PLUGIN = SOURCE.with_name("plugin.cpp")
 

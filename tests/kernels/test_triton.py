@@ -32,6 +32,8 @@ from hoiclip_kernels.preprocess import example_inputs as preprocess_inputs
 from tests.kernels.attention_checks import TOLERANCE, assert_close, check, check_inside_a_cuda_graph, outputs, poisoned
 from tests.kernels.nonsense import nonsense_pairs
 
+pytestmark = pytest.mark.thorough
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from hoiclip.evaluation.video import measure_identities, read_mot_frames
 
+pytestmark = pytest.mark.thorough
+
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tracking.json").read_text())["TUD-Campus"]
 
 

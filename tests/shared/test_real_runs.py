@@ -15,6 +15,8 @@ from hoiclip_engine.sources.base import SourceConfig
 from hoiclip_engine.sources.file import open_video
 from tests.engine.untrained import untrained_model
 
+pytestmark = pytest.mark.thorough
+
 OPTIONS = ["--backend", "torch", "--short-side", "64"]
 MAX_FRAMES = 8
 """Frames of a quick run."""

@@ -17,6 +17,8 @@ from scipy.optimize import linear_sum_assignment
 from hoiclip_engine.track.entities import EntityTracker
 from hoiclip_kernels.box_iou import box_iou
 
+pytestmark = pytest.mark.thorough
+
 TUD_FPS = 25.0
 KITTI_FPS = 10.0
 KITTI_CLASSES = {"Pedestrian": 1, "Car": 2, "Cyclist": 3}

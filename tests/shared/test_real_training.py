@@ -25,6 +25,8 @@ from hoiclip_engine.evaluation.training import train_model
 from tests.hoiclip.test_recipes import FOLDER
 from tests.hoiclip.test_training_model import SMALL
 
+pytestmark = pytest.mark.thorough
+
 VCOCO = load_vocabulary("vcoco")
 STEPS = 40
 FEW = 6

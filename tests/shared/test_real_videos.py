@@ -12,6 +12,8 @@ import pytest
 from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.file import open_video
 
+pytestmark = pytest.mark.thorough
+
 
 def packet_times(path: Path) -> list[float | None]:
     """Decodes the first video stream packet by packet, without our code; returns the times of all frames."""
