@@ -20,8 +20,6 @@ from tests.golden.models import GoldenModels
 from tests.golden.rule import PUBLIC_SALT, golden_image, golden_photo
 from tests.parity.compare import assert_same_triplets
 
-pytestmark = pytest.mark.thorough
-
 HERE = Path(__file__).parent
 LOGITS, BOXES = 2e-4, 2e-5  # fp32 on another summation order than the recording's
 PADDED_SIZES = ((320, 416), (384, 480))
@@ -49,6 +47,7 @@ def golden_input(padded_hw: tuple[int, int]) -> ModelInput:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
 def test_padded_engines_equal_the_unpadded_official_model(backend: Any, golden_models: GoldenModels) -> None:
     pytest.importorskip(backend)
@@ -69,6 +68,7 @@ def test_padded_engines_equal_the_unpadded_official_model(backend: Any, golden_m
         assert_same_triplets(pairs, *columns, num_queries=64, grouped=True, tolerance=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
 def test_padding_changes_no_logit_by_more_than_rounding(backend: Any, golden_models: GoldenModels) -> None:
     """Every class this time, against our own unpadded eager model, on a size off the 32 px grid."""
