@@ -193,7 +193,7 @@ def test_save_into_a_missing_folder_is_a_sink_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["hoiclip.core.atomic_write.os.replace", "safetensors.torch.save_file"])
+@pytest.mark.parametrize("step", ["hoiclip.core.atomic_write.os.replace", "hoiclip.core.model_file.save_file"])
 def test_failed_save_leaves_the_old_file(step: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(path)
     before = path.read_bytes()
