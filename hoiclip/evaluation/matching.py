@@ -5,7 +5,7 @@ least 0.5 on both boxes), and hits if no better prediction has taken that pair. 
 upstream nor the HICO-DET evaluation in MATLAB (as VOC) tries another pair, so this is the definition and no quirk.
 
 IoU is in float64. As HICO-DET and V-COCO count it (`pixel_iou`), a box from pixel x1 to pixel x2 is x2 - x1 + 1 wide;
-as the metrics of trackers count it (`iou_matrix`), it is x2 - x1 wide.
+as the metrics of trackers count it (`hoiclip_kernels.box_iou`), it is x2 - x1 wide.
 """
 
 from __future__ import annotations
@@ -122,14 +122,6 @@ def pixel_iou(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64
 def pixel_iou_matrix(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:
     """(N, 4) and (M, 4) to (N, M)."""
     return pixel_iou(a_xyxy[:, None], b_xyxy[None])
-
-
-def iou_matrix(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:
-    """(N, 4) and (M, 4) to (N, M), without the extra pixel; 0 where nothing is common or an area is not finite."""
-    common = common_area(a_xyxy[:, None], b_xyxy[None])
-    with np.errstate(over="ignore", invalid="ignore"):
-        union = area(a_xyxy)[:, None] + area(b_xyxy)[None] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=(common > 0) & np.isfinite(union))
 
 
 def common_area(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> F64:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoiclip.core.errors import DataError
-from hoiclip.evaluation.matching import iou_matrix
 from hoiclip.evaluation.video import IdentityFrame, measure_identities, read_mot_frames
+from hoiclip_kernels.box_iou import box_iou
 from tests.hoiclip.tracking_scenarios import SCENARIOS, Frame, mot_lines, scenario
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tracking.json").read_text())
@@ -21,7 +21,7 @@ TOLERANCE = 1e-6  # what was promised; sums in another order differ by 1e-15
 
 def identity_frames(ground_truth: list[Frame], found: list[Frame]) -> list[IdentityFrame]:
     return [
-        IdentityFrame(gt_ids=gt_ids, found_ids=found_ids, overlap_gn=iou_matrix(gt, seen))
+        IdentityFrame(gt_ids=gt_ids, found_ids=found_ids, overlap_gn=box_iou(gt, seen))
         for (gt_ids, gt), (found_ids, seen) in zip(ground_truth, found, strict=True)
     ]
 

@@ -21,8 +21,9 @@ from scipy.optimize import linear_sum_assignment
 
 from hoiclip.core.array_types import F64, I64
 from hoiclip.core.vocabulary import NO_OBJECT, Vocabulary
-from hoiclip.evaluation.matching import iou_matrix, pixel_iou_matrix
+from hoiclip.evaluation.matching import pixel_iou_matrix
 from hoiclip.evaluation.video.frames import AlignedVideo, VideoFrame, acting_pairs, entities
+from hoiclip_kernels.box_iou import box_iou
 
 MIN_OVERLAP = 0.5
 MIN_COVER = 0.5
@@ -96,7 +97,7 @@ def entity_frames(video: AlignedVideo, vocabulary: Vocabulary) -> list[IdentityF
 
 def _entity_frame(gt: VideoFrame, found: VideoFrame, vocabulary: Vocabulary) -> IdentityFrame:
     present, seen = entities(gt, vocabulary.person), entities(found, vocabulary.person)
-    overlap = iou_matrix(present.boxes_xyxy, seen.boxes_xyxy)
+    overlap = box_iou(present.boxes_xyxy, seen.boxes_xyxy)
     overlap[present.labels[:, None] != seen.labels[None]] = 0
     return IdentityFrame(gt_ids=present.ids, found_ids=seen.ids, overlap_gn=overlap)
 
@@ -116,8 +117,8 @@ def _acting_frames(video: AlignedVideo, vocabulary: Vocabulary) -> Iterable[tupl
 
 def pair_overlaps(gt: VideoFrame, found: VideoFrame) -> F64:
     """(G, N) the smaller IoU of the humans and of the objects; 0 between different labels."""
-    human_iou = iou_matrix(gt.human_boxes_xyxy, found.human_boxes_xyxy)
-    object_iou = iou_matrix(gt.object_boxes_xyxy, found.object_boxes_xyxy)
+    human_iou = box_iou(gt.human_boxes_xyxy, found.human_boxes_xyxy)
+    object_iou = box_iou(gt.object_boxes_xyxy, found.object_boxes_xyxy)
     object_iou = np.where((gt.label == NO_OBJECT)[:, None], 1.0, object_iou)
     both: F64 = np.where(gt.label[:, None] == found.label[None], np.minimum(human_iou, object_iou), 0.0)
     return both

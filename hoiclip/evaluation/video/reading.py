@@ -27,9 +27,9 @@ from hoiclip.core.errors import DataError
 from hoiclip.core.foreign_file import decode_text, open_regular, parse_json, read_text
 from hoiclip.core.untrusted_values import LARGEST_PX, shown
 from hoiclip.core.vocabulary import NO_OBJECT, Vocabulary
-from hoiclip.evaluation.matching import iou_matrix
 from hoiclip.evaluation.video.frames import VideoFrame, empty_frame
 from hoiclip.evaluation.video.identity import EPSILON, IdentityFrame
+from hoiclip_kernels.box_iou import box_iou
 
 _SCHEMA = "expected JSON lines of schema hoiclip/1"
 _LARGEST = 1 << 32
@@ -264,7 +264,7 @@ def read_mot_frames(ground_truth: Path, results: Path) -> list[IdentityFrame]:
 
 
 def _mot_frame(gt: MotBoxes, found: MotBoxes) -> IdentityFrame:
-    overlap = iou_matrix(gt.xyxy, found.xyxy)
+    overlap = box_iou(gt.xyxy, found.xyxy)
     kept = ~_on_ignored_person(gt, overlap)
     return IdentityFrame(
         gt_ids=gt.ids[gt.counts], found_ids=found.ids[kept], overlap_gn=overlap[np.ix_(gt.counts, kept)]

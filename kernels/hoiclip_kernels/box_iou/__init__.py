@@ -17,9 +17,9 @@ loading it takes 0.4 s, which the few dozen boxes of a usual image (0.03 ms in n
 
 def box_iou(
     boxes_a_xyxy: NDArray[np.floating], boxes_b_xyxy: NDArray[np.floating], *, implementation: str | None = None
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """(N, 4) and (M, 4) boxes to (N, M) overlaps in [0, 1]; see reference.box_iou."""
     small = len(boxes_a_xyxy) * len(boxes_b_xyxy) < NUMBA_CELLS
     module = pick("box_iou", implementation, "reference" if small else "numba")
-    overlaps: NDArray[np.float32] = module.box_iou(boxes_a_xyxy, boxes_b_xyxy)
+    overlaps: NDArray[np.float64] = module.box_iou(boxes_a_xyxy, boxes_b_xyxy)
     return overlaps

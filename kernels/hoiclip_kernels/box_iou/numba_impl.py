@@ -36,10 +36,10 @@ def _fill(a: Any, b: Any, out: Any) -> None:
                     out[i, j] = shared / (area_a + areas_b[j] - shared)
 
 
-def box_iou(boxes_a_xyxy: NDArray[np.floating], boxes_b_xyxy: NDArray[np.floating]) -> NDArray[np.float32]:
+def box_iou(boxes_a_xyxy: NDArray[np.floating], boxes_b_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
     """See reference.box_iou."""
     a = np.ascontiguousarray(boxes_a_xyxy, np.float64).reshape(-1, 4)
     b = np.ascontiguousarray(boxes_b_xyxy, np.float64).reshape(-1, 4)
-    out = np.empty((len(a), len(b)), np.float32)
+    out = np.empty((len(a), len(b)))
     _fill(a, b, out)
     return out

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def box_iou(boxes_a_xyxy: NDArray[np.floating], boxes_b_xyxy: NDArray[np.floating]) -> NDArray[np.float32]:
+def box_iou(boxes_a_xyxy: NDArray[np.floating], boxes_b_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
     """Intersection over union with areas (x2 - x1) * (y2 - y1), without the +1 pixel of docs/model.md, Scores.
 
     Args:
@@ -21,7 +21,7 @@ def box_iou(boxes_a_xyxy: NDArray[np.floating], boxes_b_xyxy: NDArray[np.floatin
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         shared = _area(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
         union = _area(a[..., :2], a[..., 2:]) + _area(b[..., :2], b[..., 2:]) - shared
-        return np.where((shared > 0) & np.isfinite(union), shared / union, 0.0).astype(np.float32)
+        return np.where((shared > 0) & np.isfinite(union), shared / union, 0.0)
 
 
 def _area(low_xy: NDArray[np.float64], high_xy: NDArray[np.float64]) -> NDArray[np.float64]:
