@@ -15,7 +15,7 @@ from hoiclip.core.errors import BackendMissing
 from hoiclip.core.torch_extra import EXTRA
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-PACKAGES = {"torch", "onnx", "onnxscript", "open_clip", "nncf", "triton", "pyarrow", "jsonschema"}
+PACKAGES = {"torch", "onnx", "onnxscript", "open_clip", "nncf", "triton", "pyarrow", "jsonschema", "gdown"}
 """What an edge box lacks: torch and what only works with it, and what the extras `archive` and `dev` bring."""
 ROOT = Path(__file__).resolve().parent.parent
 

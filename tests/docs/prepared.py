@@ -38,7 +38,8 @@ def prepare(folder: Path, document: Path) -> Path:
     (folder / "test.txt").write_text("1,5,10,10,20,40,0.9,-1,-1,-1\n2,5,11,10,20,40,0.9,-1,-1,-1\n")
     for name, content in re.findall(r"`(\w+\.txt)`:\n\n```text\n(.*?)```", text, flags=re.DOTALL):
         (folder / name).write_text(content, encoding="utf-8")
-    shutil.copy(untrained_model(), folder / "hico.safetensors")
+    for name in ("hico.safetensors", "hico"):  # the second in place of a fetched one, which the cache would hold
+        shutil.copy(untrained_model(), folder / name)
     for name in ("drawn", "mine"):
         shutil.copy(find_model("drawn"), folder / f"runs/{name}/model.safetensors")
     shutil.copytree(ROOT / "examples", folder / "examples")

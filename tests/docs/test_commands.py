@@ -24,6 +24,7 @@ pytestmark = pytest.mark.thorough
 
 ONLY_PARSED = {
     r"(rtsp|rtmp|udp|https)://|cameras\.txt|hoiclip run 0\b": "cameras and hosts; tests/engine has a server for each",
+    r"^hoiclip models fetch \w": "tests/engine/test_cli_models_fetch.py, from a server on this machine",
     r"^hoiclip models import": "tests/hoiclip/test_official_import.py, on files in the official layout of 870 MB",
     r"^(hoiclip train|torchrun|tensorboard)": "hours; tests/engine/test_cli_train.py runs the guide's, made smaller",
     r"vocab build": "tests/hoiclip/test_vocabulary.py, by a text tower of its own: no CLIP weights here",

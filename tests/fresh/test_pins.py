@@ -23,7 +23,7 @@ else:
 
 NEWEST = "3.14"
 PINNED = [version for version in VERSIONS if constraints_file(version).exists()]
-EVERYTHING = ("torch", "serve", "quantize", "bench", "dev", "dev-trt", "quantize-trt")
+EVERYTHING = ("torch", "fetch", "serve", "quantize", "bench", "dev", "dev-trt", "quantize-trt")
 
 
 def project() -> dict[str, Any]:

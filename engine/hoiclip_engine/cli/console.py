@@ -9,7 +9,15 @@ from contextlib import suppress
 from typing import Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.segment import Segment
 from rich.status import Status
 from rich.table import Table
@@ -103,6 +111,20 @@ def progress() -> Progress:
         TimeRemainingColumn(),
         console=messages,
         speed_estimate_period=SPEED_OVER_S,
+        disable=not messages.is_terminal,
+        transient=True,
+    )
+
+
+def download_progress() -> Progress:
+    """A bar with bytes, bytes per second and remaining time; shown only on a terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=messages,
         disable=not messages.is_terminal,
         transient=True,
     )

@@ -53,6 +53,7 @@ EXTRAS = {
     "tensorrt-rtx-cu13": "tensorrt-rtx",
     "torch-tensorrt": "torch-tensorrt",
     "tensorboard": "tensorboard",
+    "gdown": "fetch",
     "aiohttp": "serve",
     "prometheus_client": "serve",
     "matplotlib": "bench",

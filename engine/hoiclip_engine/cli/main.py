@@ -46,7 +46,7 @@ COMMANDS = {
     "run": "detect and track interactions in videos, images and streams",
     "archive": "detect and track in many files, by many processes",
     "demo": "draw a clip and run on it",
-    "models": "list, describe, import and verify models",
+    "models": "list, describe, fetch, import and verify models",
     "vocab": "show vocabularies, compute text embeddings",
     "eval": "measure a model on annotated images and videos",
     "data": "check, convert and draw datasets",

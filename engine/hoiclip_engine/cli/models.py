@@ -1,26 +1,32 @@
-"""hoiclip models: list, info, import of official checkpoints, and verification of model files."""
+"""hoiclip models: list, info, fetch and import of official checkpoints, and verification of model files."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hoiclip.core.errors import ModelError, UsageError
 from hoiclip.core.torch_extra import require_torch
 from hoiclip_engine.cli import options
-from hoiclip_engine.cli.console import messages, results, say, table, working
+from hoiclip_engine.cli.console import download_progress, messages, results, say, table, working
 from hoiclip_engine.cli.distinct_files import require_distinct
 
 if TYPE_CHECKING:
+    from hoiclip.checkpoint.official import Imported
+    from hoiclip.checkpoint.released import Released
     from hoiclip.core.model_file import ModelFile
 
 
 EXAMPLES = """\
   hoiclip models list
   hoiclip models info drawn
+  hoiclip models fetch                                    what can be fetched
+  hoiclip models fetch hico                               then: hoiclip run clip.mp4 --model hico
   hoiclip models import hico_checkpoint.pth -o hico.safetensors
   hoiclip models verify hico.safetensors
 """
@@ -38,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     imported.add_argument("-o", "--output", type=Path, required=True, metavar="X.safetensors")
     imported.add_argument("--labels", choices=("hico", "vcoco"), help="its dataset (default: by the number of classes)")
     options.add_debug(imported)
+    fetched = actions.add_parser("fetch", help="download a released checkpoint by name, and import it")
+    fetched.add_argument("name", nargs="?", metavar="NAME", help="without a name: show all")
+    options.add_json(fetched)
+    options.add_debug(fetched)
     verify = actions.add_parser("verify", help="check that a model file is complete and undamaged")
     verify.add_argument("model", metavar="NAME|FILE")
     options.add_debug(verify)
@@ -51,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
             return info(args.model, args.json)
         case "import":
             return import_official(args.checkpoint, args.output, args.labels)
+        case "fetch":
+            return show_released(args.json) if args.name is None else fetch_released(args.name, args.json)
         case _:
             return verify(args.model)
 
@@ -106,15 +118,28 @@ def info(name: str, as_json: bool) -> int:
 
 def import_official(checkpoint: Path, target: Path, labels: str | None) -> int:
     """Converts an official .pth into a model file; nothing is written if anything is wrong."""
-    from hoiclip.core.model_file import file_sha256, save_model_file
     from hoiclip_engine.models import SUFFIX
 
     require_torch("importing a checkpoint", "open_clip")
-    from hoiclip.checkpoint.official import import_checkpoint
-
     if target.suffix != SUFFIX:
         raise UsageError(f"a model file ends in {SUFFIX}, got {target}")
     require_distinct([checkpoint], [target])
+    imported = _import(checkpoint, target, labels, {})
+    groups: dict[str, int] = {}
+    for key in imported.dropped:
+        group = ".".join(name for name in key.split(".")[:2] if not name.isdigit())
+        groups[group] = groups.get(group, 0) + 1
+    messages.print(table("Dropped: never influences a prediction", ("group", "tensors"), sorted(groups.items())))
+    kind = "zero-shot" if imported.zero_shot else "default"
+    messages.print(f"Wrote {target}: {imported.vocabulary.name}, {kind}, {len(imported.state)} tensors.")
+    return 0
+
+
+def _import(checkpoint: Path, target: Path, labels: str | None, origin: dict[str, str]) -> Imported:
+    """Args: origin: what else the model file says of where its weights come from."""
+    from hoiclip.checkpoint.official import import_checkpoint
+    from hoiclip.core.model_file import file_sha256, save_model_file
+
     with working(f"Reading {checkpoint} and making its text embeddings"):
         imported = import_checkpoint(checkpoint, labels)
         provenance = {
@@ -125,16 +150,72 @@ def import_official(checkpoint: Path, target: Path, labels: str | None) -> int:
             "zero_shot": imported.zero_shot,
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "dropped": len(imported.dropped),
+            **origin,
         }
         save_model_file(target, imported.state, imported.config, imported.vocabulary, provenance)
-    groups: dict[str, int] = {}
-    for key in imported.dropped:
-        group = ".".join(name for name in key.split(".")[:2] if not name.isdigit())
-        groups[group] = groups.get(group, 0) + 1
-    messages.print(table("Dropped: never influences a prediction", ("group", "tensors"), sorted(groups.items())))
-    kind = "zero-shot" if imported.zero_shot else "default"
-    messages.print(f"Wrote {target}: {imported.vocabulary.name}, {kind}, {len(imported.state)} tensors.")
+    return imported
+
+
+def show_released(as_json: bool) -> int:
+    """Prints what can be fetched, and what has been."""
+    from hoiclip.checkpoint.released import released_checkpoints
+
+    entries = list(released_checkpoints().values())
+    if as_json:
+        say(json.dumps([{**asdict(entry), "path": str(entry.path), "here": entry.path.exists()} for entry in entries]))
+        return 0
+    columns = ("name", "what", "published", "licence", "here")
+    rows = [(e.name, e.about, e.published_text, e.licence, "yes" if e.path.exists() else "") for e in entries]
+    results.print(table("", columns, rows))
     return 0
+
+
+def fetch_released(name: str, as_json: bool) -> int:
+    """Downloads a released checkpoint and makes the file to use of it; does nothing where that is here already."""
+    from hoiclip.checkpoint.fetch import fetch, fetched_before
+    from hoiclip.checkpoint.released import find_released
+    from hoiclip.core.model_file import file_sha256
+
+    entry = find_released(name)
+    if fetched_before(entry):
+        messages.print(f"{name} is here already, as it was fetched: {entry.path}")
+    else:
+        try:
+            with download_progress() as bar:
+                task = bar.add_task(name, total=None)
+                fetch(
+                    entry,
+                    lambda done, size: bar.update(task, completed=done, total=size),
+                    lambda released, target: _convert(entry, released, target, bar.stop),
+                )
+        except KeyboardInterrupt:
+            messages.print(f"Stopped. What has arrived is kept; the same command resumes: hoiclip models fetch {name}")
+            raise
+        messages.print(
+            f"Wrote {entry.path}, sha256 {file_sha256(entry.path)}: {entry.about}. Licence: {entry.licence}."
+        )
+    if as_json:
+        say(json.dumps({**asdict(entry), "path": str(entry.path), "here": True}))
+    elif entry.kind == "model":
+        messages.print(f"Use it by its name: --model {name}")
+    else:
+        messages.print("Line for [init] in a recipe:")
+        say(f"{entry.kind} = {json.dumps(str(entry.path), ensure_ascii=False)}")
+    return 0
+
+
+def _convert(entry: Released, released: Path, target: Path, downloaded: Callable[[], None]) -> None:
+    """Makes the file to use, and checks it."""
+    from hoiclip.checkpoint.fetch import convert_clip
+    from hoiclip.core.model_file import load_model_file
+
+    downloaded()  # two live displays cannot share a terminal
+    if entry.kind == "clip":
+        convert_clip(released, target)
+        return
+    origin = {"released": entry.name, "address": entry.address, "licence": entry.licence, "split": entry.split}
+    _import(released, target, entry.labels, origin)
+    _verify(load_model_file(target))
 
 
 def verify(name: str) -> int:
