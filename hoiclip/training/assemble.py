@@ -34,6 +34,7 @@ from hoiclip.training.run_folder import seed_everything
 from hoiclip.training.small_clip import SmallClip
 from hoiclip.training.synthetic_samples import SyntheticClipSamples
 from hoiclip.training.tasks import ClipTask, HoiTask
+from hoiclip.training.training_model import adapt_text
 from hoiclip.training.verb_embeddings import verb_crops, verb_embeddings_from_crops
 
 
@@ -132,6 +133,8 @@ def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -
     apply_rates(model, recipe.optimizer.rates)
     if recipe.auxiliary.batch_norm:
         unfreeze_batch_norm(model.backbone)
+    if recipe.auxiliary.text_rank:
+        adapt_text(model, recipe.auxiliary.text_rank)
     hidden = set(dataset_of(recipe, vocabulary).unseen_hois)
     seen = [k for k in range(len(vocabulary.hois)) if k not in hidden]
     return HoiTask(model, recipe, seen if hidden else None, person_label(vocabulary))

@@ -92,10 +92,15 @@ class AuxiliaryConfig:
     dense_heads: bool = False
     batch_norm: bool = False
     """Learn batch norm: for a backbone from scratch."""
+    text_rank: int = 0
+    """Rank of a change of the HOI classifier's text embeddings that all HOIs share: what it learns from seen HOIs holds
+    for unseen ones. The finished model has it in its classifier. 0: none."""
 
     def __post_init__(self) -> None:
-        if self.query_groups < 1:
-            raise ValueError(f"query_groups must be at least 1, got {self.query_groups}")
+        if self.query_groups < 1 or self.text_rank < 0:
+            raise ValueError(
+                f"query_groups must be at least 1, text_rank at least 0, got {self.query_groups} and {self.text_rank}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

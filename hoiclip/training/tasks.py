@@ -15,7 +15,7 @@ from hoiclip.model.attention import set_dropout
 from hoiclip.training.losses import Criterion, find_non_finite_loss
 from hoiclip.training.recipe import Recipe
 from hoiclip.training.small_clip import Caption, ClipSample, SmallClip
-from hoiclip.training.training_model import TrainingModel, dense_losses, dense_targets
+from hoiclip.training.training_model import TrainingModel, dense_losses, dense_targets, merge_adapted_text
 
 
 class StepLosses(NamedTuple):
@@ -118,7 +118,8 @@ class HoiTask(nn.Module):
         """A plain model in evaluation mode, batch norms frozen, from averaged tensors."""
         with torch.device("meta"):
             model = HOICLIP(template.config)
-        state = {key: value.detach().cpu().clone() for key, value in tensors.items() if key in model.state_dict()}
+        merged = merge_adapted_text(tensors)
+        state = {key: value.detach().cpu().clone() for key, value in merged.items() if key in model.state_dict()}
         model.load_state_dict(state, assign=True)
         return model.requires_grad_(False).eval()
 

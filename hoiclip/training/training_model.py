@@ -7,12 +7,13 @@ the first step on, long before queries find anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from hoiclip.core.boxes import cxcywh_to_xyxy
 from hoiclip.data.targets import Targets
@@ -74,6 +75,40 @@ class TrainingModel(nn.Module):
             object_boxes_cxcywh=outputs.object_boxes_cxcywh.flatten(2, 3),
             hoi_feature=outputs.hoi_feature.flatten(1, 2),
         )
+
+
+class TextAdapter(nn.Module):
+    """A low-rank change of all rows of a classifier: W + W A B, with B zero at first.
+
+    Source: HOLa (ICCV 2025) adapts text features in a low-rank space for zero-shot HOI detection; this is the plainest
+    form of it, and the finished model has the shapes of every other.
+    """
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.randn(width, rank) / width**0.5)
+        self.up = nn.Parameter(torch.zeros(rank, width))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + weight @ self.down @ self.up
+
+
+_ADAPTED = "heads.hoi_classifier.parametrizations.weight."
+
+
+def adapt_text(model: HOICLIP, rank: int) -> None:
+    """Puts a TextAdapter on the HOI classifier, whose own rows stay as they are."""
+    adapter = TextAdapter(model.config.clip_embed, rank)
+    parametrize.register_parametrization(model.heads.hoi_classifier, "weight", adapter)
+
+
+def merge_adapted_text(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with the adapter in the classifier's rows; others unchanged."""
+    merged = {key: value for key, value in tensors.items() if not key.startswith(_ADAPTED)}
+    if f"{_ADAPTED}original" in tensors:
+        original, down, up = (tensors[f"{_ADAPTED}{key}"] for key in ("original", "0.down", "0.up"))
+        merged["heads.hoi_classifier.weight"] = original + original @ down @ up
+    return merged
 
 
 class DenseOutputs(NamedTuple):

@@ -20,7 +20,8 @@ from hoiclip.training.optimization import (
     parameter_groups,
     unfreeze_batch_norm,
 )
-from hoiclip.training.training_model import TrainingModel, dense_losses, dense_targets
+from hoiclip.training.tasks import HoiTask
+from hoiclip.training.training_model import TrainingModel, adapt_text, dense_losses, dense_targets
 
 SMALL = ModelConfig(
     num_object_classes=3,
@@ -181,6 +182,25 @@ def test_parameters_are_slowed_and_frozen_by_the_beginning_of_their_names(model:
     assert len(by_rate) >= 3
     with pytest.raises(UsageError, match=r"'encodr\.'.*the model has .*encoder"):
         apply_rates(model, {"encodr.": 0})
+
+
+def test_text_adapter_changes_seen_and_unseen_rows_alike_and_ends_up_in_the_classifier(model: HOICLIP) -> None:
+    freeze(model, clip=True, backbone_start=True)
+    rows = model.heads.hoi_classifier.weight.detach().clone()
+    adapt_text(model, rank=2)
+    torch.testing.assert_close(model.heads.hoi_classifier.weight, rows)  # nothing is changed at first
+    adapter = model.heads.hoi_classifier.parametrizations["weight"][0]
+    learning = {name for name, p in model.heads.hoi_classifier.named_parameters() if p.requires_grad}
+    assert learning == {"parametrizations.weight.0.down", "parametrizations.weight.0.up"}
+    model.heads.hoi_logits(torch.randn(3, model.config.clip_embed))[:, 0].sum().backward()  # of the first HOI alone
+    with torch.no_grad():
+        adapter.up -= 0.1 * adapter.up.grad
+    adapted = model.heads.hoi_classifier.weight.detach()
+    assert ((adapted - rows).abs().amax(dim=1) > 0).all()
+    assert torch.linalg.matrix_rank(adapted - rows) <= 2
+    finished = HoiTask.finished(model, model.state_dict())
+    torch.testing.assert_close(finished.heads.hoi_classifier.weight, adapted)
+    assert finished.state_dict().keys() == HOICLIP(model.config).state_dict().keys()
 
 
 def test_schedule_factors() -> None:
