@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -338,6 +339,25 @@ def test_xml_image_with_too_many_elements_is_refused(tmp_path: Path, monkeypatch
 
 
 # Label Studio
+
+
+def test_export_drawn_in_label_studio_is_read() -> None:
+    """Drawn by mouse and keys in its page; the boxes were drawn three times, with one relation."""
+    depot = Vocabulary(
+        name="depot",
+        objects=("person", "box"),
+        verbs=("carry",),
+        hois=((0, 1),),
+        hoi_prompts=("carrying a box",),
+        object_prompts=("a person", "a box", "nothing"),
+        verb_prompts=("carrying",),
+    )
+    export = read_label_studio(Path(__file__).parent / "label_studio_1_23_2.json", depot)
+    (read,) = export.annotations
+    assert (read.file_name, read.width_px, read.height_px) == ("ui.jpg", 640, 480)
+    assert triplets(read, depot) == [("carry", "person", "box")]
+    assert read.boxes_xyxy[:2] == pytest.approx(np.array([[64, 48, 256, 432], [320, 144, 512, 288]]), abs=1)
+    assert +export.notes == {"identical boxes merged": 2}
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def convert(
     messages.print(f"Wrote {target}: {_counts(annotations)}")
     for note, times in sorted(export.notes.items()) if export else ():
         if times:
-            messages.print(f"  {note}: {times}")
+            messages.print(f"{note}: {times}")
     return 0
 
 
