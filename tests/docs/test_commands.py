@@ -36,6 +36,7 @@ ONLY_PARSED = {
     r"^(pip|git|cmake|export|cd|mpv|curl|source) ": "changes the machine, or needs what is not ours",
     r"hoiclip build hico": "tests/engine/test_cli_build.py, on small models",
     r"^hoiclip data convert": "tests/hoiclip/test_data_formats.py, on files of those formats",
+    r"^hoiclip data check depot": "tests/docs/test_own_dataset.py, after the conversion",
 }
 OWN_TESTS = {
     "training.md": "tests/engine/test_cli_train.py, word by word",

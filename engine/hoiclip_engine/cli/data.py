@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from hoiclip.data.annotations import ImageAnnotation
     from hoiclip.data.check import CheckReport
     from hoiclip.data.formats.hoia import Problem
+    from hoiclip.data.formats.tool_export import ToolExport
 
 
 EXAMPLES = """\
   hoiclip data check annotations.json --images images
   hoiclip data convert anno_bbox.mat --from hico-mat --split train -o train.json
+  hoiclip data convert export.json --from label-studio -o mine/annotations.json
   hoiclip data draw --out drawn --images 2000 --set test
   hoiclip data draw --out videos --video 8 --set test
 """
 FORMATS = ("hico-mat", "hico-json", "vcoco", "coco-pairs")
+TOOL_FORMATS = ("label-studio", "cvat", "coco-attributes")
 _VOCABULARY = "hico|vcoco|FILE.json|MODEL"
 
 
@@ -44,10 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert = actions.add_parser("convert", help="convert other formats into HOI-A JSON")
     convert.add_argument("original", type=Path, metavar="SRC")
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.json")
-    convert.add_argument("--from", dest="form", required=True, choices=FORMATS, help="format of SRC")
+    convert.add_argument("--from", dest="form", required=True, choices=(*FORMATS, *TOOL_FORMATS), help="format of SRC")
     convert.add_argument("--instances", type=Path, metavar="COCO.json", help="COCO's boxes (vcoco, coco-pairs)")
     convert.add_argument("--split", choices=("train", "test"), help="part of anno_bbox.mat (hico-mat)")
-    convert.add_argument("--vocabulary", default="auto", metavar=_VOCABULARY, help="default: the format's")
+    convert.add_argument(
+        "--vocabulary", default="auto", metavar=_VOCABULARY, help="default: the format's, or vocabulary.json beside OUT"
+    )
     convert.add_argument("--skip-empty", action="store_true", help="leave out images without interactions")
     options.add_debug(convert)
     draw = actions.add_parser("draw", help="draw synthetic images or videos with their ground truth")
@@ -160,17 +165,61 @@ def convert(
     from hoiclip.data.formats.hoia import write_hoia
     from hoiclip_engine.cli.vocab import find_vocabulary, vocabulary_file
 
-    default = "hico" if form.startswith("hico") else "vcoco"
-    chosen = default if vocabulary == "auto" else vocabulary
+    chosen = _format_vocabulary(form, target) if vocabulary == "auto" else vocabulary
     require_distinct([source, instances, vocabulary_file(chosen)], [target])
     names = find_vocabulary(chosen)
-    annotations = _read(source, form, instances, split, names)
+    export = _read_tool(source, form, names) if form in TOOL_FORMATS else None
+    annotations = export.annotations if export else _read(source, form, instances, split, names)
     if skip_empty:
         annotations = [annotation for annotation in annotations if len(annotation.interactions)]
     write_hoia(target, annotations, names)
-    interactions = sum(len(annotation.interactions) for annotation in annotations)
-    messages.print(f"Wrote {target}: {len(annotations)} images, {interactions} interactions")
+    messages.print(f"Wrote {target}: {_counts(annotations)}")
+    for note, times in sorted(export.notes.items()) if export else ():
+        if times:
+            messages.print(f"{note}: {times}")
     return 0
+
+
+def _format_vocabulary(form: str, target: Path) -> str:
+    """The vocabulary of a format; that of annotation tools is a file beside the output, where data check finds it.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    from hoiclip.core.vocabulary import OWN_VOCABULARY
+
+    if form not in TOOL_FORMATS:
+        return "hico" if form.startswith("hico") else "vcoco"
+    own = target.parent / OWN_VOCABULARY
+    if not own.is_file():
+        raise UsageError(
+            f"labels and verbs of {form} need a vocabulary, and there is no {own}; write one (docs/own_vocabulary.md), "
+            f"or say which: --vocabulary {_VOCABULARY}"
+        )
+    return str(own)
+
+
+def _counts(annotations: Sequence[ImageAnnotation]) -> str:
+    boxes = sum(len(annotation.labels) for annotation in annotations)
+    pairs = sum(len({(human, obj) for human, obj, _ in image.interactions.tolist()}) for image in annotations)
+    interactions = sum(len(annotation.interactions) for annotation in annotations)
+    return f"{len(annotations)} images, {boxes} boxes, {pairs} pairs, {interactions} interactions"
+
+
+def _read_tool(source: Path, form: str, vocabulary: Vocabulary) -> ToolExport:
+    match form:
+        case "label-studio":
+            from hoiclip.data.formats.label_studio import read_label_studio
+
+            return read_label_studio(source, vocabulary)
+        case "cvat":
+            from hoiclip.data.formats.cvat import read_cvat
+
+            return read_cvat(source, vocabulary)
+        case _:
+            from hoiclip.data.formats.coco_attributes import read_coco_attributes
+
+            return read_coco_attributes(source, vocabulary)
 
 
 def _read(

@@ -137,7 +137,13 @@ def _short(box: NDArray[np.float32]) -> list[float]:
 
 
 _OTHER_FORMS: tuple[tuple[str, str], ...] = (
-    ("categories", "COCO's instances; pairs that go with them: hoiclip data convert --from coco-pairs --instances"),
+    ("items", "Datumaro JSON; hoiclip data convert --from cvat"),
+    ("predictions", "Label Studio's tasks; hoiclip data convert --from label-studio"),
+    (
+        "categories",
+        "COCO's instances; hoiclip data convert --from coco-attributes where attributes say who does what, "
+        "--from coco-pairs --instances where a file of pairs goes with them",
+    ),
     ("boxes_h", "pairs by name; hoiclip data convert --from coco-pairs"),
     ("correspondence", "HICO-DET as JSON; hoiclip data convert --from hico-json"),
     ("role_object_id", "V-COCO's actions; hoiclip data convert --from vcoco"),
