@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -29,11 +27,14 @@ SAID = next(block for block in blocks(GUIDE, "text") if block.startswith("Wrote"
 
 
 @pytest.fixture
-def depot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vocabulary:
+def depot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Vocabulary:
     """The vocabulary of the guide, at its place, and two images of 640 x 480."""
     monkeypatch.chdir(tmp_path)
-    script = blocks((ROOT / "docs/own_vocabulary.md").read_text(encoding="utf-8"), "python")[0]
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    words = next(
+        b for b in blocks((ROOT / "docs/own_vocabulary.md").read_text(encoding="utf-8"), "text") if "push" in b
+    )
+    Path("depot.txt").write_text(words, encoding="utf-8")
+    assert cli("vocab", "new", "depot.txt", "-o", "depot.json").code == 0
     for seed, name in enumerate(("a.jpg", "b.jpg")):
         save_noise(Path("depot/images") / name, 640, 480, seed)
     Path("depot.json").rename("depot/vocabulary.json")
