@@ -93,14 +93,14 @@ def show() -> None:
         by_setting[key].append(line["mAP"])
     rows = []
     for key, seeds in sorted(by_setting.items()):
-        cells = [_spread([value[column] for value in seeds if column in value]) for column in COLUMNS]
+        cells = [spread([value[column] for value in seeds if column in value]) for column in COLUMNS]
         rows.append((*map(str, key), str(len(seeds)), *cells))
     results.print(
         table("mAP on the synthetic test set, %", ("split", "data %", "steps", "arm", "seeds", *COLUMNS), rows)
     )
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     if not values:
         return ""
     mean = f"{statistics.mean(values):.1f}"
