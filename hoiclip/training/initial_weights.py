@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from hoiclip.checkpoint.open_vocabulary import embedder, read_vocabulary, require_same_tower, swap_vocabulary
+from hoiclip.core.cache_dirs import cache_base
 from hoiclip.core.errors import ModelError
 from hoiclip.core.model_file import ModelFile, load_model_file, write_tensors
 from hoiclip.core.vocabulary import Vocabulary
@@ -48,14 +49,15 @@ def save_clip(
 
 
 def initial_model(name: str) -> ModelFile:
-    """A model file, or a bundled model by its name.
+    """A model file, or a model by its name: bundled, or fetched into the cache.
 
     Raises:
         ModelError: there is no such file, or it is none.
     """
     path = Path(name)
-    if path.name == name and not path.exists() and (bundled := _BUNDLED / f"{name}.safetensors").is_file():
-        path = bundled
+    if path.name == name and not path.exists():
+        named = (folder / f"{name}.safetensors" for folder in (_BUNDLED, cache_base() / "models"))
+        path = next(filter(Path.is_file, named), path)
     if not path.is_file():
         raise ModelError(f"expected a model file with initial weights, there is no file {path}")
     return load_model_file(path)

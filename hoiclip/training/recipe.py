@@ -108,9 +108,9 @@ class InitConfig:
     """Initial weights, and those among them that stay frozen."""
 
     model: str = ""
-    """A model file, or the name of a bundled model, all of whose tensors are taken; other sources are ignored. With
-    another vocabulary, classifiers begin with the rows of known words and text embeddings of new ones. What [model]
-    does not set is as in the file."""
+    """A model file, or the name of a bundled or fetched one, all of whose tensors are taken; other sources are ignored.
+    With another vocabulary, classifiers begin with the rows of known words and text embeddings of new ones. What
+    [model] does not set is as in the file."""
     embeddings: str = ""
     """File of the vocabulary's text embeddings (hoiclip vocab build), where it has words that `model` does not know."""
     clip: str = ""

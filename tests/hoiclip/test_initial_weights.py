@@ -21,6 +21,7 @@ from hoiclip.training.initial_weights import (
     DETECTOR,
     TEXT_TENSORS,
     init_classifiers,
+    initial_model,
     load_clip_weights,
     load_detector_weights,
     load_model_weights,
@@ -108,6 +109,15 @@ def test_initial_model_of_another_vocabulary_brings_known_rows_and_embeddings_of
         load_model_weights(
             model, "drawn", vocabulary_from_words("other", ["carry suitcase"]), str(tmp_path / "rows.safetensors")
         )
+
+
+def test_fetched_model_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOICLIP_CACHE", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    saved_model(tmp_path / "models" / "tiny.safetensors", SMALL)
+    assert initial_model("tiny").vocabulary == WORDS
+    with pytest.raises(ModelError, match="there is no file other"):
+        initial_model("other")
 
 
 def test_bundled_model_is_found_by_its_name() -> None:
