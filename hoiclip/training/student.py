@@ -278,5 +278,6 @@ def _provenance(
         "frames": len(frames.training),
         **asdict(config),
         "agreement": agreement.to_json(),
-        "recipe": recipe.to_dict(),
+        # Its other sections are of annotated data and pretrained weights, which there were none of.
+        "recipe": {name: recipe.to_dict()[name] for name in ("schedule", "optimizer", "losses", "auxiliary")},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -205,7 +206,8 @@ def test_samples_come_once_per_epoch_mirrored_in_half_of_them(tmp_path: Path) ->
     for epoch in centres:
         assert sorted(min(x, 1 - x) for x in epoch) == pytest.approx(folded, abs=1e-6)
     assert 6 <= sum(x not in upright for epoch in centres for x in epoch) <= 18
-    assert torch.equal(samples[4].sample.detector_chw, samples[4].sample.detector_chw)
+    in_worker = pickle.loads(pickle.dumps(samples))
+    assert torch.equal(in_worker[4].sample.detector_chw, samples[4].sample.detector_chw)
 
 
 def _centre(targets: Targets) -> float:
