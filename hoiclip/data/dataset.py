@@ -173,14 +173,15 @@ class ImageSamples:
         """Raises DataError where the image is missing or cannot be decoded."""
         cv2.setNumThreads(0)  # workers are the threads
         epoch, row = divmod(number, len(self._annotations))
-        index = int(_shuffle(len(self._annotations), self._seed, epoch)[row])
+        index = int(shuffle(len(self._annotations), self._seed, epoch)[row])
         annotation = self._annotations[index]
         rng = np.random.default_rng((self._seed, epoch, index))
         return make_sample(read_image(self._images, annotation), annotation, self._vocabulary, self._config, rng)
 
 
 @lru_cache(maxsize=2)
-def _shuffle(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+def shuffle(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Order of `count` images in an epoch."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 

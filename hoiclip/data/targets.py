@@ -15,7 +15,7 @@ class Targets:
     object_labels: Tensor
     """(n,) int64 object class; the no-object class where a person acts without one."""
     hoi_labels: Tensor
-    """(n, K) float32, 1 for each HOI of the pair."""
+    """(n, K) float32, 1 for each HOI of the pair; or a teacher's probabilities, where there is no ground truth."""
     human_boxes_cxcywh: Tensor
     """(n, 4) float32 relative to the image without padding."""
     object_boxes_cxcywh: Tensor

@@ -230,7 +230,7 @@ class Trainer:
         if state is None:
             return
         if not self._is_of_this_recipe(json.loads(state["recipe"])):
-            raise UsageError(f"{self.context.folder} holds a run of another recipe; choose another folder with --out")
+            raise UsageError(f"{self.context.folder} holds a run of another recipe; choose another folder")
         try:
             self._module.load_state_dict(_with_current_keys(state["module"]))
             self._optimizer.load_state_dict(state["optimizer"])

@@ -98,7 +98,7 @@ class Criterion:
         _check(outputs, targets, groups)
         device = outputs.hoi_logits.device
         with torch.autocast(device.type, enabled=False):
-            grouped = _groups_as_images(outputs, groups)
+            grouped = groups_as_images(outputs, groups)
             padded = pad_targets([t for t in targets for _ in range(groups)], device)
             matches = match(grouped, padded, self.config.match)
             by_kind = self._losses_by_kind(grouped, padded, matches)
@@ -109,10 +109,10 @@ class Criterion:
         count = _mean_over_ranks(sum(targets.counts), outputs.hoi_logits.device).clamp(min=1)
         has_object = targets.has_object[matches.image, matches.target]
         human_l1, human_giou = box_losses(
-            _at(outputs.human_boxes_cxcywh, matches), targets.human_boxes_cxcywh[matches.image, matches.target]
+            at_matches(outputs.human_boxes_cxcywh, matches), targets.human_boxes_cxcywh[matches.image, matches.target]
         )
         object_l1, object_giou = box_losses(
-            _at(outputs.object_boxes_cxcywh, matches), targets.object_boxes_cxcywh[matches.image, matches.target]
+            at_matches(outputs.object_boxes_cxcywh, matches), targets.object_boxes_cxcywh[matches.image, matches.target]
         )
         object_count = has_object.sum(-1) + 1e-4
         return {
@@ -156,14 +156,18 @@ class Criterion:
 
 
 def hoi_loss(logits: Tensor, targets: PaddedTargets, matches: Matches, alpha: float) -> Tensor:
-    """(L,) focal loss of all HOIs of all queries, per positive one of the batch."""
-    present = torch.zeros_like(logits, dtype=torch.bool)
-    present[_layer(matches), matches.image, matches.query] = targets.hoi_labels[matches.image, matches.target] == 1
+    """(L,) focal loss of all HOIs of all queries, per positive one of the batch.
+
+    For labels between 0 and 1 the quality focal loss, which is zero where a probability equals its label.
+
+    Source: Li et al., Generalized Focal Loss, 2020, equation 5.
+    """
+    label = torch.zeros_like(logits)
+    label[_layer(matches), matches.image, matches.query] = targets.hoi_labels[matches.image, matches.target]
     p = logits.sigmoid().clamp(_LOWEST_PROBABILITY, 1 - _LOWEST_PROBABILITY)
-    q = 1 - p
-    right, wrong = torch.where(present, p, q), torch.where(present, q, p)
-    weight = torch.where(present, alpha, 1 - alpha)
-    return -(weight * right.log() * wrong.square()).sum((1, 2, 3)) / present.sum((1, 2, 3)).clamp(min=1)
+    log_likelihood = label * p.log() + (1 - label) * (1 - p).log()
+    weight = alpha * label + (1 - alpha) * (1 - label)
+    return -(weight * log_likelihood * (label - p).square()).sum((1, 2, 3)) / label.sum((1, 2, 3)).clamp(min=1)
 
 
 def object_loss(logits: Tensor, targets: PaddedTargets, matches: Matches, no_object_weight: float) -> Tensor:
@@ -191,7 +195,7 @@ def reconstruction_loss(clip_cls_unit: Tensor, hoi_feature: Tensor) -> Tensor:
 def hoi_class_error(logits: Tensor, targets: PaddedTargets, matches: Matches) -> Tensor:
     """(L,) percentage of HOIs that are not among the best of their query, averaged over pairs."""
     labels = targets.hoi_labels[matches.image, matches.target]
-    best = _at(logits, matches).topk(min(_TOP, logits.shape[-1])).indices
+    best = at_matches(logits, matches).topk(min(_TOP, logits.shape[-1])).indices
     found = labels.gather(-1, best).sum(-1) / labels.sum(-1).clamp(min=1)
     return 100 - 100 * found.sum(-1) / max(found.shape[-1], 1)
 
@@ -199,7 +203,7 @@ def hoi_class_error(logits: Tensor, targets: PaddedTargets, matches: Matches) ->
 @torch.no_grad()
 def object_class_error(logits: Tensor, targets: PaddedTargets, matches: Matches) -> Tensor:
     """(L,) percentage of matched queries whose best object class is wrong."""
-    right = _at(logits, matches).argmax(-1) == targets.object_labels[matches.image, matches.target]
+    right = at_matches(logits, matches).argmax(-1) == targets.object_labels[matches.image, matches.target]
     return 100 - 100 * right.float().sum(-1) / max(right.shape[-1], 1)
 
 
@@ -208,12 +212,12 @@ def _layer(matches: Matches) -> Tensor:
     return torch.arange(matches.query.shape[0], device=matches.query.device)[:, None]
 
 
-def _at(values: Tensor, matches: Matches) -> Tensor:
+def at_matches(values: Tensor, matches: Matches) -> Tensor:
     """(L, B, Q, ...) at the matched queries: (L, M, ...)."""
     return values[_layer(matches), matches.image, matches.query]
 
 
-def _groups_as_images(outputs: LayerOutputs, groups: int) -> LayerOutputs:
+def groups_as_images(outputs: LayerOutputs, groups: int) -> LayerOutputs:
     """Predictions (L, B, G·Q, ...) as float32 (L, B·G, Q, ...), as if every group had an image of its own."""
 
     layers = min(outputs.hoi_logits.shape[0], outputs.human_boxes_cxcywh.shape[0])

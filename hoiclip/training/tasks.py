@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hoiclip.data.samples import Batch, Sample, collate
-from hoiclip.model import HOICLIP
+from hoiclip.model import HOICLIP, LayerOutputs
 from hoiclip.model.attention import set_dropout
 from hoiclip.training.losses import Criterion, find_non_finite_loss
+from hoiclip.training.matching import Matches
 from hoiclip.training.recipe import Recipe
 from hoiclip.training.small_clip import Caption, ClipSample, SmallClip
 from hoiclip.training.training_model import TrainingModel, dense_losses, dense_targets, merge_adapted_text
@@ -57,6 +58,15 @@ def _computes_in_bf16() -> bool:
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+class MatchedLayers(NamedTuple):
+    """Predictions of all decoder layers, their assignment to the targets, and the losses of both."""
+
+    losses: StepLosses
+    layers: LayerOutputs
+    """Queries of all groups concatenated; of the HOIs those that training may use."""
+    matches: Matches
+
+
 class HoiTask(nn.Module):
     """HOICLIP with auxiliary queries and heads; its parameters are frozen already as the recipe says."""
 
@@ -91,6 +101,10 @@ class HoiTask(nn.Module):
         return collate(samples)
 
     def forward(self, batch: Batch) -> StepLosses:
+        return self.predict(batch).losses
+
+    def predict(self, batch: Batch) -> MatchedLayers:
+        """Losses of a batch, with the predictions and matches they are of."""
         padding = batch.padding if batch.padding.any() else None
         out = self.network(batch.images, padding, batch.clip_images, self._dtype)
         layers, dense, targets = out.layers, out.dense, batch.targets
@@ -111,7 +125,7 @@ class HoiTask(nn.Module):
                 del losses["dense_hois"]  # a detector is trained without HOIs
             total = total + torch.stack(list(losses.values())).sum()
             numbers |= {name: float(value.detach()) for name, value in losses.items()}
-        return StepLosses(total, numbers, non_finite_loss)
+        return MatchedLayers(StepLosses(total, numbers, non_finite_loss), layers, report.matches)
 
     @staticmethod
     def finished(template: HOICLIP, tensors: Mapping[str, Tensor]) -> HOICLIP:

@@ -52,6 +52,7 @@ SMALLER = {
     r"--video \d+": "--video 1 --duration 0.5",
     r"127\.0\.0\.1:80\d\d|--live 80\d\d": lambda found: "--live 0" if found[0].startswith("--live") else "127.0.0.1:0",
     r"(hoiclip bench .*)": r"\1 --duration 1",
+    r"(hoiclip distill .*)": r"\1 --steps 2 --workers 0",
     r"(hoiclip build .*)": r"\1 --precision int8 --force --gate-pictures 4 --calibration-pictures 8",
 }
 SLOW = r"hoiclip (build|export|bench)|python examples"

@@ -124,6 +124,16 @@ def test_gradient_of_class_logits_is_of_every_layer_and_query() -> None:
     assert (gradient(outputs.object_logits) != 0).all()
 
 
+def test_hoi_loss_of_soft_labels_is_zero_where_probabilities_equal_them() -> None:
+    targets = [example_targets(3)]
+    soft = [replace(t, hoi_labels=0.1 + 0.7 * t.hoi_labels) for t in targets]
+    outputs = perfect_outputs(targets, sure=9.0)
+    outputs.hoi_logits[:, 0, :3] = soft[0].hoi_labels.logit()
+    assert float(losses_of(outputs, soft).losses["loss_hoi_labels"]) < 1e-5
+    outputs.hoi_logits[:, 0, :3] += 1
+    assert float(losses_of(outputs, soft).losses["loss_hoi_labels"]) > 1e-3
+
+
 def test_gradient_of_a_certain_hoi_is_zero() -> None:
     outputs = example_outputs(1)
     outputs.hoi_logits[:, :, 0] = -10

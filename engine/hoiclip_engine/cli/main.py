@@ -54,6 +54,7 @@ COMMANDS = {
     "build": "compile and check a faster build of a model",
     "bench": "measure latency and throughput, compare with a report",
     "train": "train a model by a recipe, or resume the run",
+    "distill": "train a small student of a model on images and videos without annotation",
     "doctor": "show what is installed, what auto selects and what is faster",
 }
 """Modules of this package, and what they are for."""
