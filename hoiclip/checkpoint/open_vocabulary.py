@@ -2,9 +2,9 @@
 
 Words that the model knows keep their learned rows. A new one gets the text embedding of its prompt, as in the official
 zero-shot evaluation (docs/model.md, Classifiers), and the mean bias. A new verb has no row of its own in the verb
-classifier, so that its interactions are judged by their own rows alone: rows derived from text found less. The model's
-other objects stay, without interactions: an object probability means something only beside those of the objects that
-it could be confused with. Needs no torch.
+classifier, so that its interactions are judged by their own rows alone. The model's other objects stay, without
+interactions: an object probability means something only beside those of the objects that it could be confused with.
+Needs no torch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ CLIP, CLIP_WEIGHTS, CLIP_EMBED = "ViT-B-32-quickgelu", "openai", 512
 _SAME_TOWER = 0.98
 """Cosine from which two embeddings of a prompt come from one text tower: half precision costs less than 0.001."""
 _FOLLOWS_TEXT = 0.5
-"""Mean cosine of classifier rows and text embeddings from which new text embeddings may stand beside the rows."""
+"""Mean cosine of classifier rows and text embeddings from which new text embeddings may stand beside the rows: frozen
+rows have 1, rows that never were text embeddings 0."""
 _RULES = 1
 """Version of what is done here; part of the name of every file."""
 
