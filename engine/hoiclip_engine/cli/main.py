@@ -47,7 +47,7 @@ COMMANDS = {
     "archive": "detect and track in many files, by many processes",
     "demo": "draw a clip and run on it",
     "models": "list, describe, fetch, import and verify models",
-    "vocab": "show vocabularies, compute text embeddings",
+    "vocab": "make and show vocabularies, compute text embeddings",
     "eval": "measure a model on annotated images and videos",
     "data": "check, convert and draw datasets",
     "export": "write a model as ONNX graphs",
