@@ -28,10 +28,11 @@ from hoiclip.evaluation import (
     evaluate_vcoco,
 )
 from hoiclip.evaluation.average_precision import OFFICIAL_RECALL_LEVELS, eleven_point, envelope_area
-from hoiclip.evaluation.matching import iou_matrix, pixel_iou, pixel_iou_matrix
+from hoiclip.evaluation.matching import pixel_iou, pixel_iou_matrix
 from hoiclip.evaluation.splits import read_splits
 from hoiclip.evaluation.video.trajectories import volume_iou
 from hoiclip.synthetic.vocabulary import synthetic_vocabulary
+from hoiclip_kernels.box_iou import box_iou
 from tests.engine.extreme_numbers import extreme_64
 from tests.hoiclip.annotated_images import (
     CUP,
@@ -304,7 +305,7 @@ def test_iou_of_any_boxes_is_from_zero_to_one(boxes: NDArray[np.float64]) -> Non
     frames = np.arange(3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pixels, plain = pixel_iou_matrix(*boxes), iou_matrix(*boxes)
+        pixels, plain = pixel_iou_matrix(*boxes), box_iou(*boxes)
         volume = volume_iou(frames, boxes[0], frames, boxes[1])
     finite = np.isfinite(boxes).all(axis=-1)
     both = finite[0][:, None] & finite[1]
