@@ -78,6 +78,7 @@ model: $(READY)
 	$(BIN)/hoiclip train drawn_clip.toml --out runs/clip
 	$(BIN)/hoiclip train drawn_detector.toml --out runs/detector
 	$(BIN)/hoiclip train drawn.toml --out runs/drawn
+	$(BIN)/hoiclip train drawn_further.toml --out runs/further --set init.model=runs/drawn/model.safetensors
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
