@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.fit_verbs import TrackedFrame, fit
 from hoiclip.core.errors import ModelError
+from hoiclip.core.model_file import file_sha256
 from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.models import find_model
@@ -65,11 +67,21 @@ def test_damaged_thresholds_file_is_one_error(tmp_path: Path, text: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_model_takes_thresholds_of_its_own_file_and_the_bundled_one_has_none(tmp_path: Path) -> None:
+def test_bundled_thresholds_were_fitted_to_the_bundled_model() -> None:
+    path = thresholds_path(find_model("drawn"))
+    assert json.loads(path.read_text(encoding="utf-8"))["model_sha256"] == file_sha256(find_model("drawn"))
     with Engine.load("drawn", EngineConfig(backend="torch")) as engine:
+        fitted = engine.config.track.verb
+        assert dict(zip(engine.vocabulary.verbs, fitted.start_scores, strict=True)) == {
+            verb: start for verb, (start, _) in read_thresholds(path).items()
+        }
+
+
+def test_model_takes_thresholds_of_its_own_file(tmp_path: Path) -> None:
+    path = Path(shutil.copy(find_model("drawn"), tmp_path))
+    with Engine.load(path, EngineConfig(backend="torch")) as engine:
         assert engine.config.track == EngineConfig().track
         verbs = engine.vocabulary.verbs
-    path = Path(shutil.copy(find_model("drawn"), tmp_path))
     write_thresholds(thresholds_path(path), {name: (0.6 - 0.01 * row, 0.2) for row, name in enumerate(verbs)}, {})
     with Engine.load(path, EngineConfig(backend="torch")) as engine:
         verb = engine.config.track.verb
