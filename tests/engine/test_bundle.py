@@ -26,6 +26,8 @@ from hoiclip_engine.models import find_model
 from tests.engine.command_output import Cli
 from tests.engine.untrained import untrained_folder
 
+pytestmark = pytest.mark.thorough
+
 Metadata = dict[str, Any]
 NAME = "model.json"
 

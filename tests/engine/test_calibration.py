@@ -63,6 +63,7 @@ def test_folder_gives_its_readable_files(tmp_path: Path, video: Path) -> None:
     assert len(chosen.calibrated) + len(chosen.checked) == 3
 
 
+@pytest.mark.thorough
 def test_synthetic_calibration_scenes_are_not_those_of_the_test_set() -> None:
     from hoiclip.synthetic.fixed_sets import synthetic_set
 

@@ -12,6 +12,8 @@ import pytest
 from hoiclip_engine.cli.main import main
 from hoiclip_engine.sinks.jsonl_sink import SCHEMA
 
+pytestmark = pytest.mark.thorough
+
 SCHEMA_FILE = "hoiclip-1.schema.json"
 
 

@@ -94,6 +94,7 @@ def test_padding_changes_no_logit_by_more_than_rounding(backend: Any, golden_mod
         np.testing.assert_allclose(getattr(ours, name), getattr(eager, name).numpy(), atol=tolerance, rtol=0)
 
 
+@pytest.mark.thorough
 def test_text_embeddings_made_by_the_import(golden_models: GoldenModels) -> None:
     expected = recorded("text_hico")
     prompts = load_vocabulary("hico").hoi_prompts[::ROW_STEP]

@@ -13,6 +13,8 @@ from hoiclip.core.vocabulary import load_vocabulary
 from tests.golden.rule import golden_tensor, official_keys
 from tests.parity.golden import salt
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def tower(parity_dir: Path) -> dict[str, torch.Tensor]:
