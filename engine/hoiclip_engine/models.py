@@ -6,12 +6,9 @@ import contextlib
 from importlib import resources
 from pathlib import Path
 
-from hoiclip.checkpoint.open_vocabulary import find_with_vocabulary
 from hoiclip.core.cache_dirs import cache_base
 from hoiclip.core.errors import ModelError
-from hoiclip.core.model_file import load_model_file
 from hoiclip_engine.export.bundle import bundled_model
-from hoiclip_engine.track.verbs import carry_thresholds
 
 SUFFIX = ".safetensors"
 
@@ -43,6 +40,11 @@ def find_model(model: str | Path, vocabulary: str | Path | None = None) -> Path:
     path = _find_model(model)
     if vocabulary is None:
         return path
+    # The tracker's package compiles with numba; a model's name is looked up by commands that never track.
+    from hoiclip.checkpoint.open_vocabulary import find_with_vocabulary
+    from hoiclip.core.model_file import load_model_file
+    from hoiclip_engine.track.verbs import carry_thresholds
+
     swapped = find_with_vocabulary(path, vocabulary)
     carry_thresholds(path, swapped, load_model_file(swapped).vocabulary.verbs)
     return swapped
