@@ -153,6 +153,11 @@ def load_vocabulary(name: str) -> Vocabulary:
         return Vocabulary.from_dict(data)
     if name not in VOCABULARIES:
         raise ModelError(f"unknown vocabulary {name!r}; there are {', '.join(VOCABULARIES)}")
+    return _bundled(name)
+
+
+@cache
+def _bundled(name: str) -> Vocabulary:
     text = resources.files("hoiclip").joinpath(f"vocabularies/{name}.json").read_text(encoding="utf-8")
     return Vocabulary.from_dict(json.loads(text))
 

@@ -30,12 +30,11 @@ def synthetic_triplets() -> frozenset[Triplet]:
 @cache
 def hico_indices() -> HicoIndices:
     hico, known = load_vocabulary("hico"), synthetic_triplets()
-    named = [(hico.verbs[verb], hico.objects[obj]) for verb, obj in hico.hois]
     verbs = {verb for verb, _ in known}
     return HicoIndices(
         objects=tuple(i for i, name in enumerate(hico.objects) if name == PERSON or name in ICON_NAMES),
         verbs=tuple(i for i, name in enumerate(hico.verbs) if name in verbs),
-        hois=tuple(i for i, triplet in enumerate(named) if triplet in known),
+        hois=tuple(i for i, triplet in enumerate(hico.named_hois) if triplet in known),
     )
 
 
@@ -73,5 +72,4 @@ def is_synthetic(vocabulary: Vocabulary) -> bool:
 @cache
 def hoi_index() -> dict[Triplet, int]:
     """HOI number by (verb, object)."""
-    vocabulary = synthetic_vocabulary()
-    return {(vocabulary.verbs[verb], vocabulary.objects[obj]): i for i, (verb, obj) in enumerate(vocabulary.hois)}
+    return {triplet: index for index, triplet in enumerate(synthetic_vocabulary().named_hois)}
