@@ -173,7 +173,7 @@ def speed(teacher: ModelFile, student: ModelFile, rgb: RGB, rounds: int) -> dict
     calls = {name: _call(model, rgb) for name, model in (("teacher", teacher), ("student", student))}
     times = side_by_side(calls, rounds)
     ratio = float(np.median(times["teacher"]) / np.median(times["student"]))
-    parameters = {name: _parameters(model) for name, model in (("teacher", teacher), ("student", student))}
+    parameters = {name: model.num_parameters() for name, model in (("teacher", teacher), ("student", student))}
     return {
         "backend": "openvino",
         "precision": "fp32",
@@ -181,10 +181,6 @@ def speed(teacher: ModelFile, student: ModelFile, rgb: RGB, rounds: int) -> dict
         "times": {name: statistics(samples) for name, samples in times.items()},
         "parameters": parameters,
     }
-
-
-def _parameters(model: ModelFile) -> int:
-    return sum(tensor.size for tensor in model.tensors().values())
 
 
 def _call(model: ModelFile, rgb: RGB) -> Callable[[], object]:

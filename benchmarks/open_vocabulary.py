@@ -87,9 +87,9 @@ def with_hidden_words(model: ModelFile, split: str) -> ModelFile:
     own = model.vocabulary
     seen = sorted(set(range(len(own.hois))) - bundled_splits(own)[split].inside)
     words = vocabulary_from_words("seen", [" ".join(own.named_hois[index]) for index in seen])
-    rows = {text: row for name, texts in own.prompts_by_tensor.items()
-            for text, row in zip(texts, model.tensor(name), strict=True)}  # fmt: skip
-    rows |= dict(zip(own.hoi_prompts, model.tensor("heads.hoi_classifier.weight"), strict=True))
+    rows = model.text_embeddings() | dict(
+        zip(own.hoi_prompts, model.tensor("heads.hoi_classifier.weight"), strict=True)
+    )
 
     def embed(prompts: Any) -> F32:
         return np.stack([rows[prompt] for prompt in prompts])

@@ -71,7 +71,7 @@ def test_runtime_imports_without_torch(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_looking_a_model_up_by_name_loads_no_tracker() -> None:
+def test_finding_a_model_by_its_name_loads_no_tracker() -> None:
     """It takes half a second, which every command with a model would pay."""
     code = "import sys, hoiclip_engine.models as m; m.find_model('drawn'); sys.exit('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

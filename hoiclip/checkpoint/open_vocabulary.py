@@ -68,8 +68,9 @@ def find_with_vocabulary(path: Path, vocabulary: str | Path) -> Path:
         ) from error
     target = folder / f"{name}.safetensors"
     if not target.is_file():
-        require_same_tower(model, list(given), np.array(list(given.values())))
-        swapped = swap_vocabulary(model, words, embedder(model, vocabulary, given))
+        command = f"hoiclip vocab build {vocabulary} -o X.safetensors"
+        advice = f"make text embeddings with its tower ({command}) and give that file"
+        swapped = swap_vocabulary(model, words, embedder(model, given, advice))
         save_model_file(target, swapped.tensors, swapped.config, swapped.vocabulary, swapped.provenance)
     return target
 
@@ -105,23 +106,29 @@ def _digest(rows: Tensors) -> str:
     return digest.hexdigest()
 
 
-def embedder(model: ModelFile, source: str | Path, given: Tensors) -> Embed:
-    """Text embeddings from the file of the vocabulary, or by CLIP's text tower."""
+def embedder(model: ModelFile, given: Tensors, advice: str) -> Embed:
+    """Text embeddings of prompts that a model does not know.
+
+    Args:
+        given: by prompt; where there are none, CLIP's text tower makes them.
+        advice: what to do where it cannot.
+
+    Raises:
+        ModelError: the given ones come from another text tower than the model's.
+    """
+    _require_same_tower(model, given)
 
     def embed(prompts: Sequence[str]) -> F32:
         if given:
             return np.stack([given[prompt] for prompt in prompts])
         shown = ", ".join(repr(prompt) for prompt in prompts[:2]) + (", ..." if len(prompts) > 2 else "")
-        advice = (
-            f"make text embeddings with its tower (hoiclip vocab build {source} -o X.safetensors) and give that file"
-        )
         if model.config.clip_embed != CLIP_EMBED:
             raise ModelError(f"{model.name} does not know {shown}, and its text tower is not CLIP's {CLIP}; {advice}")
         try:
             from hoiclip.checkpoint.text_embeddings import load_tower, unit_text_embeddings
 
             known, tower = model.vocabulary.hoi_prompts[:1], load_tower(CLIP, CLIP_WEIGHTS)
-            require_same_tower(model, known, unit_text_embeddings(known, tower))
+            _require_same_tower(model, dict(zip(known, unit_text_embeddings(known, tower), strict=True)))
             return unit_text_embeddings(prompts, tower)
         except (HoiclipError, ImportError) as error:
             raise ModelError(f"{model.name} does not know {shown}, and {error}; or {advice}") from error
@@ -280,20 +287,19 @@ def _require_classifiers_of_text(model: ModelFile, tensors: Tensors) -> None:
             )
 
 
-def require_same_tower(model: ModelFile, prompts: Sequence[str], rows: F32) -> None:
-    """Checks embeddings of prompts that the model knows against its own.
+def _require_same_tower(model: ModelFile, given: Tensors) -> None:
+    """Checks embeddings by prompt against the model's own of the same prompts.
 
     Raises:
         ModelError: they come from another text tower.
     """
-    own = {text: row for name, texts in model.vocabulary.prompts_by_tensor.items()
-           for text, row in zip(texts, model.tensor(name), strict=True)}  # fmt: skip
-    shared = [index for index, text in enumerate(prompts) if text in own]
-    if not shared or rows.shape[-1] != model.config.clip_embed:
+    own = model.text_embeddings() if given else {}
+    shared = [prompt for prompt in given if prompt in own and given[prompt].shape == own[prompt].shape]
+    if not shared:
         return
-    if _cosines(np.array([own[prompts[index]] for index in shared]), rows[shared]).min() < _SAME_TOWER:
+    if _cosines(np.array([own[p] for p in shared]), np.array([given[p] for p in shared])).min() < _SAME_TOWER:
         raise ModelError(
-            f"{model.name} has another text embedding of {prompts[shared[0]]!r}: it was made with another text tower; "
+            f"{model.name} has another text embedding of {shared[0]!r}: it was made with another text tower; "
             "make the new ones with the CLIP that the model was made with"
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -64,6 +65,19 @@ class ModelFile:
         if not np.isfinite(values).all():
             raise _not_finite(self.path, name)
         return values
+
+    def text_embeddings(self) -> dict[str, NDArray[np.float32]]:
+        """The (E,) text embedding of every prompt."""
+        return {
+            prompt: embedding
+            for name, prompts in self.vocabulary.prompts_by_tensor.items()
+            for prompt, embedding in zip(prompts, self.tensor(name), strict=True)
+        }
+
+    def num_parameters(self) -> int:
+        """Numbers in all tensors, from the header alone."""
+        with _open(self.path, "numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - not a dict
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """All tensors in their own types, unchecked."""

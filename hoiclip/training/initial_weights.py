@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from hoiclip.checkpoint.open_vocabulary import embedder, read_vocabulary, require_same_tower, swap_vocabulary
+from hoiclip.checkpoint.open_vocabulary import embedder, read_vocabulary, swap_vocabulary
 from hoiclip.core.cache_dirs import cache_base
 from hoiclip.core.errors import ModelError
 from hoiclip.core.model_file import ModelFile, load_model_file, write_tensors
@@ -96,8 +96,8 @@ def _swapped_state(file: ModelFile, vocabulary: Vocabulary, embeddings: str) -> 
                 f"{embeddings} holds text embeddings of vocabulary {words.name}, none of {missing[0]!r}; make those of "
                 f"{vocabulary.name}: hoiclip vocab build"
             )
-        require_same_tower(file, list(given), np.array(list(given.values())))
-    embed = embedder(file, "the vocabulary's JSON", given)
+    advice = "make text embeddings with its tower (hoiclip vocab build), and name their file as init.embeddings"
+    embed = embedder(file, given, advice)
     tensors = swap_vocabulary(file, vocabulary, embed, only=True).tensors
     return {key: torch.from_numpy(value.astype(np.float32)) for key, value in tensors.items()}
 

@@ -92,11 +92,7 @@ def test_fine_tuning_keeps_known_words_and_learns_new_ones(folder: Path, cli: Cl
     words = vocabulary_from_words("street", ["juggle frisbee", "ride bicycle"])
     (folder / "street.json").write_text(words.to_json())
     drawn = load_model_file(find_model("drawn"))
-    known = {
-        text: row
-        for name, texts in drawn.vocabulary.prompts_by_tensor.items()
-        for text, row in zip(texts, drawn.tensor(name), strict=True)
-    }
+    known = drawn.text_embeddings()
     noise = np.random.default_rng(0).normal(size=drawn.config.clip_embed)
     rows = {
         name: np.array([known.get(text, noise) for text in texts], np.float32)

@@ -155,11 +155,7 @@ def embeddings_file(path: Path, words: Vocabulary, rows: dict[str, NDArray[np.fl
 def own_rows(model: ModelFile, words: Vocabulary, seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """The model's text embeddings of prompts that it knows, and noise for others."""
     rng = np.random.default_rng(seed)
-    own = {
-        text: row
-        for name, texts in model.vocabulary.prompts_by_tensor.items()
-        for text, row in zip(texts, model.tensor(name), strict=True)
-    }
+    own = model.text_embeddings()
     width = model.config.clip_embed
     return {
         name: np.array([own.get(text, rng.normal(size=width) / width**0.5) for text in texts], np.float32)

@@ -121,7 +121,8 @@ def distill(
     """
     import torch
 
-    from hoiclip.evaluation.image_loop import benchmark_set
+    from hoiclip.core.model_file import load_model_file
+    from hoiclip.evaluation.image_loop import benchmark_set, evaluate_module
     from hoiclip.training.student import distill_model, split_frames
     from hoiclip.training.teacher import TeacherCache
 
@@ -138,12 +139,10 @@ def distill(
         agreement = distill_model(
             teacher, frames, request.run, request.output, config, workers=request.workers, progress=report
         )
-    facts = _facts(teacher, request.output, config, len(frames.training), agreement)
+    models = {"teacher": teacher, "student": load_model_file(request.output)}
+    facts = _facts(models, config, len(frames.training), agreement)
     if annotated is not None:
-        from hoiclip.core.model_file import load_model_file
-        from hoiclip.evaluation.image_loop import evaluate_module
-
-        for name, model in (("teacher", teacher), ("student", load_model_file(request.output))):
+        for name, model in models.items():
             module = model.build().to(device)
             facts[name]["mAP"] = evaluate_module(module, teacher.vocabulary, annotated)["mAP"]
     _report(facts, request)
@@ -213,14 +212,12 @@ def _require_files(addresses: Sequence[SourceAddress]) -> None:
 
 
 def _facts(
-    teacher: ModelFile, output: Path, config: DistillConfig, num_frames: int, agreement: TripletAgreement
+    models: Mapping[str, ModelFile], config: DistillConfig, num_frames: int, agreement: TripletAgreement
 ) -> dict[str, Any]:
-    from hoiclip.core.model_file import load_model_file
-
     return {
         **{
-            role: {"path": str(model.path), "sha256": model.sha256(), "parameters": _parameters(model)}
-            for role, model in (("teacher", teacher), ("student", load_model_file(output)))
+            role: {"path": str(model.path), "sha256": model.sha256(), "parameters": model.num_parameters()}
+            for role, model in models.items()
         },
         "size": config.size,
         "steps": config.steps,
@@ -228,10 +225,6 @@ def _facts(
         "frames": num_frames,
         "agreement": agreement.to_json(),
     }
-
-
-def _parameters(model: ModelFile) -> int:
-    return sum(tensor.size for tensor in model.tensors().values())
 
 
 def _report(facts: Mapping[str, Any], request: DistillRequest) -> None:
