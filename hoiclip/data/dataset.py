@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from hoiclip.data.image_file import ImageError, read_rgb
 from hoiclip.data.images import EvaluationSet, FolderImages
 from hoiclip.data.samples import Sample, SampleConfig, make_sample
 
+T = TypeVar("T")
 MOST_PER_HOI = 64
 """Images beyond this many of each HOI would hardly move the mean of its embeddings."""
 
@@ -112,8 +113,9 @@ class ImageDataset:
         if not self._held_out_percent:
             return annotations, []
         # Another seed than that of `fraction`, which would else take the same images first.
-        held_out = {id(one) for one in fraction(annotations, self._held_out_percent, self._seed + 1)}
-        return [a for a in annotations if id(a) not in held_out], [a for a in annotations if id(a) in held_out]
+        held_out = set(fraction(range(len(annotations)), self._held_out_percent, self._seed + 1))
+        rest = [annotation for index, annotation in enumerate(annotations) if index not in held_out]
+        return rest, [annotations[index] for index in sorted(held_out)]
 
     def samples(self, config: SampleConfig) -> ImageSamples:
         """Augmented, each image once per epoch.
@@ -218,13 +220,13 @@ def drop_unseen(
     return kept
 
 
-def fraction(annotations: Sequence[ImageAnnotation], percent: float, seed: int) -> list[ImageAnnotation]:
+def fraction(images: Sequence[T], percent: float, seed: int) -> list[T]:
     """A random subset, in the old order. With the same seed a smaller subset lies within every larger one."""
     if not 0 < percent <= 100:
         raise ValueError(f"percent must be in (0, 100], got {percent}")
-    count = max(1, round(len(annotations) * percent / 100)) if annotations else 0
-    chosen = np.random.default_rng(seed).permutation(len(annotations))[:count]
-    return [annotations[i] for i in sorted(chosen.tolist())]
+    count = max(1, round(len(images) * percent / 100)) if images else 0
+    chosen = np.random.default_rng(seed).permutation(len(images))[:count]
+    return [images[i] for i in sorted(chosen.tolist())]
 
 
 def enough_of_each(annotations: Sequence[ImageAnnotation], vocabulary: Vocabulary) -> Iterator[ImageAnnotation]:

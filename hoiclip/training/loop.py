@@ -196,7 +196,7 @@ class Trainer:
             found = self._evaluate(self._ema.tensors, self.step)
             log.write(self.step, "evaluation", dict(found))
             self._keep_best(found)
-        if last or self._ended or self.step % self.recipe.save_every == 0:
+        if self._ended or self.step % self.recipe.save_every == 0:
             save_checkpoint(self.context.folder, self._state())
 
     def _keep_best(self, found: Mapping[str, float]) -> None:
