@@ -34,6 +34,7 @@ from hoiclip.data.augment import AugmentConfig
 from hoiclip.data.dataset import ImageSamples
 from hoiclip.data.formats.hoia import read_hoia
 from hoiclip.data.image_file import read_rgb
+from hoiclip.data.samples import SampleConfig
 from hoiclip.evaluation.image_loop import evaluate_module
 from hoiclip.model import HOICLIP
 from hoiclip.synthetic.fixed_sets import synthetic_set
@@ -44,7 +45,6 @@ from hoiclip.training.student import (
     DistillConfig,
     distill_model,
     initial_student,
-    sample_config,
     split_frames,
     student_config,
     student_recipe,
@@ -125,10 +125,9 @@ def train_with_labels(
         jitter=0, crop=0, short_sides_px=(model_config.short_side_px,), max_side_px=model_config.max_side_px
     )
     annotations = read_hoia(data / ANNOTATIONS, vocabulary)[:count]
-    sizes = replace(sample_config(model_config), augment=only_flips)
+    sizes = replace(SampleConfig.for_model(model_config), augment=only_flips)
     samples = ImageSamples(annotations, data / IMAGES, vocabulary, sizes, config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    context = RunContext(folder=run / "labelled", device=device, workers=workers)
+    context = RunContext.of_this_process(run / "labelled", workers)
     context.folder.mkdir(parents=True, exist_ok=True)
     student = HoiTask.finished(task.kept, Trainer(recipe, task, samples, context).train())
     path = run / "labelled.safetensors"
@@ -184,8 +183,7 @@ def speed(teacher: ModelFile, student: ModelFile, rgb: RGB, rounds: int) -> dict
 
 
 def _call(model: ModelFile, rgb: RGB) -> Callable[[], object]:
-    c = model.config
-    size = PreprocessConfig(short_side_px=c.short_side_px, max_side_px=c.max_side_px, clip_side_px=c.clip_image_px)
+    size = PreprocessConfig.for_model(model.config)
     padded_hw = padded_size_for(*rgb.shape[:2], size)
     image = preprocess(rgb, replace(size, padded_hw=padded_hw))
     backend = load_backend("openvino", model, padded_hw)

@@ -135,10 +135,7 @@ def main() -> None:
             builds = golden_builds(model, (height_px, width_px), image.mask_bhw.shape[1:], int8_folder)  # type: ignore[arg-type]
         else:
             model = load_model_file(find_model("drawn"))
-            config = PreprocessConfig(
-                short_side_px=model.config.short_side_px, max_side_px=model.config.max_side_px,
-                clip_side_px=model.config.clip_image_px, padded_hw=(192, 256),
-            )  # fmt: skip
+            config = PreprocessConfig.for_model(model.config, padded_hw=(192, 256))
             image = preprocess(synthetic_set("test").images.rgb(0), config)
             builds = published_builds(model)
         measure(arguments.model, model, image, builds, arguments.rounds, Path(folder))

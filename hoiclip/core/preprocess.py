@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 import hoiclip_kernels.preprocess as kernel
 from hoiclip.core.array_types import F32, U8
 from hoiclip_kernels.preprocess.plan import Size, fitted, resized_hw
+
+if TYPE_CHECKING:
+    from hoiclip.model.config import ModelConfig
 
 SMALLEST_CELLS = 2
 """Cells per side of the smallest padded size: the exporter would take a size of one for a constant."""
@@ -33,6 +36,16 @@ class PreprocessConfig:
     """Both sides of the CLIP image."""
     padded_hw: Size | None = None
     """Fixed height and width that the detector image is padded to; None: as large as the image."""
+
+    @staticmethod
+    def for_model(model: ModelConfig, padded_hw: Size | None = None) -> PreprocessConfig:
+        """The sizes that a model was trained with."""
+        return PreprocessConfig(
+            short_side_px=model.short_side_px,
+            max_side_px=model.max_side_px,
+            clip_side_px=model.clip_image_px,
+            padded_hw=padded_hw,
+        )
 
     def __post_init__(self) -> None:
         sides = (self.short_side_px, self.max_side_px, self.clip_side_px, *(self.padded_hw or ()))

@@ -14,6 +14,7 @@ from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.data.annotations import ImageAnnotation, hois_of_pairs, inside, keep_rows
 from hoiclip.data.augment import AugmentConfig, augment, resize
 from hoiclip.data.targets import Targets
+from hoiclip.model.config import ModelConfig
 from hoiclip_kernels.preprocess.reference import CLIP_TABLE, DETECTOR_TABLE, clip_crop, normalised
 
 
@@ -29,6 +30,16 @@ class SampleConfig:
     """Boxes and pairs beyond this many are left out; the official number is that of the queries."""
     augment: AugmentConfig | None = None
     """None: as in evaluation."""
+
+    @staticmethod
+    def for_model(model: ModelConfig) -> SampleConfig:
+        """Without augmentation, with as many pairs as the model has queries."""
+        return SampleConfig(
+            short_side_px=model.short_side_px,
+            max_side_px=model.max_side_px,
+            clip_side_px=model.clip_image_px,
+            max_pairs=model.queries,
+        )
 
     def __post_init__(self) -> None:
         if min(self.short_side_px, self.max_side_px, self.clip_side_px, self.max_pairs) < 1:

@@ -152,11 +152,7 @@ def module_detector(module: HOICLIP, vocabulary: Vocabulary, config: Postprocess
     """
     import torch
 
-    size = PreprocessConfig(
-        short_side_px=module.config.short_side_px,
-        max_side_px=module.config.max_side_px,
-        clip_side_px=module.config.clip_image_px,
-    )
+    size = PreprocessConfig.for_model(module.config)
     rows = None if config.enhance_top_k is None else module.hoi_rows.detach().float().cpu().numpy()
     postprocess = Postprocessor(vocabulary, config, rows)
 

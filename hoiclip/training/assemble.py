@@ -106,14 +106,7 @@ def world_of(recipe: Recipe) -> WorldConfig:
 
 def hoi_samples(recipe: Recipe, vocabulary: Vocabulary) -> Samples[Sample]:
     """Training samples of HOICLIP."""
-    model = recipe.model
-    config = SampleConfig(
-        short_side_px=model.short_side_px,
-        max_side_px=model.max_side_px,
-        clip_side_px=model.clip_image_px,
-        max_pairs=model.queries,
-    )
-    return dataset_of(recipe, vocabulary).samples(config)
+    return dataset_of(recipe, vocabulary).samples(SampleConfig.for_model(recipe.model))
 
 
 def hoi_task(recipe: Recipe, vocabulary: Vocabulary, *, resumed: bool = False) -> HoiTask:

@@ -184,16 +184,6 @@ def student_recipe(config: DistillConfig, student: ModelConfig, identity: str) -
     )
 
 
-def sample_config(student: ModelConfig) -> SampleConfig:
-    """Input sizes of the student, without augmentation."""
-    return SampleConfig(
-        short_side_px=student.short_side_px,
-        max_side_px=student.max_side_px,
-        clip_side_px=student.clip_image_px,
-        max_pairs=student.queries,
-    )
-
-
 def distill_model(
     teacher: ModelFile,
     frames: Frames,
@@ -223,12 +213,11 @@ def distill_model(
     model_config = student_config(config.size, teacher.config)
     recipe = student_recipe(config, model_config, _identity(teacher, frames))
     task = DistillTask(initial_student(model_config, teacher, config.seed), recipe, person_label(teacher.vocabulary))
-    samples = FrameSamples(frames.training, teacher.vocabulary, sample_config(model_config), config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    context = RunContext(folder=folder, device=device, workers=workers)
+    samples = FrameSamples(frames.training, teacher.vocabulary, SampleConfig.for_model(model_config), config.seed)
+    context = RunContext.of_this_process(folder, workers)
     trainer = Trainer(recipe, task, samples, context, progress=progress)
     student = HoiTask.finished(task.kept, trainer.train())
-    agreement = agreement_with_teacher(student.to(device), teacher.vocabulary, frames.held_out)
+    agreement = agreement_with_teacher(student.to(context.device), teacher.vocabulary, frames.held_out)
     draw_curves(folder, {"train/total": "loss", "train/distill_hois": "HOIs", "train/distill_clip": "CLIP"})
     provenance = _provenance(teacher, frames, config, recipe, agreement)
     save_model_file(output, student.cpu().state_dict(), model_config, teacher.vocabulary, provenance)

@@ -186,8 +186,7 @@ def infer_frame(teacher: HOICLIP, rgb: RGB) -> TaughtFrame:
     Raises:
         ModelError: the teacher gives values that are not finite.
     """
-    c = teacher.config
-    size = PreprocessConfig(short_side_px=c.short_side_px, max_side_px=c.max_side_px, clip_side_px=c.clip_image_px)
+    size = PreprocessConfig.for_model(teacher.config)
     device = teacher.hoi_rows.device
     images, padding, clip_images = (torch.from_numpy(a).to(device) for a in preprocess(rgb, size).arrays().values())
     with torch.inference_mode():

@@ -16,6 +16,7 @@ from hoiclip.core.array_types import RGB
 from hoiclip.core.errors import DataError, UsageError
 from hoiclip.core.model_file import ModelFile, load_model_file
 from hoiclip.core.postprocess import PostprocessConfig, Postprocessor
+from hoiclip.data.samples import SampleConfig
 from hoiclip.data.targets import Targets
 from hoiclip.evaluation.agreement import TripletAgreement, triplet_agreement
 from hoiclip.model import HOICLIP, ModelConfig
@@ -35,7 +36,6 @@ from hoiclip.training.student import (
     agreement_with_teacher,
     distill_model,
     initial_student,
-    sample_config,
     split_frames,
     student_config,
 )
@@ -199,7 +199,9 @@ def test_mirrored_twice_is_the_same() -> None:
 
 
 def test_samples_come_once_per_epoch_mirrored_in_half_of_them(tmp_path: Path) -> None:
-    samples = FrameSamples(write_sure_frames(tmp_path, 3), FRUIT, sample_config(student_config("nano", TEACHER)), 0)
+    samples = FrameSamples(
+        write_sure_frames(tmp_path, 3), FRUIT, SampleConfig.for_model(student_config("nano", TEACHER)), 0
+    )
     centres = [[_centre(samples[3 * epoch + row].sample.targets) for row in range(3)] for epoch in range(8)]
     upright = {float(sure_frame(number).raw.human_boxes_cxcywh[0, 0, 0]) for number in range(3)}
     folded = sorted(min(x, 1 - x) for x in upright)
