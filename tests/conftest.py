@@ -31,11 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Several workers share the cores: each computes with one thread, from before it imports anything."""
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, MKL, OpenBLAS; workers and their children inherit it
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell starts its background jobs deaf to it, and they hand that on; several tests interrupt processes.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # likewise nohup
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # A shell starts its background jobs deaf to the first two, nohup to the third, and they hand that on; several tests
+    # interrupt processes.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
