@@ -8,13 +8,16 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from fractions import Fraction
 from typing import Literal, Protocol
+from uuid import uuid4
 
 import numpy as np
 
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.types.frame import Frame, SourceEvent
+from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 Policy = Literal["lossless", "latest"]
@@ -38,6 +41,10 @@ class RunHeader:
     height_px: int
     time_base: Fraction
     policy: Policy = "lossless"
+    run_id: str = field(default_factory=lambda: uuid4().hex, compare=False)
+    """Names this pass over the source in records, evidence and messages; another one every time."""
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc), compare=False)
+    """Wall time of the start, UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,8 @@ class FrameResult:
     """False where pairs were predicted from motion, without inference."""
     pairs: TrackedPairs
     events: tuple[Event, ...]
+    rule_hits: tuple[RuleHit, ...] = ()
+    """Starts, updates and ends of hits of the stream's rules, reported with this frame."""
     dropped_before: int = 0
     """Decoded frames skipped since the previous result, because newer ones had come."""
     age_s: float = 0.0
@@ -127,6 +136,8 @@ class RunSummary:
     """Times that a lost source came back."""
     closing_events: tuple[Event, ...] = ()
     """Ends of verbs that were still active when the stream ended."""
+    closing_hits: tuple[RuleHit, ...] = ()
+    """Ends of rules that still held when the stream ended."""
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     """A line for every choice and repair that the source needed."""
