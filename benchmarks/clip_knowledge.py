@@ -4,8 +4,8 @@
     python -m benchmarks.clip_knowledge table
 
 `run` trains one arm, evaluates it on the fixed synthetic test set and appends a line to results/clip_knowledge.jsonl;
-killed, it resumes when called again. `table` prints mean and spread over seeds. All start from runs/clip and
-runs/detector_rf_uc, which `hoiclip train` makes of the recipes drawn_clip.toml and drawn_detector_rf_uc.toml.
+killed, it resumes when called again. `table` prints mean and spread over seeds. All start from the bundled model's
+CLIP, unless runs/clip holds another, and from runs/detector_rf_uc: hoiclip train drawn_detector_rf_uc.toml.
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.core.model_file import load_model_file
+from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.evaluation.image_loop import evaluate_module
 from hoiclip.synthetic.fixed_sets import synthetic_set
+from hoiclip.training.initial_weights import save_clip
 from hoiclip.training.recipe import read_recipe
 from hoiclip_engine.cli.console import results, table
 from hoiclip_engine.evaluation.training import train_model
+from hoiclip_engine.models import find_model
 
 NAME = "clip_knowledge"
 RECIPE = Path(__file__).with_suffix(".toml")
+CLIP = Path("runs/clip/clip.safetensors")
 ARMS: dict[str, dict[str, Any]] = {
     "full": {},
     "without_clip": {
@@ -49,6 +54,7 @@ COLUMNS = ("full", "unseen", "seen", "rare", "non-rare")
 
 def run(arm: str, seed: int, split: str, fraction: int, steps: int, folder: Path) -> None:
     """Trains and evaluates one arm."""
+    bundled_clip(CLIP)
     settings = {"seed": seed, "data.split": split, "data.fraction": fraction, "schedule.steps": steps}
     out = folder / f"{arm}-{split}-{fraction}-{steps}-{seed}"
     model_file = train_model(read_recipe(RECIPE, **settings, **ARMS[arm]), out, workers=1)
@@ -60,6 +66,30 @@ def run(arm: str, seed: int, split: str, fraction: int, steps: int, folder: Path
             "curve": _curve(out, split), "threads": torch.get_num_threads(), **provenance("torch"),
         },
     )  # fmt: skip
+
+
+def bundled_clip(path: Path, vocabulary: Vocabulary | None = None) -> Path:
+    """Writes the bundled model's CLIP as training begins with it, unless the file exists.
+
+    Args:
+        vocabulary: whose text embeddings go with it; the model's own by default.
+    """
+    if path.is_file():
+        return path
+    model = load_model_file(find_model("drawn"))
+    rows = model.text_embeddings()
+    tower = {
+        name.removeprefix("clip."): torch.from_numpy(np.asarray(value, np.float32))
+        for name, value in model.tensors().items()
+        if name.startswith("clip.")
+    }
+    embeddings = {
+        name: torch.from_numpy(np.stack([rows[prompt] for prompt in prompts]))
+        for name, prompts in (vocabulary or model.vocabulary).prompts_by_tensor.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_clip(path, tower, embeddings, {"from": model.name, "sha256": model.sha256()})
+    return path
 
 
 def _test_map(path: Path, split: str) -> dict[str, float]:

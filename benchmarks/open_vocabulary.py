@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.clip_knowledge import RECIPE, spread
+from benchmarks.clip_knowledge import CLIP, RECIPE, bundled_clip, spread
 from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.checkpoint.open_vocabulary import swap_vocabulary
 from hoiclip.core.array_types import F32
@@ -44,6 +44,7 @@ ONLY_THE_ADAPTER = {"": 0.0, "heads.hoi_classifier.": 1.0}
 
 def run(split: str, seed: int, steps: int, folder: Path) -> None:
     """Trains and evaluates the three ways of one split and seed."""
+    bundled_clip(CLIP)
     usual = {"seed": seed, "schedule.steps": steps}
     seen = load_model_file(_trained(folder / f"{split}-{steps}-{seed}", **usual, **{"data.split": split}))
     adapted = load_model_file(

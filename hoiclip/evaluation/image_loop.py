@@ -5,6 +5,7 @@ The metrics themselves are in the other modules of hoiclip.evaluation; they know
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -125,24 +126,32 @@ def detections_to_triplets(
 
 
 def evaluate_module(
-    model: HOICLIP, vocabulary: Vocabulary, evaluation_set: EvaluationSet, max_images: int | None = None
+    model: HOICLIP,
+    vocabulary: Vocabulary,
+    evaluation_set: EvaluationSet,
+    max_images: int | None = None,
+    splits: Sequence[Split] | None = None,
 ) -> dict[str, float]:
     """Evaluates a torch module by the vocabulary's usual metric.
 
     Args:
         max_images: only the first so many; None: all.
+        splits: the vocabulary's bundled ones by default.
 
     Returns:
-        mAP in percent, and fractions of every split's sides by "split/number".
+        mAP in percent, and fractions of every split's sides by "split/number", but for sides of which the images show
+        no HOI.
     """
-    config = EvaluateConfig(metric=choose_metric("auto", vocabulary), splits=tuple(bundled_splits(vocabulary).values()))
+    chosen = tuple(bundled_splits(vocabulary).values() if splits is None else splits)
+    config = EvaluateConfig(metric=choose_metric("auto", vocabulary), splits=chosen)
     detect = module_detector(model, vocabulary, config.postprocess)
     found, _ = evaluate_images(
         detect, vocabulary, evaluation_set.annotations[:max_images], evaluation_set.images, config
     )
     numbers = {f"{split}/{key}": value for split, summary in found.summaries.items() for key, value in summary.items()}
     first = next(iter(found.summary.values()))
-    return {"mAP": round(100 * first, 2), **{key: round(float(value), 4) for key, value in numbers.items()}}
+    known = {key: round(float(value), 4) for key, value in numbers.items() if math.isfinite(value)}
+    return {"mAP": round(100 * first, 2) if math.isfinite(first) else 0.0, **known}
 
 
 def module_detector(module: HOICLIP, vocabulary: Vocabulary, config: PostprocessConfig) -> Detector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from hoiclip.core.vocabulary import Vocabulary, load_vocabulary
 from hoiclip.data.annotations import ImageAnnotation
 from hoiclip.data.formats.coco import read_pairs
 from hoiclip.data.formats.hoia import write_hoia
-from hoiclip.data.images import FolderImages, MemoryImages
-from hoiclip.evaluation import PredictedTriplets, evaluate_vcoco, evaluate_vcoco_official
-from hoiclip.evaluation.image_loop import EvaluateConfig, evaluate_images, module_detector, predict
+from hoiclip.data.images import EvaluationSet, FolderImages, MemoryImages
+from hoiclip.evaluation import PredictedTriplets, Split, evaluate_vcoco, evaluate_vcoco_official
+from hoiclip.evaluation.image_loop import EvaluateConfig, evaluate_images, evaluate_module, module_detector, predict
 from hoiclip.model import HOICLIP
 from hoiclip.synthetic import draw_scene
 from hoiclip.synthetic.compose import random_scene
@@ -110,6 +111,25 @@ def test_engine_and_module_detector_predict_the_same(image_folder: tuple[Path, l
             <= 4
         )
         np.testing.assert_allclose(engine_predicted.score, module_predicted.score, atol=1e-4)
+
+
+def test_module_evaluation_has_no_number_for_a_side_that_no_image_shows(
+    image_folder: tuple[Path, list[ImageAnnotation]],
+) -> None:
+    """Numbers of training go into the model's header, which holds JSON: NaN would make a file that nothing reads."""
+    folder, annotations = image_folder
+    shown = {
+        HICO.hois.index((verb, annotation.labels[obj]))
+        for annotation in annotations
+        for _, obj, verb in annotation.interactions.tolist()
+    }
+    absent = Split(name="few", inside=frozenset(range(len(HICO.hois))) - shown)
+    images = EvaluationSet(annotations=annotations, images=FolderImages(folder, annotations))
+    module = load_model_file(untrained_model()).build()
+    numbers = evaluate_module(module, HICO, images, splits=[absent])
+    assert all(math.isfinite(value) for value in numbers.values())
+    assert "few/mAP seen" in numbers
+    assert "few/mAP unseen" not in numbers
 
 
 def test_predictions_are_in_the_order_of_the_images(image_folder: tuple[Path, list[ImageAnnotation]]) -> None:
