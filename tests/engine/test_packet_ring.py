@@ -107,7 +107,7 @@ def test_clip_has_the_frames_and_times_of_the_source(tmp_path: Path, name: str) 
         assert not any(shown[-1].pts_s < frame.pts_s <= zero_s + end_s for frame in source)
 
 
-def test_h264_with_open_groups_has_frames_before_its_keyframes(tmp_path: Path) -> None:
+def test_h264_with_open_gops_has_frames_before_its_keyframes(tmp_path: Path) -> None:
     """Else the test above would not test them."""
     with av.open(str(made(tmp_path, "h264_open.mp4"))) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size and packet.pts is not None]

@@ -25,7 +25,7 @@ from hoiclip_engine.events.clip import clip_file
 from hoiclip_engine.events.evidence_folder import EvidenceFolder
 from hoiclip_engine.sinks.annotate import FramePainter
 from hoiclip_engine.sources.packet_ring import PacketClip, PacketRing
-from hoiclip_engine.sources.uri import file_names
+from hoiclip_engine.sources.uri import file_names, redact
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.types.rule_hits import Evidence, RuleHit
@@ -127,7 +127,7 @@ class EvidenceSink(Sink):
     def start(self, header: RunHeader) -> None:
         self._header, self._painter = header, FramePainter(header)
         self._verbs = {verb: index for index, verb in enumerate(header.vocabulary.verbs)}
-        self._source_name = self._name or file_names([header.source])[0]
+        self._source_name = self._name or file_names([redact(header.source)])[0]
 
     def write(self, result: FrameResult) -> None:
         self._last_s = result.pts_s

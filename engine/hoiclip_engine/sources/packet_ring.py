@@ -83,7 +83,7 @@ class _Gop:
 
 
 class PacketRing:
-    """Whole groups of pictures, the oldest dropped first. Any thread may call it; one pass over one source fills it."""
+    """Whole GOPs, the oldest dropped first. Any thread may call it; one pass over one source fills it."""
 
     def __init__(self, seconds: float, max_bytes: int = RING_BYTES) -> None:
         """
@@ -145,7 +145,7 @@ class PacketRing:
         before = [number for number, (_, gop_s) in enumerate(gops) if gop_s is not None and gop_s <= start_s]
         packets = [packet for kept, _ in gops[before[-1] if before else 0 :] for packet in kept]
         timed = list(zip(packets, _times_s(packets, tap.time_base), strict=True))
-        # Of an open group of pictures, frames before its keyframe need the group before.
+        # Frames of an open GOP that are shown before its keyframe need the GOP before.
         timed = [(packet, pts_s) for packet, pts_s in timed if pts_s >= timed[0][1]]
         timed = timed[: _closed_length([pts_s for _, pts_s in timed], end_s)]
         if not timed or timed[0][1] > end_s:
@@ -175,7 +175,7 @@ class PacketRing:
             if packet.is_keyframe:
                 self._gops.append(_Gop(tap))
             elif not self._gops or self._gops[-1].tap is not tap:
-                return  # begins in the middle of a group of pictures
+                return  # begins in the middle of a GOP
             gop, cost = self._gops[-1], len(packet.data) + _PACKET_COST
             gop.packets.append(packet)
             gop.size += cost
