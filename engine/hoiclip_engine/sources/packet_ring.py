@@ -25,7 +25,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 RING_BYTES = 32 << 20
-"""Default limit of a source: 36 seconds of a camera with 7 Mbit/s."""
+"""Default limit of a source: 38 seconds of a camera with 7 Mbit/s."""
 _PACKET_COST = 400
 """Bytes that a packet takes besides its payload."""
 _MP4_CODECS = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4"))
@@ -140,7 +140,7 @@ class PacketRing:
             tap = self._tap_at(at_s)
             gops = [(list(gop.packets), gop.start_s) for gop in self._gops if gop.tap is tap]
             lost = tap is not None and tap.lost
-        if tap is None or not gops:
+        if tap is None or tap.template is None or not gops:
             return None
         before = [number for number, (_, gop_s) in enumerate(gops) if gop_s is not None and gop_s <= start_s]
         packets = [packet for kept, _ in gops[before[-1] if before else 0 :] for packet in kept]
@@ -212,9 +212,11 @@ class PacketTap:
         self.reencodes = template is None
         if template is None:
             self.suffix = ".mp4"
-            self._encoder = _FrameEncoder(stream)
-            template = self._encoder.stream
+            with suppress(av.FFmpegError, ValueError):  # a size that no encoder takes: then nothing is kept
+                self._encoder = _FrameEncoder(stream)
+                template = self._encoder.stream
         self.template = template
+        """Parameters of the codec; None where nothing can be kept."""
 
     def add(self, packet: Packet[VideoStream]) -> PacketTap:
         """Keeps a packet that is about to be decoded: its frames hold it as `opaque`.
@@ -222,7 +224,7 @@ class PacketTap:
         Returns:
             The tap for the packets that follow: another one where the parameters of the codec change.
         """
-        if self._encoder is not None:
+        if self.reencodes:
             return self
         tap = self._changed(packet)
         kept = KeptPacket(bytes(packet), packet.pts, packet.is_keyframe)
@@ -242,7 +244,7 @@ class PacketTap:
         if not packet.has_sidedata("new_extradata"):
             return self
         extradata = bytes(packet.get_sidedata("new_extradata"))
-        if extradata == (self.extradata or self.template.codec_context.extradata):
+        if self.template is None or extradata == (self.extradata or self.template.codec_context.extradata):
             return self
         tap = self._ring.connect(self._stream)
         tap.extradata = extradata
