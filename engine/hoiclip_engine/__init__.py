@@ -28,13 +28,17 @@ if TYPE_CHECKING:
     )
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.evaluation.training import train_model
+    from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
+    from hoiclip_engine.events.evidence_folder import EvidenceFolder, EvidenceLimits
     from hoiclip_engine.session import Session
     from hoiclip_engine.sources.base import SourceConfig
+    from hoiclip_engine.sources.packet_ring import PacketRing
     from hoiclip_engine.streaming.stream import Stream, StreamConfig
     from hoiclip_engine.track.entities import EntityTracker
     from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
     from hoiclip_engine.types.frame import Frame, SourceEvent
     from hoiclip_engine.types.results import FrameResult, Interaction, RunHeader, RunSummary, Sink
+    from hoiclip_engine.types.rule_hits import Evidence
     from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 __all__ = [
@@ -45,12 +49,18 @@ __all__ = [
     "EngineConfig",
     "EntityTracker",
     "Event",
+    "Evidence",
+    "EvidenceConfig",
+    "EvidenceFolder",
+    "EvidenceLimits",
+    "EvidenceSink",
     "Frame",
     "FrameResult",
     "HOIDetections",
     "HoiclipError",
     "Interaction",
     "ModelError",
+    "PacketRing",
     "PairTracker",
     "RunHeader",
     "RunSummary",
@@ -76,12 +86,18 @@ _MODULES = {
     "EngineConfig": "hoiclip_engine.engine",
     "EntityTracker": "hoiclip_engine.track.entities",
     "Event": "hoiclip_engine.types.tracked_pairs",
+    "Evidence": "hoiclip_engine.types.rule_hits",
+    "EvidenceConfig": "hoiclip_engine.events.evidence",
+    "EvidenceFolder": "hoiclip_engine.events.evidence_folder",
+    "EvidenceLimits": "hoiclip_engine.events.evidence_folder",
+    "EvidenceSink": "hoiclip_engine.events.evidence",
     "Frame": "hoiclip_engine.types.frame",
     "FrameResult": "hoiclip_engine.types.results",
     "HOIDetections": "hoiclip.core.detections",
     "HoiclipError": "hoiclip.core.errors",
     "Interaction": "hoiclip_engine.types.results",
     "ModelError": "hoiclip.core.errors",
+    "PacketRing": "hoiclip_engine.sources.packet_ring",
     "PairTracker": "hoiclip_engine.track.pair_tracker",
     "RunHeader": "hoiclip_engine.types.results",
     "RunSummary": "hoiclip_engine.types.results",

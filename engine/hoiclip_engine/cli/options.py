@@ -116,6 +116,25 @@ def percent(text: str) -> float:
     return float(text.rstrip("%")) / 100
 
 
+def byte_size(text: str) -> int:
+    """A number of bytes: 500MB, 1GB (of 10^9), 2GiB (of 2^30), or plain."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([kKMGT]?)(i?)B|(\d{1,18})", text, re.ASCII)
+    if found is None or (found[3] and not found[2]):
+        raise argparse.ArgumentTypeError(f"expected a size such as 500MB, 1GB or 2GiB, got {text!r:.40}")
+    if found[4]:
+        return int(found[4])
+    step, prefix = 1024 if found[3] else 1000, " KMGT".index(found[2].upper() or " ")
+    return round(float(found[1]) * float(step) ** prefix)
+
+
+def age_s(text: str) -> float:
+    """A duration in seconds: 90s, 30m, 12h or 7d."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])", text, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected an age such as 90s, 30m, 12h or 7d, got {text!r:.40}")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
 def add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 

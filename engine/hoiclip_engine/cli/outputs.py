@@ -1,8 +1,8 @@
 """Outputs of a run, and the sinks that write them.
 
 Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
-HICO-DET detections, the webhook and the live page are shared. Impossible combinations are refused before anything
-starts.
+HICO-DET detections, the folder of evidence, the webhook and the live page are shared. Impossible combinations are
+refused before anything starts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from hoiclip_engine.cli.console import messages
 from hoiclip_engine.cli.distinct_files import Name, existing, require_distinct
 
 if TYPE_CHECKING:
+    from hoiclip_engine.events.evidence import EvidenceConfig
+    from hoiclip_engine.events.evidence_folder import EvidenceFolder, EvidenceLimits
     from hoiclip_engine.live.address import LiveAddress
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sinks.hico_sink import HicoDetections
@@ -52,7 +54,13 @@ class Outputs:
     webhook: str | None = field(default=None, repr=False)
     """May hold a password."""
     live: LiveAddress | None = None
-    _shared: list[LiveServer | HicoDetections] = field(default_factory=list, init=False, repr=False, compare=False)
+    evidence: Path | None = None
+    """A folder, which all sources share."""
+    evidence_config: EvidenceConfig | None = None
+    evidence_limits: EvidenceLimits | None = None
+    _shared: list[LiveServer | HicoDetections | EvidenceFolder] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def sinks_for(self, addresses: Sequence[SourceAddress]) -> list[list[Sink]]:
         """Sinks of each source, not started yet; with several sources, makes the folders.
@@ -87,6 +95,9 @@ class Outputs:
             server = self._server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
+        if self.evidence:
+            for own, sink in zip(sinks, self._evidence_sinks(self.evidence, addresses), strict=True):
+                own.append(sink)
         several = len(addresses) > 1
         return [
             own or [EventLines(address.name if several else "")] for own, address in zip(sinks, addresses, strict=True)
@@ -104,6 +115,7 @@ class Outputs:
         Raises:
             UsageError: one would; or several sources would share an output that only one can have.
         """
+        from hoiclip_engine.events.evidence_folder import own_files
         from hoiclip_engine.sinks.stream_sink import is_stream
         from hoiclip_engine.sinks.video_sink import SUFFIXES as VIDEO_SUFFIXES
         from hoiclip_engine.sinks.video_sink import unfinished_name
@@ -113,9 +125,11 @@ class Outputs:
         files += existing(self.hico, "detections_*.mat")
         if not files and self.hico is None:
             files.append(STDOUT)  # event lines
+        if self.evidence:
+            files += own_files(self.evidence)  # the oldest of which are removed
         shared = list(self._named().values()) if len(addresses) > 1 else []
         sources = [address.location for address in addresses if address.kind in ("file", "stdin")]
-        require_distinct([*sources, *inputs], files, [*shared, self.hico], texts)
+        require_distinct([*sources, *inputs], files, [*shared, self.hico, self.evidence], texts)
 
     def close(self) -> None:
         """Ends shared outputs, also where a source never began.
@@ -138,6 +152,18 @@ class Outputs:
         server = LiveServer(address, report_url)
         self._shared.append(server)
         return server
+
+    def _evidence_sinks(self, path: Path, addresses: Sequence[SourceAddress]) -> list[Sink]:
+        from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
+        from hoiclip_engine.events.evidence_folder import EvidenceFolder
+        from hoiclip_engine.sources.packet_ring import PacketRing
+        from hoiclip_engine.sources.uri import file_names
+
+        config = self.evidence_config or EvidenceConfig()
+        folder = EvidenceFolder(path, self.evidence_limits, lambda line: messages.print(f"Warning: {line}"))
+        self._shared.append(folder)
+        names = file_names([address.name for address in addresses])
+        return [EvidenceSink(folder, config, PacketRing(config.kept_s), name=name) for name in names]
 
     def _named(self) -> dict[str, str | Path]:
         """Outputs that are files, by kind, in the order they are written."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hoiclip_engine.cli.outputs import Outputs
     from hoiclip_engine.engine import Engine
     from hoiclip_engine.sources.base import FrameSource, SourceConfig
+    from hoiclip_engine.sources.packet_ring import PacketRing
     from hoiclip_engine.sources.uri import SourceAddress
     from hoiclip_engine.streaming.sink_writer import Meter
     from hoiclip_engine.streaming.stream import Stream, StreamConfig
@@ -36,6 +37,7 @@ EXAMPLES = """\
   hoiclip run clip.mp4 --jsonl - --detect-every 5 | jq .
   hoiclip run rtsp://camera/stream --live 127.0.0.1:8080  the newest frame, on a page
   hoiclip run cameras.txt --jsonl results/ --webhook https://host/hook
+  hoiclip run rtsp://camera/stream --evidence evidence    a snapshot and a clip of what happens
 """
 
 
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="video or image file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
     )
     _add_outputs(parser)
+    _add_evidence(parser)
     options.add_model(parser, folders=True)
     options.add_backend(parser)
     parser.add_argument(
@@ -104,6 +107,32 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_evidence(parser: argparse.ArgumentParser) -> None:
+    evidence = parser.add_argument_group("evidence", "of hits of rules; of all verb events where there are no rules")
+    evidence.add_argument("--evidence", type=Path, metavar="DIR", help="a snapshot and a clip of each")
+    evidence.add_argument(
+        "--evidence-before", type=options.real, metavar="S", help="seconds in a clip before the start (default: 3)"
+    )
+    evidence.add_argument(
+        "--evidence-after", type=options.real, metavar="S", help="seconds in a clip after the end (default: 3)"
+    )
+    evidence.add_argument(
+        "--evidence-max-bytes",
+        type=options.byte_size,
+        metavar="SIZE",
+        help="oldest removed beyond it, such as 1GB (default: 10GB)",
+    )
+    evidence.add_argument(
+        "--evidence-max-files",
+        type=options.integer,
+        metavar="N",
+        help="oldest removed beyond it (default: 10000)",
+    )
+    evidence.add_argument(
+        "--evidence-max-age", type=options.age_s, metavar="AGE", help="removed when older, such as 7d (default: never)"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
@@ -140,6 +169,7 @@ def _outputs(args: argparse.Namespace) -> Outputs:
 
     if args.live_token and not args.live:
         raise UsageError("--live-token is for --live; say where the page is to be, such as --live 127.0.0.1:8080")
+    evidence = _evidence(args)
     return Outputs(
         video=args.output,
         jsonl=args.jsonl,
@@ -150,7 +180,34 @@ def _outputs(args: argparse.Namespace) -> Outputs:
         hico=args.hico,
         webhook=args.webhook,
         live=LiveAddress.parse(args.live, args.live_token) if args.live else None,
+        **evidence,
     )
+
+
+def _evidence(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of Outputs."""
+    from hoiclip_engine.events.evidence import EvidenceConfig
+    from hoiclip_engine.events.evidence_folder import EvidenceLimits
+
+    config = {"before_s": args.evidence_before, "after_s": args.evidence_after}
+    limits = {
+        "max_bytes": args.evidence_max_bytes,
+        "max_files": args.evidence_max_files,
+        "max_age_s": args.evidence_max_age,
+    }
+    config, limits = ({key: value for key, value in own.items() if value is not None} for own in (config, limits))
+    if args.evidence is None:
+        if config or limits:
+            raise UsageError("--evidence-... options are for --evidence; name a folder, such as --evidence evidence")
+        return {}
+    try:
+        return {
+            "evidence": args.evidence,
+            "evidence_config": EvidenceConfig(what="rules" if getattr(args, "rules", None) else "events", **config),
+            "evidence_limits": EvidenceLimits(**limits),
+        }
+    except ValueError as error:
+        raise UsageError(f"--evidence: {error}") from error
 
 
 MOST_OPENING = 16
@@ -181,6 +238,13 @@ class _Job:
     stream: Stream | None = None
     summary: RunSummary | None = None
     error: HoiclipError | None = None
+
+    @property
+    def packets(self) -> PacketRing | None:
+        """Keeps the source's packets, where a sink needs them."""
+        from hoiclip_engine.events.evidence import EvidenceSink
+
+        return next((sink.packets for sink in self.sinks if isinstance(sink, EvidenceSink)), None)
 
 
 def run_sources(engine: Engine, addresses: Sequence[SourceAddress], outputs: Outputs, config: RunConfig) -> int:
@@ -242,7 +306,8 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
             _feed_all(jobs, meters)
     for job in jobs:
         if job.summary is not None:
-            messages.print(summary_table(job.address.name, job.summary))
+            totals = [row for sink in job.sinks for row in sink.totals]
+            messages.print(summary_table(job.address.name, job.summary, totals))
             assert job.source is not None
             _report(job.address.name, [note for note in job.summary.notes if note not in job.source.info.notes])
         for sink in job.sinks:
@@ -261,7 +326,7 @@ def _open(jobs: Sequence[_Job], config: SourceConfig) -> None:
 
     def open_one(job: _Job) -> None:
         try:
-            job.source = open_source(job.address, config)
+            job.source = open_source(job.address, replace(config, packets=job.packets))
         except HoiclipError as error:
             job.error = error
 
@@ -322,8 +387,8 @@ def _conclusion(jobs: Sequence[_Job]) -> int:
     return failed[0].exit_code if len(failed) == len(jobs) else PARTIAL
 
 
-def summary_table(name: str, summary: RunSummary) -> Any:
-    """Counts, and where the time went."""
+def summary_table(name: str, summary: RunSummary, totals: Sequence[tuple[str, str]] = ()) -> Any:
+    """Counts, and where the time went. Args: totals: further rows, those of sinks."""
     processed = summary.decoded - summary.dropped
     rate = processed / summary.wall_s if summary.wall_s else 0.0
     rows: list[tuple[object, ...]] = [
@@ -334,6 +399,7 @@ def summary_table(name: str, summary: RunSummary) -> Any:
     ]
     if summary.reconnects:
         rows.append(("source", f"came back {summary.reconnects} times"))
+    rows += totals
     rows += [
         (stage, f"p50 {ms['p50']:.1f} ms, p90 {ms['p90']:.1f} ms, p99 {ms['p99']:.1f} ms")
         for stage, ms in summary.stage_ms.items()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from hoiclip_engine.types.frame import Frame, SourceEvent
+
+if TYPE_CHECKING:
+    from hoiclip_engine.sources.packet_ring import PacketRing
 
 
 class FrameSource(Protocol):
@@ -103,6 +106,8 @@ class SourceConfig:
     """Seconds of reconnecting before a lost stream is given up; None for no limit."""
     hwaccel: Hwaccel = "none"
     """Decoder: auto is CUDA where it works and silently software elsewhere; cuda fails where it does not work."""
+    packets: PacketRing | None = field(default=None, repr=False, compare=False)
+    """Keeps the encoded packets of this one source, for clips of evidence; None keeps none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_s <= MAX_START_S:

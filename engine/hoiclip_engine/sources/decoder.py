@@ -26,6 +26,7 @@ from hoiclip_engine.sources.base import SourceConfig, SourceCounters, SourceInfo
 from hoiclip_engine.sources.container import choose_stream, fraction, is_photo
 from hoiclip_engine.sources.cropping import Crop, read_crop
 from hoiclip_engine.sources.frame_conversion import FrameConverter, check_size
+from hoiclip_engine.sources.packet_ring import PacketRing, PacketTap
 from hoiclip_engine.sources.timestamps import MAX_WINDOW, PresentationClock, nominal_step_s, pts_to_seconds
 
 # Damage is counted and reported in one line; ffmpeg would log every macroblock on stderr, and URLs with passwords.
@@ -64,7 +65,12 @@ class VideoReader:
         check_size(stream.codec_context.width, stream.codec_context.height, config.max_pixels)
         stream.codec_context.options = {"max_pixels": str(config.max_pixels)}
         self.decoder = FrameDecoder(
-            container, stream, frame_threads=config.frame_threads, threads=config.decoder_threads, stopped=stopped
+            container,
+            stream,
+            frame_threads=config.frame_threads,
+            threads=config.decoder_threads,
+            stopped=stopped,
+            packets=config.packets,
         )
         crop = _crop(container, stream) if container.file is None else None
         self._converter = FrameConverter(stream, config.max_pixels, is_image=is_photo(container), crop=crop)
@@ -185,6 +191,7 @@ class FrameDecoder:
         frame_threads: bool,
         threads: int = 0,
         stopped: threading.Event | None = None,
+        packets: PacketRing | None = None,
     ) -> None:
         """Sets the decoder up.
 
@@ -194,6 +201,7 @@ class FrameDecoder:
             threads: 0 for the choice of ffmpeg.
             frame_threads: quicker on many cores, but loses more frames after damage.
             stopped: ends the frames, also while the container delivers only sound.
+            packets: keeps all packets that are decoded, for clips.
         """
         self.errors = 0
         self.cause = ""
@@ -203,6 +211,8 @@ class FrameDecoder:
         self._container = container
         self._stream = stream
         self._stopped = stopped or threading.Event()
+        self._ring = packets
+        stream.codec_context.copy_opaque = packets is not None
         # Measured on damaged VP9 and a truncated fragmented MP4: 72 and 23 frames by frame threads, 80 and 25 by slice.
         # On live streams frame threads would also delay every frame by as many frames as there are threads.
         stream.codec_context.thread_count = threads
@@ -238,9 +248,20 @@ class FrameDecoder:
         return True
 
     def _decode_all(self, packets: Iterator[Packet[VideoStream]]) -> Iterator[VideoFrame]:
+        if self._ring is not None:
+            yield from self._decode_and_keep(packets, self._ring.connect(self._stream))
+            return
         for packet in packets:
             yield from self._decode(packet)
         yield from self._decode(None)
+
+    def _decode_and_keep(self, packets: Iterator[Packet[VideoStream]], tap: PacketTap) -> Iterator[VideoFrame]:
+        for packet in chain(packets, (None,)):
+            if packet is not None:
+                tap = tap.add(packet)
+            for frame in self._decode(packet):
+                tap.add_frame(frame)
+                yield frame
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         # All streams, so that stopping is possible at every packet of any of them.

@@ -39,6 +39,7 @@ from hoiclip_engine.sources.container import (
 )
 from hoiclip_engine.sources.decoder import VideoReader
 from hoiclip_engine.sources.frame_conversion import check_size, clockwise_deg
+from hoiclip_engine.sources.packet_ring import set_time
 from hoiclip_engine.sources.uri import redact
 from hoiclip_engine.types.frame import Frame
 
@@ -172,6 +173,7 @@ class VideoSource:
         frames, zero_s = self._frames_near_start(video, opened)
         since_s = 0.0
         for frame, pts_s in self._clock.timed(frames, video.timestamp_s):
+            set_time(frame, pts_s)
             zero_s = pts_s if zero_s is None else zero_s
             since_s = pts_s - zero_s + _ROUNDING_S
             if since_s >= end_s or self._delivered == config.max_frames:

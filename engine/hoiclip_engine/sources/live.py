@@ -29,6 +29,7 @@ from hoiclip_engine.sources.connection import (
     read_timeout_s,
 )
 from hoiclip_engine.sources.decoder import VideoReader
+from hoiclip_engine.sources.packet_ring import KeptPacket, kept_packet
 from hoiclip_engine.sources.playback import Pacer
 from hoiclip_engine.sources.timestamps import LiveClock, nominal_step_s
 from hoiclip_engine.types.frame import Frame, SourceEvent
@@ -54,6 +55,8 @@ class LiveImage:
     """Decoding errors of this connection so far."""
     info: SourceInfo | None
     """Metadata, with the first image of a connection."""
+    packet: KeptPacket | None
+    """That it was decoded from, where packets are kept."""
 
 
 class LiveSource:
@@ -209,6 +212,8 @@ class LiveSource:
 
     def _frame(self, image: LiveImage) -> Frame:
         pts_s = self._clock.next(image.pts, image.time_base, image.arrived_s)
+        if image.packet is not None:
+            image.packet.pts_s = pts_s
         return Frame(image.rgb, pts_s, self._delivered, image.arrived_s)
 
     def _is_due(self, frame: Frame) -> bool:
@@ -238,7 +243,8 @@ def _images(
                 continue
             first, info = info is None, info or video.describe(frame, rgb)
             errors = video.decoder.errors
-            yield LiveImage(rgb, frame.pts, video.time_base(frame), arrived_s, errors, info if first else None)
+            known, packet = info if first else None, kept_packet(frame)
+            yield LiveImage(rgb, frame.pts, video.time_base(frame), arrived_s, errors, known, packet)
         if video.decoder.ended_by is not None:
             raise video.decoder.ended_by
     finally:

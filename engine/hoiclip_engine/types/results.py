@@ -160,6 +160,11 @@ class Sink(Protocol):
         """A line for every result that had to be changed to be written; complete once finished."""
         return ()
 
+    @property
+    def totals(self) -> tuple[tuple[str, str], ...]:
+        """Rows for the table of the run's summary, a name and counts; complete once finished."""
+        return ()
+
     def finish(self, summary: RunSummary) -> None:
         """Called exactly once after a successful start, also after an interrupt or an error."""
         ...
