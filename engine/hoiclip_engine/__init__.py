@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.evaluation.training import train_model
+    from hoiclip_engine.events.rules import Rule, RuleSet, read_rules
     from hoiclip_engine.session import Session
     from hoiclip_engine.sources.base import SourceConfig
     from hoiclip_engine.streaming.stream import Stream, StreamConfig
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
     from hoiclip_engine.types.frame import Frame, SourceEvent
     from hoiclip_engine.types.results import FrameResult, Interaction, RunHeader, RunSummary, Sink
+    from hoiclip_engine.types.rule_hits import RuleHit
     from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 __all__ = [
@@ -52,6 +54,9 @@ __all__ = [
     "Interaction",
     "ModelError",
     "PairTracker",
+    "Rule",
+    "RuleHit",
+    "RuleSet",
     "RunHeader",
     "RunSummary",
     "Session",
@@ -66,6 +71,7 @@ __all__ = [
     "TrackedPairs",
     "UsageError",
     "__version__",
+    "read_rules",
     "train_model",
 ]
 _MODULES = {
@@ -83,6 +89,9 @@ _MODULES = {
     "Interaction": "hoiclip_engine.types.results",
     "ModelError": "hoiclip.core.errors",
     "PairTracker": "hoiclip_engine.track.pair_tracker",
+    "Rule": "hoiclip_engine.events.rules",
+    "RuleHit": "hoiclip_engine.types.rule_hits",
+    "RuleSet": "hoiclip_engine.events.rules",
     "RunHeader": "hoiclip_engine.types.results",
     "RunSummary": "hoiclip_engine.types.results",
     "Session": "hoiclip_engine.session",
@@ -96,6 +105,7 @@ _MODULES = {
     "TrackConfig": "hoiclip_engine.track.pair_tracker",
     "TrackedPairs": "hoiclip_engine.types.tracked_pairs",
     "UsageError": "hoiclip.core.errors",
+    "read_rules": "hoiclip_engine.events.rules",
     "train_model": "hoiclip_engine.evaluation.training",
 }
 
