@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hoiclip_engine.evaluation.training import train_model
     from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
     from hoiclip_engine.events.evidence_folder import EvidenceFolder, EvidenceLimits
+    from hoiclip_engine.events.rules import Rule, RuleSet, read_rules
     from hoiclip_engine.session import Session
     from hoiclip_engine.sources.base import SourceConfig
     from hoiclip_engine.sources.packet_ring import PacketRing
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
     from hoiclip_engine.types.frame import Frame, SourceEvent
     from hoiclip_engine.types.results import FrameResult, Interaction, RunHeader, RunSummary, Sink
-    from hoiclip_engine.types.rule_hits import Evidence
+    from hoiclip_engine.types.rule_hits import Evidence, RuleHit
     from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 __all__ = [
@@ -62,6 +63,9 @@ __all__ = [
     "ModelError",
     "PacketRing",
     "PairTracker",
+    "Rule",
+    "RuleHit",
+    "RuleSet",
     "RunHeader",
     "RunSummary",
     "Session",
@@ -76,6 +80,7 @@ __all__ = [
     "TrackedPairs",
     "UsageError",
     "__version__",
+    "read_rules",
     "train_model",
 ]
 _MODULES = {
@@ -99,6 +104,9 @@ _MODULES = {
     "ModelError": "hoiclip.core.errors",
     "PacketRing": "hoiclip_engine.sources.packet_ring",
     "PairTracker": "hoiclip_engine.track.pair_tracker",
+    "Rule": "hoiclip_engine.events.rules",
+    "RuleHit": "hoiclip_engine.types.rule_hits",
+    "RuleSet": "hoiclip_engine.events.rules",
     "RunHeader": "hoiclip_engine.types.results",
     "RunSummary": "hoiclip_engine.types.results",
     "Session": "hoiclip_engine.session",
@@ -112,6 +120,7 @@ _MODULES = {
     "TrackConfig": "hoiclip_engine.track.pair_tracker",
     "TrackedPairs": "hoiclip_engine.types.tracked_pairs",
     "UsageError": "hoiclip.core.errors",
+    "read_rules": "hoiclip_engine.events.rules",
     "train_model": "hoiclip_engine.evaluation.training",
 }
 

@@ -36,7 +36,7 @@ def prepare(folder: Path, document: Path) -> Path:
         Image.new("RGB", (64, 48), (90, 160, 90)).save(folder / name)
     (folder / "gt.txt").write_text("1,1,10,10,20,40,1,1,1\n2,1,11,10,20,40,1,1,1\n")
     (folder / "test.txt").write_text("1,5,10,10,20,40,0.9,-1,-1,-1\n2,5,11,10,20,40,0.9,-1,-1,-1\n")
-    for name, content in re.findall(r"`(\w+\.txt)`:\n\n```text\n(.*?)```", text, flags=re.DOTALL):
+    for name, content in re.findall(r"`(\w+\.(?:txt|toml))`:\n\n```(?:text|toml)\n(.*?)```", text, flags=re.DOTALL):
         (folder / name).write_text(content, encoding="utf-8")
     for name in ("hico.safetensors", "hico"):  # the second in place of a fetched one, which the cache would hold
         shutil.copy(untrained_model(), folder / name)

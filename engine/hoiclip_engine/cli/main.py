@@ -48,6 +48,7 @@ COMMANDS = {
     "demo": "draw a clip and run on it",
     "models": "list, describe, fetch, import and verify models",
     "vocab": "make and show vocabularies, compute text embeddings",
+    "rules": "check rules that say which interactions are worth a hit",
     "eval": "measure a model on annotated images and videos",
     "data": "check, convert and draw datasets",
     "export": "write a model as ONNX graphs",
@@ -58,7 +59,7 @@ COMMANDS = {
     "doctor": "show what is installed, what auto selects and what is faster",
 }
 """Modules of this package, and what they are for."""
-_GROUPS = ("models", "vocab", "data")
+_GROUPS = ("models", "vocab", "data", "rules")
 """Their actions take --debug, not they themselves."""
 
 

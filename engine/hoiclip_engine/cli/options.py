@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -99,6 +100,14 @@ def real(text: str) -> float:
     if not abs(value) <= LARGEST_REAL:
         raise argparse.ArgumentTypeError(f"expected a number up to {LARGEST_REAL:g}, got {text!r:.40}")
     return value
+
+
+def moment(text: str) -> datetime:
+    """Date and time of day, with or without a time zone."""
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f"expected a time such as 2026-01-31T08:00, got {text!r:.40}") from None
 
 
 def detect_every(text: str) -> int | str:

@@ -36,6 +36,7 @@ EXAMPLES = """\
   hoiclip run clip.mp4 -o annotated.mp4 --jsonl pairs.jsonl
   hoiclip run clip.mp4 --jsonl - --detect-every 5 | jq .
   hoiclip run rtsp://camera/stream --live 127.0.0.1:8080  the newest frame, on a page
+  hoiclip run clip.mp4 --rules rules.toml                 hits of rules, among the events
   hoiclip run cameras.txt --jsonl results/ --webhook https://host/hook
   hoiclip run rtsp://camera/stream --evidence evidence    a snapshot and a clip of what happens
 """
@@ -87,6 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds without data until a stream counts as lost (default: 5)",
     )
     options.add_hwaccel(parser)
+    rules = parser.add_argument_group("rules", "which interactions are worth a hit, where and for how long")
+    rules.add_argument("--rules", type=Path, metavar="FILE.toml", help="rules whose hits are reported (docs/rules.md)")
+    rules.add_argument(
+        "--clock",
+        type=options.moment,
+        metavar="TIME",
+        help="time of day at second 0 of a file, for schedules of rules, such as 2026-01-31T08:00",
+    )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -135,11 +144,14 @@ def _add_evidence(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.engine import Engine, EngineConfig
+    from hoiclip_engine.events.rules import read_rules
     from hoiclip_engine.models import find_model
     from hoiclip_engine.sources.base import SourceConfig
     from hoiclip_engine.sources.source_list import expand_sources
     from hoiclip_engine.streaming.stream import StreamConfig
 
+    if args.clock and not args.rules:
+        raise UsageError("--clock is for schedules of rules; name the rules, such as --rules rules.toml")
     try:
         source = SourceConfig(
             start_s=args.start,
@@ -158,8 +170,11 @@ def run(args: argparse.Namespace) -> int:
     addresses = expand_sources(args.source)
     model = find_model(args.model)
     read = [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary)]
+    read += [args.rules] if args.rules else []
     outputs.require_distinct(addresses, read, args.source)
     with Engine.load(model, config, args.vocabulary) as engine:
+        if args.rules:
+            stream = replace(stream, rules=read_rules(args.rules, engine.vocabulary), clock=args.clock)
         return run_sources(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=args.batch))
 
 
@@ -203,7 +218,7 @@ def _evidence(args: argparse.Namespace) -> dict[str, Any]:
     try:
         return {
             "evidence": args.evidence,
-            "evidence_config": EvidenceConfig(what="rules" if getattr(args, "rules", None) else "events", **config),
+            "evidence_config": EvidenceConfig(what="rules" if args.rules else "events", **config),
             "evidence_limits": EvidenceLimits(**limits),
         }
     except ValueError as error:
@@ -397,6 +412,8 @@ def summary_table(name: str, summary: RunSummary, totals: Sequence[tuple[str, st
         ("found", f"{summary.pairs} pairs, {summary.events} events"),
         ("time", f"{summary.wall_s:.1f} s, {rate:.1f} frames/s" + (", interrupted" if summary.interrupted else "")),
     ]
+    if summary.hits is not None:
+        rows.append(("rules", f"{summary.hits} hits"))
     if summary.reconnects:
         rows.append(("source", f"came back {summary.reconnects} times"))
     rows += totals

@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,10 +24,11 @@ import numpy as np
 from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary
 from hoiclip_engine.live.metrics import SourceMetrics
 from hoiclip_engine.sinks.annotate import Annotator, letterbox
-from hoiclip_engine.sinks.jsonl_sink import event_fields, pair_fields, source_event_fields
+from hoiclip_engine.sinks.jsonl_sink import event_fields, pair_fields, rule_event_fields, source_event_fields
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
-from hoiclip_engine.types.tracked_pairs import TrackedPairs
+from hoiclip_engine.types.rule_hits import RuleHit
+from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 MAX_IMAGE_PX = 1280
 """Longest side of an image that is sent."""
@@ -163,7 +164,7 @@ class Channel(Sink):
         self.dropped += result.dropped_before
         self.last_activity_s = time.monotonic()
         self._received_s.append(self.last_activity_s)
-        self._record_events([event_fields(event, self.header.vocabulary) for event in result.events])
+        self._record_events(self._fields(result.events, result.rule_hits))
         self._slot = self._slot[0] + 1, result, False
         self._wakeup.notify()
 
@@ -182,11 +183,16 @@ class Channel(Sink):
 
     def finish(self, summary: RunSummary) -> None:
         self._metrics.ended(summary)
-        self._record_events([event_fields(event, self.header.vocabulary) for event in summary.closing_events])
+        self._record_events(self._fields(summary.closing_events, summary.closing_hits))
         self.last_activity_s = time.monotonic()
         self._slot = self._slot[0] + 1, None, True  # a thousand videos must not leave a thousand images in memory
         self._wakeup.notify()
         self._closed()
+
+    def _fields(self, events: Iterable[Event], hits: Iterable[RuleHit]) -> list[dict[str, Any]]:
+        """Updates of hits are left out: they would push the starts off the list."""
+        started_or_ended = [rule_event_fields(hit) for hit in hits if hit.event != "update"]
+        return [*(event_fields(event, self.header.vocabulary) for event in events), *started_or_ended]
 
     def _record_events(self, events: list[dict[str, Any]]) -> None:
         with self._lock:
@@ -275,14 +281,14 @@ class Channel(Sink):
         return await asyncio.get_running_loop().run_in_executor(self._draw_executor, self._render, view, result)
 
     def _render(self, view: ViewSettings, result: FrameResult) -> bytes:
-        frame, pairs = result.frame, view.select(result.pairs)
+        frame, pairs, shapes = result.frame, view.select(result.pairs), result.rule_shapes
         longest_px = max(frame.width_px, frame.height_px)
         if longest_px > MAX_IMAGE_PX:
             scale = MAX_IMAGE_PX / longest_px
             size_px = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
             fit = letterbox(frame.width_px, frame.height_px, *size_px)
-            frame, pairs = fit.frame(frame, *size_px), fit.pairs(pairs)
-        bgr = cv2.cvtColor(self._annotator.draw(frame, pairs), cv2.COLOR_RGB2BGR)
+            frame, pairs, shapes = fit.frame(frame, *size_px), fit.pairs(pairs), fit.shapes(shapes)
+        bgr = cv2.cvtColor(self._annotator.draw(frame, pairs, shapes), cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         return bytes(jpeg)
 

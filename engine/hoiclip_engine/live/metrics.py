@@ -45,6 +45,7 @@ class Metrics:
         self.pairs = Gauge("hoiclip_pairs", "Tracked pairs.", source, registry=registry)
         self.active = Gauge("hoiclip_active_pairs", "Pairs with an active verb.", source, registry=registry)
         self.events = Counter("hoiclip_events", "Verb starts and ends.", ("verb", "event", *source), registry=registry)
+        self.hits = Counter("hoiclip_rule_hits", "Hits of a rule.", ("rule", *source), registry=registry)
         self.viewers = Gauge("hoiclip_live_viewers", "Current viewers.", ("kind",), registry=registry)
 
     def for_source(self, source: str, vocabulary: Vocabulary) -> SourceMetrics:
@@ -81,6 +82,9 @@ class SourceMetrics:
         self._active.set(int(result.pairs.verb_active.any(axis=1).sum()))
         for event in result.events:
             self._event(event)
+        for hit in result.rule_hits:
+            if hit.event == "start":
+                self._metrics.hits.labels(hit.rule, self._source).inc()
 
     def source_lost(self) -> None:
         self._lost.inc()

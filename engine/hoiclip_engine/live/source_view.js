@@ -180,9 +180,11 @@ function verbRow(verb, parent) {
 function sentence(event) {
   if (event.event === "source_lost") return `source lost: ${event.reason}`;
   if (event.event === "source_back") return `source back: ${event.reason}`;
+  if (event.human === null) return event.event === "rule_end" ? `${event.rule}: ended` : event.rule;
   const object = event.label ? ` ${event.label.replaceAll("_", " ")} ${event.object}` : "";
-  const action = `person ${event.human}: ${event.verb.replaceAll("_", " ")}${object}`;
-  return event.event === "start" ? action : `${action} ended`;
+  const rule = event.rule ? `${event.rule}: ` : "";
+  const action = `${rule}person ${event.human}: ${event.verb.replaceAll("_", " ")}${object}`;
+  return event.event.endsWith("start") ? action : `${action} ended`;
 }
 
 function clock(seconds) {

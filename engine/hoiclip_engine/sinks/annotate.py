@@ -20,6 +20,7 @@ from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary
 from hoiclip_engine.sinks.labels import Chip, Color, LabelLayout, Labelled, Rect, fitting_chip
 from hoiclip_engine.types.frame import Frame
 from hoiclip_engine.types.results import FrameResult, RunHeader
+from hoiclip_engine.types.rule_hits import RuleShape
 from hoiclip_engine.types.tracked_pairs import TrackedPairs
 
 MAX_VERBS = 3
@@ -38,6 +39,9 @@ PALETTE: tuple[Color, ...] = (
     (213, 94, 0),
 )
 """For all kinds of colour vision. Source: Okabe and Ito, without their black and their blue, dark on dark."""
+SHAPE_COLOR, HOLDING_COLOR = (230, 230, 234), (255, 92, 92)
+"""Zones and lines of rules, and of those that hold: also thicker, for those who see no red."""
+_WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _RIM = 0.4
 """Brightness of a rim, as a fraction of the colour's."""
 _CHEST = 0.35
@@ -79,8 +83,8 @@ class Annotator:
         self._is_interaction = np.array([verb != NO_INTERACTION for verb in vocabulary.verbs], np.bool_)
         self._layout = LabelLayout(0, 0)
 
-    def draw(self, frame: Frame, pairs: TrackedPairs) -> RGB:
-        """Copy of a frame's image with its interactions drawn in.
+    def draw(self, frame: Frame, pairs: TrackedPairs, shapes: Sequence[RuleShape] = ()) -> RGB:
+        """Copy of a frame's image with its interactions, and zones and lines of rules, drawn in.
 
         Pairs of which no verb is active, or "no interaction" alone, are not drawn.
         """
@@ -90,12 +94,14 @@ class Annotator:
         actors = self._actors(frame, pairs)
         short_px = min(frame.width_px, frame.height_px)
         thin_px = max(1, round(short_px / 300))
+        for shape in shapes:
+            _draw_shape(rgb, shape, thin_px)
         for actor in actors:
             _draw_objects(rgb, actor, thin_px)
         for actor in actors:
             if actor.box is not None:
                 _draw_lines(rgb, _brackets(actor.box, 3 * thin_px), actor.color, thin_px + 1, closed=False)
-        frame_chips = self._frame_chips(frame)
+        frame_chips = [*self._frame_chips(frame), *_shape_chips(shapes, frame)]
         for chip, place in frame_chips:
             chip.paint(rgb, place)
         self._draw_labels(rgb, actors, frame, [place for _, place in frame_chips])
@@ -158,6 +164,33 @@ class Annotator:
             notice = fitting_chip(self._notice, font_px, NOTICE_COLOR, (width, height))
             chips.append((notice, _at(0, height - notice.size_px[1], notice)))
         return chips
+
+
+def _shape_chips(shapes: Sequence[RuleShape], frame: Frame) -> list[tuple[Chip, Rect]]:
+    """Names of rules, each at the highest corner of its zone or line, inside the frame."""
+    size_px = frame.width_px, frame.height_px
+    font_px = max(MIN_LEGEND_FONT_PX, round(min(size_px) / 42))
+    chips = []
+    for shape in shapes:
+        chip = fitting_chip(shape.rule, font_px, HOLDING_COLOR if shape.holds else None, size_px)
+        x, y = min(shape.points_xy, key=lambda point: (point[1], point[0]))
+        left, top = (
+            int(min(max(at, 0), whole - own)) for at, whole, own in zip((x, y), size_px, chip.size_px, strict=True)
+        )
+        chips.append((chip, _at(left, top, chip)))
+    return chips
+
+
+def _draw_shape(rgb: RGB, shape: RuleShape, thin_px: int) -> None:
+    """A zone or line of a rule, with an arrow in the direction that counts; thicker while the rule holds."""
+    color, width_px = (HOLDING_COLOR, thin_px + 1) if shape.holds else (SHAPE_COLOR, thin_px)
+    points = np.array([shape.points_xy], np.float64)
+    _draw_lines(rgb, points, color, width_px, closed=not shape.direction)
+    if shape.direction in _WAYS:
+        x, y = points[0].mean(axis=0).tolist()
+        across, down = _WAYS[shape.direction]
+        length_px = 4 * _HEAD * thin_px
+        _draw_arrow(rgb, (x, y), (x + length_px * across, y + length_px * down), color, width_px)
 
 
 def person_color(human: int) -> Color:
@@ -284,6 +317,17 @@ class Letterbox:
             object_boxes_xyxy=self._boxes(pairs.object_boxes_xyxy),
         )
 
+    def shapes(self, shapes: Sequence[RuleShape]) -> tuple[RuleShape, ...]:
+        """The same zones and lines in pixels of the output."""
+        return tuple(
+            replace(
+                shape,
+                points_xy=tuple((x * self.scale_x + self.left_px, y * self.scale_y + self.top_px) for x, y in points),
+            )
+            for shape in shapes
+            for points in (shape.points_xy,)
+        )
+
     def _boxes(self, boxes_xyxy: F32) -> F32:
         scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
         shift = np.array([self.left_px, self.top_px] * 2, np.float32)
@@ -315,8 +359,8 @@ class FramePainter:
 
     def paint(self, result: FrameResult) -> NDArray[np.uint8]:
         """(H, W, 3) image of the size the run began with."""
-        frame, pairs = result.frame, result.pairs
+        frame, pairs, shapes = result.frame, result.pairs, result.rule_shapes
         if (frame.width_px, frame.height_px) != self.size_px:
             fit = letterbox(frame.width_px, frame.height_px, *self.size_px)
-            frame, pairs = fit.frame(frame, *self.size_px), fit.pairs(pairs)
-        return frame.rgb if self._annotator is None else self._annotator.draw(frame, pairs)
+            frame, pairs, shapes = fit.frame(frame, *self.size_px), fit.pairs(pairs), fit.shapes(shapes)
+        return frame.rgb if self._annotator is None else self._annotator.draw(frame, pairs, shapes)

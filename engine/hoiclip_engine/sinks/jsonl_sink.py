@@ -1,4 +1,4 @@
-"""Writes results as JSON lines, schema hoiclip/1: a header, frames, events as they happen, a summary.
+"""Writes results as JSON lines, schema hoiclip/1: a header, frames, events and hits of rules as they happen, a summary.
 
 Every line is complete when it is written, so that a killed run leaves a readable file. Only the summary holds wall
 times: the rest of two runs over the same input is the same to the byte. A run that drops frames ("latest") is not
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.sinks.text_sinks import TextFile
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 SCHEMA = "hoiclip/1"
@@ -49,7 +51,7 @@ class JsonlSink(Sink):
         self._put({"type": "header", "schema": SCHEMA, **header_fields(header)})
 
     def write(self, result: FrameResult) -> None:
-        """Writes a frame, then the events it showed.
+        """Writes a frame, then the events and the hits of rules it showed.
 
         Raises:
             SinkError: the disk is full, or the reader of the pipe has exited.
@@ -70,6 +72,7 @@ class JsonlSink(Sink):
         self._put(line)
         for event in result.events:
             self._put({"type": "event", **event_fields(event, self._vocabulary)})
+        self._put_hits(result.rule_hits)
 
     def source_event(self, event: SourceEvent) -> None:
         """Writes that the source is lost or back.
@@ -80,15 +83,20 @@ class JsonlSink(Sink):
         self._put({"type": "event", **source_event_fields(event)})
 
     def finish(self, summary: RunSummary) -> None:
-        """Writes the closing events and the summary, and closes the file.
+        """Writes the closing events, the ends of open hits and the summary, and closes the file.
 
         Raises:
             SinkError: as in write.
         """
         for event in summary.closing_events:
             self._put({"type": "event", **event_fields(event, self._vocabulary)})
+        self._put_hits(summary.closing_hits)
         self._put(_summary(summary))
         self._file.close()
+
+    def _put_hits(self, hits: Iterable[RuleHit]) -> None:
+        for hit in hits:
+            self._put({"type": "rule", **rule_hit_fields(hit)})
 
     def _put(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n")
@@ -172,6 +180,32 @@ def event_fields(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
     return fields
 
 
+def rule_hit_fields(hit: RuleHit) -> dict[str, Any]:
+    """Start, update or end of a rule's hit, for JSON lines and others; null for all that an absent rule has not."""
+    return {
+        "event": hit.event,
+        "hit": hit.hit,
+        "rule": hit.rule,
+        "pair": hit.pair if hit.pair >= 0 else None,
+        "human": hit.human if hit.human >= 0 else None,
+        "object": hit.object if hit.object >= 0 else None,
+        "label": hit.label or None,
+        "verb": hit.verb or None,
+        "pts_s": rounded_number(hit.pts_s, _TIME_DIGITS),
+        "start_s": rounded_number(hit.start_s, _TIME_DIGITS),
+        "score": rounded_number(hit.score, _SCORE_DIGITS),
+        "peak_score": rounded_number(hit.peak_score, _SCORE_DIGITS),
+        "peak_s": rounded_number(hit.peak_s, _TIME_DIGITS),
+        "human_box_xyxy": _box(hit.human_box_xyxy) if hit.human_box_xyxy is not None else None,
+        "object_box_xyxy": _box(hit.object_box_xyxy) if hit.object_box_xyxy is not None else None,
+    }
+
+
+def rule_event_fields(hit: RuleHit) -> dict[str, Any]:
+    """The same among events of verbs and sources, for the webhook and the live page: "event" is "rule_start", ..."""
+    return {**rule_hit_fields(hit), "event": f"rule_{hit.event}"}
+
+
 def source_event_fields(event: SourceEvent) -> dict[str, Any]:
     """A loss of the source or its return, for JSON lines, the webhook and the live page."""
     return {"event": event.event, "pts_s": rounded_number(event.pts_s, _TIME_DIGITS), "reason": event.reason}
@@ -187,6 +221,7 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "pts_repaired": summary.pts_repaired,
         "pairs": summary.pairs,
         "events": summary.events,
+        **({"hits": summary.hits} if summary.hits is not None else {}),
         "reconnects": summary.reconnects,
         "interrupted": summary.interrupted,
         **({"notes": list(summary.notes)} if summary.notes else {}),
@@ -202,7 +237,7 @@ def _label(label: int, vocabulary: Vocabulary) -> str | None:
     return vocabulary.objects[label] if label >= 0 else None
 
 
-def _box(box_xyxy: np.ndarray[Any, np.dtype[np.float32]]) -> list[float | None]:
+def _box(box_xyxy: Iterable[float]) -> list[float | None]:
     return [rounded_number(float(value), _BOX_DIGITS) for value in box_xyxy]
 
 

@@ -19,6 +19,7 @@ from hoiclip.core.errors import SinkError
 from hoiclip.core.printable import printable, spreadsheet_text
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 _BOX = ("x1", "y1", "x2", "y2")
@@ -175,19 +176,36 @@ class EventLines(Sink):
 
     def write(self, result: FrameResult) -> None:
         self._write_events(result.events)
+        self._write_hits(result.rule_hits)
 
     def finish(self, summary: RunSummary) -> None:
         self._write_events(summary.closing_events)
+        self._write_hits(summary.closing_hits)
 
     def _write_events(self, events: Iterable[Event]) -> None:
         for event in events:
             text = event_sentence(event, self._vocabulary)
             self._file.write(f"{event.pts_s:9.3f} s  {event.event:<5}  {text}  (pair {event.pair}){self._source}\n")
 
+    def _write_hits(self, hits: Iterable[RuleHit]) -> None:
+        for hit in hits:
+            if hit.event != "update":
+                pair = f", pair {hit.pair}" if hit.pair >= 0 else ""
+                text = f"{hit_sentence(hit)}  (hit {hit.hit}{pair})"
+                self._file.write(f"{hit.pts_s:9.3f} s  {hit.event:<5}  {text}{self._source}\n")
+
 
 def event_sentence(event: Event, vocabulary: Vocabulary) -> str:
     """Event in words, for example "person 3 ride bicycle 5"."""
     return f"person {event.human} {interaction_words(event.verb_index, event.label_index, event.object, vocabulary)}"
+
+
+def hit_sentence(hit: RuleHit) -> str:
+    """Hit of a rule in words, for example "rides here: person 3 ride bicycle 5"; of an absent rule its name alone."""
+    if hit.human < 0:
+        return hit.rule
+    name = f" {hit.label.replace('_', ' ')} {hit.object}" if hit.object >= 0 else ""
+    return f"{hit.rule}: person {hit.human} {hit.verb.replace('_', ' ')}{name}"
 
 
 def interaction_words(verb: int, label: int, object_id: int, vocabulary: Vocabulary) -> str:

@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -28,10 +28,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from hoiclip import __version__
 from hoiclip.core.errors import SinkError, UsageError
-from hoiclip_engine.sinks.jsonl_sink import event_fields, source_event_fields
+from hoiclip_engine.sinks.jsonl_sink import event_fields, rule_event_fields, source_event_fields
 from hoiclip_engine.sources.uri import redact
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.rule_hits import RuleHit
+from hoiclip_engine.types.tracked_pairs import Event
 
 TOKEN_VARIABLE = "HOICLIP_WEBHOOK_TOKEN"
 _AGAIN = (408, 425, 429)
@@ -267,16 +269,19 @@ class _WebhookSink(Sink):
         self._webhook.opened()
 
     def write(self, result: FrameResult) -> None:
-        if result.events:
-            self._put([event_fields(event, self._vocabulary) for event in result.events])
+        if events := self._fields(result.events, result.rule_hits):
+            self._put(events)
 
     def source_event(self, event: SourceEvent) -> None:
         self._put([source_event_fields(event)])
 
     def finish(self, summary: RunSummary) -> None:
-        if summary.closing_events:
-            self._put([event_fields(event, self._vocabulary) for event in summary.closing_events])
+        if events := self._fields(summary.closing_events, summary.closing_hits):
+            self._put(events)
         self._webhook.closed()
+
+    def _fields(self, events: Iterable[Event], hits: Iterable[RuleHit]) -> list[dict[str, Any]]:
+        return [*(event_fields(event, self._vocabulary) for event in events), *map(rule_event_fields, hits)]
 
     def _put(self, events: list[dict[str, Any]]) -> None:
         reported_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")

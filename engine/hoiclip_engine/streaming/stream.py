@@ -12,12 +12,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from itertools import groupby
 from typing import Literal
 
 from hoiclip.core.errors import UsageError
 from hoiclip.core.model_file import ModelFile
 from hoiclip_engine.backends.base import BackendName
+from hoiclip_engine.events.rule_matcher import RuleMatcher
+from hoiclip_engine.events.rules import RuleSet
 from hoiclip_engine.sources.base import FrameSource
 from hoiclip_engine.sources.timestamps import nominal_step_s
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
@@ -32,6 +35,7 @@ from hoiclip_engine.track.motion import interpolate_pairs
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 from hoiclip_engine.types.frame import Frame, SourceEvent
 from hoiclip_engine.types.results import FrameResult, Policy, RunHeader, RunSummary, StageTimes
+from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 
@@ -46,6 +50,11 @@ class StreamConfig:
     whenever the model is free; of a file, which waits, every frame."""
     max_age_s: float = 1.0
     """A frame that was read longer ago is skipped (latest)."""
+    rules: RuleSet | None = None
+    """Rules whose hits are reported with the frames."""
+    clock: datetime | None = None
+    """Time of day at second 0 of the source, for schedules of rules; without a time zone, in that of the machine. None:
+    live sources go by the time that it is, and files count at any time."""
 
     def __post_init__(self) -> None:
         if self.detect_every != "auto" and self.detect_every < 1:
@@ -89,6 +98,8 @@ class Stream:
         self._times = StageTimes()
         self._processed = self._detected = self._events = self._skipped = self._reported_dropped = 0
         self._closing: tuple[Event, ...] = ()
+        self._matcher = RuleMatcher(config.rules or RuleSet(), header.vocabulary, _clock(config, header.policy))
+        self._closing_hits: tuple[RuleHit, ...] = ()
         self._size: tuple[int, int] | None = None
         self._interrupted = False
         self._started = time.perf_counter()
@@ -99,6 +110,14 @@ class Stream:
         self._interrupted = True
         if self._reader is not None:
             self._reader.stop()
+
+    def replace_rules(self, rules: RuleSet) -> None:
+        """Replaces the rules from the next frame on; hits of equal rules go on, others end. For any thread.
+
+        Raises:
+            UsageError: a verb or object of a rule is not in the vocabulary; the rules stay as they were.
+        """
+        self._matcher.replace_rules(rules)
 
     def close(self) -> None:
         """Frees the source of a stream that is not iterated; may be called at any time."""
@@ -116,7 +135,7 @@ class Stream:
         results = self._every_frame(reader) if lossless else self._newest_frames(reader)
         try:
             for result in results:
-                yield result
+                yield self._with_rules(result)
                 if self._interrupted:
                     break
         finally:
@@ -125,6 +144,7 @@ class Stream:
             self._on_end()
             self._skipped += 0 if lossless else left
             self._closing = self._with_words(self._tracker.finish())
+            self._closing_hits = self._matcher.finish()
             self._events += len(self._closing)
             self._wall_s = time.perf_counter() - self._started
 
@@ -239,10 +259,19 @@ class Stream:
             vocabulary=self.header.vocabulary,
         )
 
+    def _with_rules(self, result: FrameResult) -> FrameResult:
+        """A final result with the hits of its frame."""
+        if not self._matcher.is_used:
+            return result
+        with self._times.measure("rules"):
+            return replace(result, rule_hits=self._matcher.update(result), rule_shapes=self._matcher.shapes(result))
+
     def _with_words(self, events: Iterable[Event]) -> tuple[Event, ...]:
         return tuple(event.with_words(self.header.vocabulary) for event in events)
 
     def _report(self, event: SourceEvent) -> None:
+        if event.event == "source_lost":
+            self._matcher.interrupt()
         if self.on_source_event is not None:
             self.on_source_event(event)
 
@@ -276,8 +305,10 @@ class Stream:
             pairs=self._tracker.pair_count,
             events=self._events,
             reconnects=counters.reconnects,
-            notes=(*self._source.info.notes, *counters.notes),
+            notes=(*self._source.info.notes, *counters.notes, *self._matcher.notes),
             closing_events=self._closing,
+            closing_hits=self._closing_hits,
+            hits=self._matcher.hits if self._matcher.is_used else None,
             interrupted=self._interrupted,
             wall_s=round(self._wall_s or time.perf_counter() - self._started, 3),
             stage_ms=self._times.percentiles(),
@@ -295,6 +326,14 @@ def policy_for(config: StreamConfig, source: FrameSource) -> Policy:
             f"expected a file for --policy lossless, found {source.info.name}, which does not wait; take latest"
         )
     return "latest" if source.is_live else "lossless"
+
+
+def _clock(config: StreamConfig, policy: Policy) -> Callable[[float], datetime] | None:
+    """Time of day by time of the source; None where there is none."""
+    if config.clock is not None:
+        start = config.clock.astimezone()
+        return lambda pts_s: start + timedelta(seconds=pts_s)
+    return None if policy == "lossless" else lambda pts_s: datetime.now(timezone.utc)
 
 
 def _interpolated(last: FrameResult, predicted: FrameResult, following: FrameResult) -> FrameResult:

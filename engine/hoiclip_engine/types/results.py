@@ -17,7 +17,7 @@ import numpy as np
 
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.types.frame import Frame, SourceEvent
-from hoiclip_engine.types.rule_hits import RuleHit
+from hoiclip_engine.types.rule_hits import RuleHit, RuleShape
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 Policy = Literal["lossless", "latest"]
@@ -76,6 +76,8 @@ class FrameResult:
     events: tuple[Event, ...]
     rule_hits: tuple[RuleHit, ...] = ()
     """Starts, updates and ends of hits of the stream's rules, reported with this frame."""
+    rule_shapes: tuple[RuleShape, ...] = ()
+    """Zones and lines of the stream's rules."""
     dropped_before: int = 0
     """Decoded frames skipped since the previous result, because newer ones had come."""
     age_s: float = 0.0
@@ -138,6 +140,8 @@ class RunSummary:
     """Ends of verbs that were still active when the stream ended."""
     closing_hits: tuple[RuleHit, ...] = ()
     """Ends of rules that still held when the stream ended."""
+    hits: int | None = None
+    """Hits of rules; None of a stream without rules."""
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     """A line for every choice and repair that the source needed."""

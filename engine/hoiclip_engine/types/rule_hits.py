@@ -47,6 +47,20 @@ class RuleHit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleShape:
+    """Zone or line of a rule in a frame, to be drawn."""
+
+    rule: str
+    """Name of the rule."""
+    points_xy: tuple[tuple[float, float], ...]
+    """Corners of a polygon, or two points of a line; pixels of the frame."""
+    direction: Literal["", "any", "left", "right", "up", "down"] = ""
+    """Edge of the image towards which the line is crossed; empty: a zone."""
+    holds: bool = False
+    """Whether a hit of the rule has started and not ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Files that show a hit or a verb event."""
 
