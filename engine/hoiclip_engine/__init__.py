@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     )
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.evaluation.training import train_model
+    from hoiclip_engine.events.event_store import EventFilter, EventStore, RecordedEvent
+    from hoiclip_engine.events.record import RecordConfig, Recorder
     from hoiclip_engine.session import Session
     from hoiclip_engine.sources.base import SourceConfig
     from hoiclip_engine.streaming.stream import Stream, StreamConfig
@@ -45,6 +47,8 @@ __all__ = [
     "EngineConfig",
     "EntityTracker",
     "Event",
+    "EventFilter",
+    "EventStore",
     "Frame",
     "FrameResult",
     "HOIDetections",
@@ -52,6 +56,9 @@ __all__ = [
     "Interaction",
     "ModelError",
     "PairTracker",
+    "RecordConfig",
+    "RecordedEvent",
+    "Recorder",
     "RunHeader",
     "RunSummary",
     "Session",
@@ -76,6 +83,8 @@ _MODULES = {
     "EngineConfig": "hoiclip_engine.engine",
     "EntityTracker": "hoiclip_engine.track.entities",
     "Event": "hoiclip_engine.types.tracked_pairs",
+    "EventFilter": "hoiclip_engine.events.event_store",
+    "EventStore": "hoiclip_engine.events.event_store",
     "Frame": "hoiclip_engine.types.frame",
     "FrameResult": "hoiclip_engine.types.results",
     "HOIDetections": "hoiclip.core.detections",
@@ -83,6 +92,9 @@ _MODULES = {
     "Interaction": "hoiclip_engine.types.results",
     "ModelError": "hoiclip.core.errors",
     "PairTracker": "hoiclip_engine.track.pair_tracker",
+    "RecordConfig": "hoiclip_engine.events.record",
+    "RecordedEvent": "hoiclip_engine.events.event_store",
+    "Recorder": "hoiclip_engine.events.record",
     "RunHeader": "hoiclip_engine.types.results",
     "RunSummary": "hoiclip_engine.types.results",
     "Session": "hoiclip_engine.session",

@@ -101,6 +101,17 @@ def real(text: str) -> float:
     return value
 
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_557_600}
+
+
+def age(text: str) -> float:
+    """A duration such as 90s, 30m, 2h, 7d, 4w or 1y, in seconds."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhdwy])", text, re.ASCII)
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"expected a duration such as 30m, 2h or 7d, got {text!r:.40}")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
 def detect_every(text: str) -> int | str:
     """N or auto; StreamConfig refuses numbers below 1."""
     try:

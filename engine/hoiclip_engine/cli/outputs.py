@@ -1,13 +1,14 @@
 """Outputs of a run, and the sinks that write them.
 
 Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
-HICO-DET detections, the webhook and the live page are shared. Impossible combinations are refused before anything
-starts.
+HICO-DET detections, the webhook, the record and the live page are shared. Impossible combinations are refused before
+anything starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from hoiclip_engine.cli.console import messages
 from hoiclip_engine.cli.distinct_files import Name, existing, require_distinct
 
 if TYPE_CHECKING:
+    from hoiclip_engine.events.record import Recorder
     from hoiclip_engine.live.address import LiveAddress
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sinks.hico_sink import HicoDetections
@@ -51,8 +53,14 @@ class Outputs:
     """A folder."""
     webhook: str | None = field(default=None, repr=False)
     """May hold a password."""
+    db: str | None = field(default=None, repr=False)
+    """SQLite file or address of PostgreSQL, which may hold a password."""
+    db_keep_s: float | None = None
+    """Age from which recorded rows are deleted."""
     live: LiveAddress | None = None
-    _shared: list[LiveServer | HicoDetections] = field(default_factory=list, init=False, repr=False, compare=False)
+    _shared: list[LiveServer | HicoDetections | Recorder] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def sinks_for(self, addresses: Sequence[SourceAddress]) -> list[list[Sink]]:
         """Sinks of each source, not started yet; with several sources, makes the folders.
@@ -87,6 +95,10 @@ class Outputs:
             server = self._server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
+        if self.db:
+            recorder = self._recorder(self.db)
+            for own in sinks:
+                own.append(recorder.sink())
         several = len(addresses) > 1
         return [
             own or [EventLines(address.name if several else "")] for own, address in zip(sinks, addresses, strict=True)
@@ -104,6 +116,7 @@ class Outputs:
         Raises:
             UsageError: one would; or several sources would share an output that only one can have.
         """
+        from hoiclip_engine.events.databases import parse_database
         from hoiclip_engine.sinks.stream_sink import is_stream
         from hoiclip_engine.sinks.video_sink import SUFFIXES as VIDEO_SUFFIXES
         from hoiclip_engine.sinks.video_sink import unfinished_name
@@ -111,6 +124,9 @@ class Outputs:
         files = [target for own in self._targets(addresses) for target in own.values() if not is_stream(str(target))]
         files += [unfinished_name(Path(name)) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         files += existing(self.hico, "detections_*.mat")
+        if self.db:
+            database = parse_database(self.db)
+            files += [*database.files, database.spool]
         if not files and self.hico is None:
             files.append(STDOUT)  # event lines
         shared = list(self._named().values()) if len(addresses) > 1 else []
@@ -123,8 +139,16 @@ class Outputs:
         Raises:
             SinkError: as the last of the shared sinks.
         """
-        while self._shared:
-            self._shared.pop().close()
+        with ExitStack() as stack:  # the last one first, and each of them, even where another one fails
+            while self._shared:
+                stack.callback(self._shared.pop(0).close)
+
+    def _recorder(self, where: str) -> Recorder:
+        from hoiclip_engine.events.record import RecordConfig, Recorder
+
+        recorder = Recorder(where, RecordConfig(keep_s=self.db_keep_s))
+        self._shared.insert(0, recorder)  # closed after the others, which may still have something to record
+        return recorder
 
     def _server(self, address: LiveAddress) -> LiveServer:
         try:
