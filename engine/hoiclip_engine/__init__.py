@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     )
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.evaluation.training import train_model
+    from hoiclip_engine.events.event_store import EventFilter, EventStore, RecordedEvent
     from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
     from hoiclip_engine.events.evidence_folder import EvidenceFolder, EvidenceLimits
+    from hoiclip_engine.events.record import RecordConfig, Recorder
     from hoiclip_engine.events.rules import Rule, RuleSet, read_rules
     from hoiclip_engine.session import Session
     from hoiclip_engine.sources.base import SourceConfig
@@ -50,6 +52,8 @@ __all__ = [
     "EngineConfig",
     "EntityTracker",
     "Event",
+    "EventFilter",
+    "EventStore",
     "Evidence",
     "EvidenceConfig",
     "EvidenceFolder",
@@ -63,6 +67,9 @@ __all__ = [
     "ModelError",
     "PacketRing",
     "PairTracker",
+    "RecordConfig",
+    "RecordedEvent",
+    "Recorder",
     "Rule",
     "RuleHit",
     "RuleSet",
@@ -96,6 +103,8 @@ _MODULES = {
     "EvidenceFolder": "hoiclip_engine.events.evidence_folder",
     "EvidenceLimits": "hoiclip_engine.events.evidence_folder",
     "EvidenceSink": "hoiclip_engine.events.evidence",
+    "EventFilter": "hoiclip_engine.events.event_store",
+    "EventStore": "hoiclip_engine.events.event_store",
     "Frame": "hoiclip_engine.types.frame",
     "FrameResult": "hoiclip_engine.types.results",
     "HOIDetections": "hoiclip.core.detections",
@@ -107,6 +116,9 @@ _MODULES = {
     "Rule": "hoiclip_engine.events.rules",
     "RuleHit": "hoiclip_engine.types.rule_hits",
     "RuleSet": "hoiclip_engine.events.rules",
+    "RecordConfig": "hoiclip_engine.events.record",
+    "RecordedEvent": "hoiclip_engine.events.event_store",
+    "Recorder": "hoiclip_engine.events.record",
     "RunHeader": "hoiclip_engine.types.results",
     "RunSummary": "hoiclip_engine.types.results",
     "Session": "hoiclip_engine.session",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hoiclip_engine.cli.options import age_s, byte_size
+from hoiclip_engine.cli.options import age, byte_size
 from hoiclip_engine.events.evidence_folder import EvidenceFolder, own_files
 from hoiclip_engine.sources.file import open_video
 from tests.docs.prepared import drawn_clip
@@ -119,7 +119,7 @@ def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5h", 5400), ("30m", 1800), ("7d", 604_800)])
 def test_ages_are_read_with_their_units(text: str, seconds: float) -> None:
-    assert age_s(text) == seconds
+    assert age(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "1e9", "1 GB", "9" * 30, "∞B", "1GBx"])

@@ -32,9 +32,10 @@ SOURCE_PASSWORD = "s0urcePassw0rd"
 HOOK_PASSWORD = "h00kPassw0rd"
 TARGET_PASSWORD = "t4rgetPassw0rd"
 STREAM_KEY = "str3amKey"
+DB_PASSWORD = "d4tabasePassw0rd"
 TOKEN = "t0ken-of-the-live-page"
 HOOK_TOKEN = "t0ken-of-the-web-hook"
-SECRETS = (SOURCE_PASSWORD, HOOK_PASSWORD, TARGET_PASSWORD, STREAM_KEY, TOKEN, HOOK_TOKEN)
+SECRETS = (SOURCE_PASSWORD, HOOK_PASSWORD, TARGET_PASSWORD, STREAM_KEY, DB_PASSWORD, TOKEN, HOOK_TOKEN)
 FILES = {"--jsonl": ".jsonl", "--csv": ".csv", "--mot": ".txt", "--vtt": ".vtt", "--coco": ".json"}
 
 
@@ -150,7 +151,7 @@ def test_successful_run_leaks_no_credentials(count: int, model: Path, tmp_path: 
             "0",
         ]
         argv += ["--timeout", "2", *files(out, count), "--live", f"127.0.0.1:{port}"]
-        argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@{hook}/x"]
+        argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@{hook}/x", "--db", str(tmp_path / "events.sqlite")]
         process = start(*argv, stdout=subprocess.PIPE)
         page_client = PageClient(port, server, process)
         with page_client.running():
@@ -165,7 +166,8 @@ def test_successful_run_leaks_no_credentials(count: int, model: Path, tmp_path: 
     assert leaks(output) == []
     assert leaks("".join(page_client.texts.values())) == []
     assert leaks(bodies(received)) == []
-    assert leaks_in_files(out) == []
+    assert leaks_in_files(tmp_path) == []
+    assert (tmp_path / "events.sqlite").stat().st_size
 
 
 @pytest.mark.usefixtures("tokens")
@@ -215,9 +217,11 @@ def test_missing_outputs_leak_no_credentials(
         *debug,
     ]
     argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/", "--live", f"127.0.0.1:{free_port()}"]
+    argv += ["--db", f"postgresql://keeper:{DB_PASSWORD}@127.0.0.1:{free_port()}/events"]
     assert main(argv) == 7
     output = "".join(capfd.readouterr())
     assert "cannot send the video to rtmp://127.0.0.1:" in output
+    assert "not recorded in postgresql://127.0.0.1:" in output
     assert leaks(output) == []
 
 
@@ -229,6 +233,8 @@ def test_missing_outputs_leak_no_credentials(
         ["--live", "127.0.0.1:1", "--live-token", f"{TOKEN} "],
         ["--webhook", f"ftp://hook:{HOOK_PASSWORD}@host/"],
         ["-o", f"rtmp://user:{TARGET_PASSWORD}@/{STREAM_KEY}"],
+        ["--db", f"postgresql://keeper:{DB_PASSWORD}/x@host/db"],
+        ["--db", f"mysql://keeper:{DB_PASSWORD}@host/db"],
         ["--live", "127.0.0.1:1", f"rtsp://user:{SOURCE_PASSWORD}@host/x", "--nonsense"],
     ],
     ids=lambda words: words[0],

@@ -45,6 +45,7 @@ _EXAMPLES = """\
 COMMANDS = {
     "run": "detect and track interactions in videos, images and streams",
     "archive": "detect and track in many files, by many processes",
+    "events": "list, export and count what runs have recorded",
     "demo": "draw a clip and run on it",
     "models": "list, describe, fetch, import and verify models",
     "vocab": "make and show vocabularies, compute text embeddings",
@@ -59,7 +60,7 @@ COMMANDS = {
     "doctor": "show what is installed, what auto selects and what is faster",
 }
 """Modules of this package, and what they are for."""
-_GROUPS = ("models", "vocab", "data", "rules")
+_GROUPS = ("models", "vocab", "data", "rules", "events")
 """Their actions take --debug, not they themselves."""
 
 

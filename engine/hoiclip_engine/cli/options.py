@@ -110,6 +110,17 @@ def moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(f"expected a time such as 2026-01-31T08:00, got {text!r:.40}") from None
 
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_557_600}
+
+
+def age(text: str) -> float:
+    """A duration such as 90s, 30m, 2h, 7d, 4w or 1y, in seconds."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhdwy])", text, re.ASCII)
+    if found is None or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"expected a duration such as 30m, 2h or 7d, got {text!r:.40}")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
 def detect_every(text: str) -> int | str:
     """N or auto; StreamConfig refuses numbers below 1."""
     try:
@@ -134,14 +145,6 @@ def byte_size(text: str) -> int:
         return int(found[4])
     step, prefix = 1024 if found[3] else 1000, " KMGT".index(found[2].upper() or " ")
     return round(float(found[1]) * float(step) ** prefix)
-
-
-def age_s(text: str) -> float:
-    """A duration in seconds: 90s, 30m, 12h or 7d."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])", text, re.ASCII)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"expected an age such as 90s, 30m, 12h or 7d, got {text!r:.40}")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

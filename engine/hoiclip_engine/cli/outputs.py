@@ -1,13 +1,14 @@
 """Outputs of a run, and the sinks that write them.
 
 Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
-HICO-DET detections, the folder of evidence, the webhook and the live page are shared. Impossible combinations are
-refused before anything starts.
+HICO-DET detections, the folder of evidence, the record, the webhook and the live page are shared. Impossible
+combinations are refused before anything starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from hoiclip_engine.cli.distinct_files import Name, existing, require_distinct
 if TYPE_CHECKING:
     from hoiclip_engine.events.evidence import EvidenceConfig
     from hoiclip_engine.events.evidence_folder import EvidenceFolder, EvidenceLimits
+    from hoiclip_engine.events.record import Recorder
     from hoiclip_engine.live.address import LiveAddress
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sinks.hico_sink import HicoDetections
@@ -53,12 +55,16 @@ class Outputs:
     """A folder."""
     webhook: str | None = field(default=None, repr=False)
     """May hold a password."""
+    db: str | None = field(default=None, repr=False)
+    """SQLite file or address of PostgreSQL, which may hold a password."""
+    db_keep_s: float | None = None
+    """Age from which recorded rows are deleted."""
     live: LiveAddress | None = None
     evidence: Path | None = None
     """A folder, which all sources share."""
     evidence_config: EvidenceConfig | None = None
     evidence_limits: EvidenceLimits | None = None
-    _shared: list[LiveServer | HicoDetections | EvidenceFolder] = field(
+    _shared: list[LiveServer | HicoDetections | EvidenceFolder | Recorder] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
 
@@ -95,8 +101,12 @@ class Outputs:
             server = self._server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
+        recorder = self._recorder(self.db) if self.db else None
+        if recorder is not None:
+            for own in sinks:
+                own.append(recorder.sink())
         if self.evidence:
-            for own, sink in zip(sinks, self._evidence_sinks(self.evidence, addresses), strict=True):
+            for own, sink in zip(sinks, self._evidence_sinks(self.evidence, addresses, recorder), strict=True):
                 own.append(sink)
         several = len(addresses) > 1
         return [
@@ -115,6 +125,7 @@ class Outputs:
         Raises:
             UsageError: one would; or several sources would share an output that only one can have.
         """
+        from hoiclip_engine.events.databases import parse_database
         from hoiclip_engine.events.evidence_folder import own_files
         from hoiclip_engine.sinks.stream_sink import is_stream
         from hoiclip_engine.sinks.video_sink import SUFFIXES as VIDEO_SUFFIXES
@@ -123,6 +134,9 @@ class Outputs:
         files = [target for own in self._targets(addresses) for target in own.values() if not is_stream(str(target))]
         files += [unfinished_name(Path(name)) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         files += existing(self.hico, "detections_*.mat")
+        if self.db:
+            database = parse_database(self.db)
+            files += [*database.files, database.spool]
         if not files and self.hico is None:
             files.append(STDOUT)  # event lines
         if self.evidence:
@@ -137,8 +151,16 @@ class Outputs:
         Raises:
             SinkError: as the last of the shared sinks.
         """
-        while self._shared:
-            self._shared.pop().close()
+        with ExitStack() as stack:  # the last one first, and each of them, even where another one fails
+            while self._shared:
+                stack.callback(self._shared.pop(0).close)
+
+    def _recorder(self, where: str) -> Recorder:
+        from hoiclip_engine.events.record import RecordConfig, Recorder
+
+        recorder = Recorder(where, RecordConfig(keep_s=self.db_keep_s))
+        self._shared.insert(0, recorder)  # closed after the others, which may still have something to record
+        return recorder
 
     def _server(self, address: LiveAddress) -> LiveServer:
         try:
@@ -153,7 +175,7 @@ class Outputs:
         self._shared.append(server)
         return server
 
-    def _evidence_sinks(self, path: Path, addresses: Sequence[SourceAddress]) -> list[Sink]:
+    def _evidence_sinks(self, path: Path, addresses: Sequence[SourceAddress], recorder: Recorder | None) -> list[Sink]:
         from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
         from hoiclip_engine.events.evidence_folder import EvidenceFolder
         from hoiclip_engine.sources.packet_ring import PacketRing
@@ -163,7 +185,8 @@ class Outputs:
         folder = EvidenceFolder(path, self.evidence_limits, lambda line: messages.print(f"Warning: {line}"))
         self._shared.append(folder)
         names = file_names([address.name for address in addresses])
-        return [EvidenceSink(folder, config, PacketRing(config.kept_s), name=name) for name in names]
+        on_evidence = [] if recorder is None else [recorder.put_evidence]
+        return [EvidenceSink(folder, config, PacketRing(config.kept_s), on_evidence, name) for name in names]
 
     def _named(self) -> dict[str, str | Path]:
         """Outputs that are files, by kind, in the order they are written."""

@@ -9,7 +9,7 @@ import argparse
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ EXAMPLES = """\
   hoiclip run clip.mp4 --rules rules.toml                 hits of rules, among the events
   hoiclip run cameras.txt --jsonl results/ --webhook https://host/hook
   hoiclip run rtsp://camera/stream --evidence evidence    a snapshot and a clip of what happens
+  hoiclip run cameras.txt --db events.sqlite              then: hoiclip events list --db events.sqlite
 """
 
 
@@ -110,6 +111,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--coco", type=Path, metavar="PATH", help="humans and objects with their tracks as COCO JSON")
     files.add_argument("--hico", type=Path, metavar="DIR", help="detections in the form HICO-DET's evaluation reads")
     files.add_argument("--webhook", metavar="URL", help="post events there; token in HOICLIP_WEBHOOK_TOKEN")
+    files.add_argument(
+        "--db", metavar="FILE|URL", help="record events in SQLite, or postgresql://user@host/db (password: PGPASSWORD)"
+    )
+    files.add_argument(
+        "--db-keep", type=options.age, metavar="AGE", help="delete recorded rows of that age, such as 30d"
+    )
     files.add_argument("--live", metavar="HOST:PORT", help="a page to watch, with metrics (default host: 127.0.0.1)")
     files.add_argument(
         "--live-token", metavar="TOKEN", help="better in HOICLIP_LIVE_TOKEN, which other users cannot list"
@@ -138,7 +145,7 @@ def _add_evidence(parser: argparse.ArgumentParser) -> None:
         help="oldest removed beyond it (default: 10000)",
     )
     evidence.add_argument(
-        "--evidence-max-age", type=options.age_s, metavar="AGE", help="removed when older, such as 7d (default: never)"
+        "--evidence-max-age", type=options.age, metavar="AGE", help="removed when older, such as 7d (default: never)"
     )
 
 
@@ -185,6 +192,8 @@ def _outputs(args: argparse.Namespace) -> Outputs:
     if args.live_token and not args.live:
         raise UsageError("--live-token is for --live; say where the page is to be, such as --live 127.0.0.1:8080")
     evidence = _evidence(args)
+    if args.db_keep and not args.db:
+        raise UsageError("--db-keep is for --db; name the database, such as --db events.sqlite")
     return Outputs(
         video=args.output,
         jsonl=args.jsonl,
@@ -194,6 +203,8 @@ def _outputs(args: argparse.Namespace) -> Outputs:
         coco=args.coco,
         hico=args.hico,
         webhook=args.webhook,
+        db=args.db,
+        db_keep_s=args.db_keep,
         live=LiveAddress.parse(args.live, args.live_token) if args.live else None,
         **evidence,
     )
@@ -281,12 +292,24 @@ def run_sources(engine: Engine, addresses: Sequence[SourceAddress], outputs: Out
             if job.stream is not None:
                 job.stream.stop()
 
-    with closing(outputs), stopping_on_signals(stop) as signalled:
+    with ExitStack() as stack, stopping_on_signals(stop) as signalled:
+        stack.callback(_close, outputs, jobs)
         for group in _groups(jobs, config):
             if signalled:
                 break
             _run_group(engine, group, config, shown_notices)
     return 128 + signalled[0] if signalled else _conclusion(jobs)
+
+
+def _close(outputs: Outputs, jobs: Sequence[_Job]) -> None:
+    """Ends shared outputs. Their failure becomes the run's, so those of sources are printed before it."""
+    try:
+        outputs.close()
+    except HoiclipError:
+        for job in jobs:
+            if job.error is not None:
+                messages.print(f"hoiclip: {job.error}")
+        raise
 
 
 def _groups(jobs: Sequence[_Job], config: RunConfig) -> Iterator[Sequence[_Job]]:

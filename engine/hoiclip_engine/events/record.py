@@ -1,0 +1,717 @@
+"""Writes what a run finds into a database, from a thread of its own; the frame loop never waits for it.
+
+Rows stay in a bounded queue until they are in the database or, while that is lost, in a bounded file, the spool, from
+which they are written in order once the database is back, also by the next run. What fits nowhere is dropped and
+counted. One Recorder serves all sources of a run, with a sink for each.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from glob import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hoiclip.core.errors import SinkError
+from hoiclip.core.vocabulary import PERSON
+from hoiclip_engine.events.databases import Connection, DatabaseLost, RowRefused, parse_database
+from hoiclip_engine.events.schema import COLUMNS, Row
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.rule_hits import Evidence, RuleHit
+from hoiclip_engine.types.tracked_pairs import Event
+
+_log = logging.getLogger("hoiclip")
+
+PRUNE_PAUSE_S = 0.05
+"""Seconds between two deletions while nothing is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordConfig:
+    """Queue, batches, spool and retention of a record."""
+
+    waiting: int = 20_000
+    """Rows in memory at most; further ones are dropped."""
+    batch: int = 500
+    """Rows of one transaction at most."""
+    collect_s: float = 0.5
+    """Seconds over which rows are collected into a batch."""
+    checkpoint_s: float = 10.0
+    """Seconds after which the times at which pairs were last seen are written, while they are still seen."""
+    spool_bytes: int = 64 << 20
+    """Size of the spool at most; further rows are dropped."""
+    first_pause_s: float = 0.5
+    """Before a second try to reach the database; doubled before each further one, with jitter."""
+    last_pause_s: float = 30.0
+    drain_s: float = 2.0
+    """Seconds after the end of a run in which rows are still written; the others are spooled."""
+    keep_s: float | None = None
+    """Age from which rows are deleted; None keeps them."""
+    prune_every_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if min(self.waiting, self.batch, self.spool_bytes) < 1:
+            raise ValueError(f"waiting, batch and spool_bytes must be at least 1, got {self}")
+        if self.keep_s is not None and not self.keep_s > 0:
+            raise ValueError(f"keep_s must be positive, got {self.keep_s}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCounts:
+    """Rows of a record by what became of them."""
+
+    written: int = 0
+    """In the database, including those that were spooled before."""
+    spooled: int = 0
+    """Written to the spool, of this run or found there."""
+    dropped: int = 0
+    """Lost: queue or spool were full."""
+    refused: int = 0
+    """Lost: the database could not store their values."""
+    losses: int = 0
+    """Times that the database was lost."""
+
+
+class Recorder:
+    """A record that is being written. `sink()` makes a sink per source; any thread may call it."""
+
+    def __init__(self, where: str | Path, config: RecordConfig | None = None) -> None:
+        """Creates the record where there is none, and starts to write what an earlier run left in the spool.
+
+        A database that may come back, such as a server that is down, is no error.
+
+        Args:
+            where: an SQLite file, or postgresql://...
+
+        Raises:
+            UsageError: the address makes no sense, the file is something else, or the record is of a newer version.
+            BackendMissing: psycopg is not installed.
+            SinkError: the database or the spool cannot be opened.
+        """
+        self._database, self._config = parse_database(where), config or RecordConfig()
+        self._queue: deque[Row] = deque()
+        self._changed = threading.Condition()
+        self._active: dict[str, Row] = {}
+        """Row of each run that has not ended, to be written again into a database that is new."""
+        self._counts = RecordCounts()
+        self._ending = self._abandoned = self._tried_last = False
+        self._connection: Connection | None = None
+        self._pause_s, self._retry_at = self._config.first_pause_s, 0.0
+        self._prune_at = 0.0 if self._config.keep_s else float("inf")
+        self._pruning: Iterator[int] | None = None
+        self._failure = ""
+        self._spool = self._open_spool()
+        try:
+            self._connection = self._database.connect(write=True)
+        except DatabaseLost as error:
+            if not error.may_return:
+                self._spool.close()
+                raise SinkError(
+                    f"cannot record in {self._database.name}: {error}; correct it, or leave --db out"
+                ) from None
+            self._lost(error)
+        except BaseException:
+            self._spool.close()
+            raise
+        self._thread = threading.Thread(target=self._work, name="hoiclip-record", daemon=True)
+        self._thread.start()
+
+    def sink(self) -> Sink:
+        """A sink for one source."""
+        return RecordSink(self, self._config.checkpoint_s)
+
+    @property
+    def counts(self) -> RecordCounts:
+        return self._counts
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are in no database yet: in the queue and in the spool."""
+        return len(self._queue) + self._spool.rows
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connection is not None
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Queues rows; never waits. Those that do not fit are dropped and counted."""
+        with self._changed:
+            before = len(self._queue)
+            for row in rows:
+                if row[0] == "runs":
+                    self._note_run(row)
+                if len(self._queue) < self._config.waiting and not self._ending:
+                    self._queue.append(row)
+                else:
+                    self._count(dropped=1)
+            if not before or len(self._queue) >= self._config.batch:
+                self._changed.notify()
+
+    def put_evidence(self, evidence: Evidence) -> None:
+        """Queues the paths of evidence, which may be written long after its event or hit."""
+        of_hit = evidence.hit is not None
+        self.put(
+            [
+                (
+                    "evidence",
+                    {
+                        "run_id": evidence.run_id,
+                        "hit": evidence.hit if of_hit else -1,
+                        "pair": evidence.pair,
+                        "verb": evidence.verb,
+                        "start_s": evidence.start_s,
+                        "rule": evidence.rule,
+                        "snapshot": _path(evidence.snapshot),
+                        "clip": _path(evidence.clip),
+                        "clip_start_s": evidence.clip_start_s,
+                        "clip_end_s": evidence.clip_end_s,
+                        "reencoded": evidence.reencoded,
+                        "recorded_at": wall_time(datetime.now(timezone.utc)),
+                    },
+                )
+            ]
+        )
+
+    def close(self) -> None:
+        """Writes or spools what waits, and ends. Call it after the sinks and all evidence; may be called twice.
+
+        Raises:
+            SinkError: rows were lost, or wait in the spool for another run.
+        """
+        with self._changed:
+            if self._ending:
+                return
+            self._ending = True
+            self._changed.notify()
+        self._thread.join(self._config.drain_s)
+        with self._changed:
+            if self._thread.is_alive():  # in a connection that hangs
+                self._abandoned = True
+                with suppress(OSError):
+                    self._spool_rows(list(self._queue))
+                    self._queue.clear()
+            self._count(dropped=len(self._queue))
+            self._queue.clear()
+            counts, left = self._counts, self._spool.rows
+            self._spool.close()
+        self._raise_losses(counts, left)
+
+    def _raise_losses(self, counts: RecordCounts, left: int) -> None:
+        name, why = self._database.name, f": {self._failure}" if self._failure else ""
+        if counts.dropped or counts.refused:
+            lost = counts.dropped + counts.refused
+            also = f", and {left} wait in {self._spool.path}" if left else ""
+            raise SinkError(f"{lost} rows could not be recorded in {name}{why}{also}; JSON lines have every event")
+        if left:
+            raise SinkError(
+                f"{left} rows are not recorded in {name} yet{why}; they wait in {self._spool.path}, "
+                "and the next run with the same --db writes them"
+            )
+
+    def _open_spool(self) -> Spool:
+        path = self._database.spool
+        try:
+            if not self._database.files:  # then it is in the cache
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return Spool(path, self._config.spool_bytes)
+        except OSError as error:
+            raise SinkError(
+                f"cannot make {path}, where rows wait while the database is lost: {error.strerror}; "
+                "choose a folder that is writable, for PostgreSQL by HOICLIP_CACHE"
+            ) from None
+
+    def _note_run(self, row: Row) -> None:
+        if row[1]["ended_at"] is None:
+            self._active[row[1]["run_id"]] = row
+        else:
+            self._active.pop(row[1]["run_id"], None)
+
+    def _count(self, **more: int) -> None:
+        with self._changed:
+            self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
+
+    def _work(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            if not self._store(batch) and self._ending:
+                break
+        if self._connection is not None:
+            self._connection.close()
+
+    def _next_batch(self) -> list[Row] | None:
+        """Rows from the head of the queue, where they stay; none where something else is due.
+
+        None once the run has ended and nothing is left to do.
+        """
+        with self._changed:
+            if not self._queue and not self._ending:
+                self._changed.wait(self._idle_s())
+            if self._queue and len(self._queue) < self._config.batch and not self._ending:
+                self._changed.wait(self._config.collect_s)
+            replays = self._spool.rows and not (self._tried_last and self._connection is None)
+            if self._abandoned or (self._ending and not self._queue and not replays):
+                return None
+            return list(islice(self._queue, self._config.batch))
+
+    def _idle_s(self) -> float | None:
+        """Seconds until there is something to do without new rows; None for never."""
+        if self._connection is not None and self._pruning is not None:
+            return PRUNE_PAUSE_S
+        due_at = self._retry_at if self._connection is None else 0.0 if self._spool.rows else self._prune_at
+        return None if due_at == float("inf") else max(due_at - time.monotonic(), 0.0)
+
+    def _store(self, rows: list[Row]) -> bool:
+        """Moves rows from the queue into the database, or else into the spool. Returns whether they found a place."""
+        try:
+            if self._connect():
+                self._replay()
+                self._write(rows)
+                self._take(len(rows))
+                self._returned()
+                self._prune_some()
+                return True
+        except Exception as error:  # also a file that was replaced by something else, or a spool that cannot be read
+            self._lost(error)
+        try:
+            with self._changed:
+                if not self._abandoned:
+                    self._spool_rows(rows)
+                    self._take(len(rows))
+            return True
+        except OSError as error:  # the disk of the spool is full too: they stay in the queue
+            self._failure = f"the spool cannot be written, {error.strerror}"
+            with self._changed:
+                if not self._ending:
+                    self._changed.wait(max(self._retry_at - time.monotonic(), self._config.collect_s))
+            return False
+
+    def _connect(self) -> bool:
+        """Whether there is a connection; tries to make one when that is due, and once at the end."""
+        if self._connection is not None:
+            return True
+        if self._tried_last if self._ending else time.monotonic() < self._retry_at:
+            return False
+        self._tried_last = self._ending
+        self._connection = self._database.connect(write=True)
+        with self._changed:
+            active = list(self._active.values())
+        self._write(active)
+        return True
+
+    def _returned(self) -> None:
+        """Notes that rows are written again: not before, since a connection may be made and refuse to write."""
+        if self._failure:
+            _log.warning("the record in %s is back; what waited for it is written", self._database.name)
+            self._pause_s, self._failure = self._config.first_pause_s, ""
+
+    def _lost(self, error: Exception) -> None:
+        if not self._failure:
+            self._count(losses=1)
+            _log.warning("the record in %s is lost: %s; rows wait in %s", self._database.name, error, self._spool.path)
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._failure, self._pruning = None, str(error), None
+        self._retry_at = time.monotonic() + self._pause_s * random.uniform(0.5, 1.0)
+        self._pause_s = min(2 * self._pause_s, self._config.last_pause_s)
+
+    def _write(self, rows: list[Row]) -> None:
+        """Writes rows; those that the database refuses are counted, and do not hold up the others."""
+        assert self._connection is not None
+        if not rows:
+            return
+        try:
+            self._connection.write(rows)
+            self._count(written=len(rows))
+        except RowRefused as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self._write([row])
+                return
+            self._count(refused=1)
+            if self._counts.refused == 1:
+                _log.warning("the record in %s refuses a row of %s: %s", self._database.name, rows[0][0], error)
+
+    def _take(self, count: int) -> None:
+        with self._changed:
+            for _ in range(min(count, len(self._queue))):
+                self._queue.popleft()
+
+    def _spool_rows(self, rows: list[Row]) -> None:
+        if rows:
+            stored = self._spool.append(rows)
+            self._count(spooled=stored, dropped=len(rows) - stored)
+
+    def _replay(self) -> None:
+        """Writes what is in the spool, the oldest first; after a failure the next call continues."""
+        while self._spool.rows and not self._abandoned:
+            rows, damaged = self._spool.read(self._config.batch)
+            self._write(rows)
+            self._count(refused=damaged)
+            self._spool.done()
+
+    def _prune_some(self) -> None:
+        """Deletes some old rows, so that new ones wait for no longer than that takes."""
+        if self._pruning is not None:
+            self._pruning = self._pruning if next(self._pruning, None) is not None else None
+        elif time.monotonic() >= self._prune_at and self._connection is not None and self._config.keep_s:
+            self._prune_at = time.monotonic() + self._config.prune_every_s
+            before = datetime.now(timezone.utc) - timedelta(seconds=self._config.keep_s)
+            self._pruning = self._connection.prune(wall_time(before), self._config.batch)
+
+
+class Spool:
+    """Rows that wait on disk as JSON lines, flushed to disk with every `append`; bounded.
+
+    Several processes with one database have a file each, locked while they live: NAME, NAME-2, ... What one that was
+    killed has left is taken over by the next that starts.
+    """
+
+    def __init__(self, path: Path, most_bytes: int) -> None:
+        """Raises OSError: the file cannot be made, or is something else."""
+        self._most_bytes, self._base, self._at, self._read = most_bytes, path.name, 0, (0, 0)
+        number = 1
+        while (descriptor := _locked(_numbered(path, number), os.O_CREAT)) is None:
+            number += 1
+        self.path, self._descriptor = _numbered(path, number), descriptor
+        try:
+            self._end = self.rows = 0
+            self._complete()
+            for other in sorted(path.parent.glob(f"{escape(path.name)}*")):
+                if other != self.path:
+                    with suppress(OSError):  # of another user, or no room: it stays
+                        self._take_over(other)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def append(self, rows: list[Row]) -> int:
+        """Writes rows and flushes them to disk.
+
+        Returns:
+            How many were written; the others have no room.
+
+        Raises:
+            OSError: none was written.
+        """
+        lines, size = [], self._end
+        for row in rows:
+            line = json.dumps(row, separators=(",", ":")).encode() + b"\n"
+            if size + len(line) > self._most_bytes:
+                break
+            lines.append(line)
+            size += len(line)
+        self._append(lines)
+        return len(lines)
+
+    def read(self, most: int) -> tuple[list[Row], int]:
+        """The oldest rows, and how many of them are damaged and left out.
+
+        Raises:
+            OSError: the disk cannot be read.
+        """
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            file.seek(self._at)
+            lines = list(islice(file, most))
+        self._read = len(lines), sum(map(len, lines))
+        rows = [row for row in map(_parse_row, lines) if row is not None]
+        return rows, len(lines) - len(rows)
+
+    def done(self) -> None:
+        """Removes what `read` gave last; from disk once all rows are done, for to write one again does no harm."""
+        lines, size = self._read
+        self._at, self.rows = self._at + size, self.rows - lines
+        if not self.rows:
+            self._at = self._end = 0
+            os.ftruncate(self._descriptor, 0)
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Removes the file if it is empty."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if not self.rows:
+            with suppress(OSError):
+                self.path.unlink()
+        os.close(descriptor)
+
+    def _append(self, lines: list[bytes]) -> None:
+        data, at = memoryview(b"".join(lines)), self._end
+        try:
+            while data:
+                written = os.pwrite(self._descriptor, data, at)
+                data, at = data[written:], at + written
+            os.fsync(self._descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._end)
+            raise
+        self._end, self.rows = at, self.rows + len(lines)
+
+    def _complete(self) -> None:
+        """Counts rows, and cuts off a last one that a killed process has not finished."""
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            file.seek(0)
+            for line in file:
+                if not self.rows and not line.startswith(b'["'):
+                    raise OSError(errno.EEXIST, "something else has this name", str(self.path))
+                if line.endswith(b"\n"):
+                    self._end, self.rows = self._end + len(line), self.rows + 1
+        os.ftruncate(self._descriptor, self._end)
+
+    def _take_over(self, path: Path) -> None:
+        """Appends the file of a process that has ended, and removes it."""
+        descriptor = _locked(path, 0) if re.fullmatch(r"-\d+", path.name[len(self._base) :]) else None
+        if descriptor is None:
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            lines = [line for line in file if line.endswith(b"\n") and line.startswith(b'["')]
+            self._append(lines)
+            path.unlink(missing_ok=True)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_name(f"{path.name}-{number}")
+
+
+def _locked(path: Path, flags: int) -> int | None:
+    """A descriptor of a file that is this process's own; None where another one has it, or it was removed meanwhile.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        with suppress(ImportError):  # Windows
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _parse_row(line: bytes) -> Row | None:
+    try:
+        table, values = json.loads(line)
+        return (table, values) if table in COLUMNS and isinstance(values, dict) else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+class RecordSink(Sink):
+    """Writes one source's run into a record."""
+
+    def __init__(self, recorder: Recorder, checkpoint_s: float) -> None:
+        self._recorder, self._checkpoint_s = recorder, checkpoint_s
+
+    def start(self, header: RunHeader) -> None:
+        self._header, self._is_live = header, header.policy == "latest"
+        self._zero_s = header.started_at.timestamp()
+        """Wall time of pts_s 0."""
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self._numbers: dict[tuple[int, str], int] = {}
+        """Number of each verb event that has not ended."""
+        self._next_number = 0
+        self._present = b""
+        self._seen: dict[int, _SeenPair] = {}
+        self._checkpoint_at = time.monotonic() + self._checkpoint_s
+        self._recorder.put(self._run_rows())
+
+    def write(self, result: FrameResult) -> None:
+        """Queues events and hits, and pairs that appear or vanish; most frames have nothing new."""
+        now_s = time.monotonic()
+        self._keep_time(result, now_s)
+        rows: list[Row] = []
+        present, due = result.pairs.pair.tobytes(), now_s >= self._checkpoint_at
+        if due:
+            self._checkpoint_at = now_s + self._checkpoint_s
+            rows += self._run_rows()
+        if present != self._present or due:
+            rows += self._presence_rows(result, due)
+            self._present = present
+        self._last_s = result.pts_s
+        rows += [self._event_row(event) for event in result.events]
+        rows += [self._hit_row(hit) for hit in result.rule_hits]
+        if rows:
+            self._recorder.put(rows)
+
+    def finish(self, summary: RunSummary) -> None:
+        rows = [row for pair in self._seen for row in self._pair_rows(pair, self._last_s)]
+        rows += [self._event_row(event) for event in summary.closing_events]
+        rows += [self._hit_row(hit) for hit in summary.closing_hits]
+        rows += self._run_rows(summary)
+        self._recorder.put(rows)
+
+    def _keep_time(self, result: FrameResult, now_s: float) -> None:
+        """Live: by the arrival of each frame, since a camera's clock counts from anywhere, and drifts over months."""
+        if self._is_live:
+            age_s = now_s - result.frame.read_s if result.frame.read_s else 0.0
+            self._zero_s = time.time() - age_s - result.pts_s
+        elif self._first_s is None:
+            self._zero_s = self._header.started_at.timestamp() - result.pts_s
+        if self._first_s is None:
+            self._first_s = result.pts_s
+
+    def _at(self, pts_s: float) -> str:
+        try:
+            return wall_time(datetime.fromtimestamp(self._zero_s + pts_s, timezone.utc))
+        except (OverflowError, ValueError, OSError):  # a time that no calendar has
+            return wall_time(self._header.started_at)
+
+    def _run_rows(self, summary: RunSummary | None = None) -> list[Row]:
+        header, now = self._header, wall_time(datetime.now(timezone.utc))
+        source: dict[str, Any] = {
+            "source": header.source,
+            "first_at": wall_time(header.started_at),
+            "last_at": now,
+        }
+        run: dict[str, Any] = {
+            "run_id": header.run_id,
+            "source": header.source,
+            "model": header.model,
+            "model_sha256": header.model_sha256,
+            "vocabulary": header.vocabulary.name,
+            "backend": header.backend,
+            "precision": header.precision,
+            "policy": header.policy,
+            "width_px": header.width_px,
+            "height_px": header.height_px,
+            "started_at": wall_time(header.started_at),
+            "last_at": now,
+            "ended_at": None,
+            "first_s": self._first_s,
+        }
+        if summary is not None:
+            run |= {
+                "ended_at": now,
+                "decoded": summary.decoded,
+                "detected": summary.detected,
+                "dropped": summary.dropped,
+                "reconnects": summary.reconnects,
+                "interrupted": summary.interrupted,
+            }
+        return [("sources", source), ("runs", run)]
+
+    def _presence_rows(self, result: FrameResult, due: bool) -> list[Row]:
+        """Rows of pairs that are new, of those that are gone, and, where it is due, of all."""
+        pairs, objects = result.pairs, self._header.vocabulary.objects
+        present = {
+            pair: (human, obj, objects[label] if label >= 0 else "")
+            for pair, human, obj, label in zip(
+                pairs.pair.tolist(), pairs.human.tolist(), pairs.object.tolist(), pairs.label.tolist(), strict=True
+            )
+        }
+        rows: list[Row] = []
+        for pair in [pair for pair in self._seen if pair not in present]:
+            rows += self._pair_rows(pair, self._last_s)
+            del self._seen[pair]
+        for pair, (human, obj, label) in present.items():
+            known = self._seen.get(pair)
+            self._seen[pair] = _SeenPair(human, obj, label, result.pts_s if known is None else known.first_s)
+            if known is None or due:
+                rows += self._pair_rows(pair, result.pts_s)
+        return rows
+
+    def _pair_rows(self, pair: int, last_s: float) -> list[Row]:
+        """Rows of a pair and of its human and object, which other pairs may have too."""
+        seen, run_id = self._seen[pair], self._header.run_id
+        span = {
+            "first_s": seen.first_s,
+            "last_s": last_s,
+            "first_at": self._at(seen.first_s),
+            "last_at": self._at(last_s),
+        }
+        both = {"pair": pair, "human": seen.human, "object": _present(seen.object), "label": seen.label}
+        human = {"track": seen.human, "kind": "human", "label": PERSON}
+        rows: list[Row] = [
+            ("pairs", {"run_id": run_id, **both, **span}),
+            ("tracks", {"run_id": run_id, **human, **span}),
+        ]
+        if seen.object >= 0:
+            obj = {"track": seen.object, "kind": "object", "label": seen.label}
+            rows.append(("tracks", {"run_id": run_id, **obj, **span}))
+        return rows
+
+    def _event_row(self, event: Event) -> Row:
+        vocabulary, has_ended = self._header.vocabulary, event.event == "end"
+        verb = vocabulary.verbs[event.verb_index]
+        start_s = event.pts_s if event.start_s is None else event.start_s
+        return "events", {
+            "run_id": self._header.run_id,
+            "pair": event.pair,
+            "verb": verb,
+            "start_s": start_s,
+            "number": self._number_of(event.pair, verb, has_ended),
+            "human": event.human,
+            "object": _present(event.object),
+            "label": vocabulary.objects[event.label_index] if event.label_index >= 0 else "",
+            "end_s": event.pts_s if has_ended else None,
+            "peak_score": event.peak_score,
+            "evidence_s": json.dumps(event.evidence_s) if has_ended else None,
+            "start_at": self._at(start_s),
+            "end_at": self._at(event.pts_s) if has_ended else None,
+        }
+
+    def _number_of(self, pair: int, verb: str, has_ended: bool) -> int:
+        number = self._numbers.pop((pair, verb), None) if has_ended else None
+        if number is None:
+            number, self._next_number = self._next_number, self._next_number + 1
+        if not has_ended:
+            self._numbers[pair, verb] = number
+        return number
+
+    def _hit_row(self, hit: RuleHit) -> Row:
+        has_ended = hit.event == "end"
+        return "rule_hits", {
+            "run_id": self._header.run_id,
+            "hit": hit.hit,
+            "rule": hit.rule,
+            "pair": _present(hit.pair),
+            "human": _present(hit.human),
+            "object": _present(hit.object),
+            "verb": hit.verb,
+            "label": hit.label,
+            "start_s": hit.start_s,
+            "last_s": hit.pts_s,
+            "end_s": hit.pts_s if has_ended else None,
+            "peak_score": hit.peak_score,
+            "peak_s": hit.peak_s,
+            "start_at": self._at(hit.start_s),
+            "end_at": self._at(hit.pts_s) if has_ended else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenPair:
+    human: int
+    object: int
+    label: str
+    first_s: float
+
+
+def _present(identity: int) -> int | None:
+    return identity if identity >= 0 else None
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else os.path.abspath(path)
+
+
+def wall_time(moment: datetime) -> str:
+    """UTC, always of one length."""
+    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
