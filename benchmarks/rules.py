@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from benchmarks.following import ARMS, Moment, found_in, video
 from benchmarks.harness import append, provenance, statistics
@@ -289,20 +290,15 @@ def hits_of_model(engine: Engine, path: Path) -> list[RuleHit]:
 def matched(
     expected: Sequence[Span], found: Sequence[Span], fits: Callable[[Span, Span], bool]
 ) -> list[tuple[Span, Span]]:
-    """Pairs of an expected and a found span of one rule, verb and object, nearest starts first."""
-    near = sorted(
-        (abs(e.start_s - f.start_s), i, j)
-        for i, e in enumerate(expected)
-        for j, f in enumerate(found)
-        if (e.rule, e.label, e.verb) == (f.rule, f.label, f.verb) and fits(e, f)
-    )
-    pairs, taken_expected, taken_found = [], set[int](), set[int]()
-    for _, i, j in near:
-        if i not in taken_expected and j not in taken_found:
-            taken_expected.add(i)
-            taken_found.add(j)
-            pairs.append((expected[i], found[j]))
-    return pairs
+    """As many pairs of an expected and a found span as there can be, each span in one; near starts rather than far."""
+    far_s = 1e6
+    costs_s = np.full((len(expected), len(found)), far_s)
+    for i, e in enumerate(expected):
+        for j, f in enumerate(found):
+            if (e.rule, e.label, e.verb) == (f.rule, f.label, f.verb) and fits(e, f):
+                costs_s[i, j] = abs(e.start_s - f.start_s)
+    rows, columns = linear_sum_assignment(costs_s)
+    return [(expected[i], found[j]) for i, j in zip(rows, columns, strict=True) if costs_s[i, j] < far_s]
 
 
 def is_same(step_s: float) -> Callable[[Span, Span], bool]:

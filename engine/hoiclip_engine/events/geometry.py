@@ -96,7 +96,7 @@ class PairPoints:
         points[2] = (np.maximum(humans, objects)[:, :2] + np.minimum(humans, objects)[:, 2:]) / 2
         exists: Bool = np.logical_and.reduce(np.isfinite(points), axis=2)
         exists[1:] &= self._has_object
-        clipped = np.clip(points, 0, self._size_px).tolist()
+        clipped = np.minimum(np.maximum(points, 0), self._size_px).tolist()
         return [
             [(x, y) if here else None for (x, y), here in zip(*of_kind, strict=True)]
             for of_kind in zip(clipped, exists.tolist(), strict=True)
