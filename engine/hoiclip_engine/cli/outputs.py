@@ -1,15 +1,17 @@
 """Outputs of a run, and the sinks that write them.
 
 Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
-HICO-DET detections, the webhook and the live page are shared. Impossible combinations are refused before anything
-starts.
+HICO-DET detections, the webhook and the live page are shared. Where sources come and go, it is a folder with a file for
+each pass over one. Impossible combinations are refused before anything starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from hoiclip.core.errors import BackendMissing, UsageError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from hoiclip_engine.live.address import LiveAddress
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sinks.hico_sink import HicoDetections
+    from hoiclip_engine.sinks.webhook import Webhook
     from hoiclip_engine.sources.uri import SourceAddress
     from hoiclip_engine.types.results import Sink
 
@@ -53,6 +56,8 @@ class Outputs:
     """May hold a password."""
     live: LiveAddress | None = None
     _shared: list[LiveServer | HicoDetections] = field(default_factory=list, init=False, repr=False, compare=False)
+    _webhooks: list[Webhook] = field(default_factory=list, init=False, repr=False, compare=False)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def sinks_for(self, addresses: Sequence[SourceAddress]) -> list[list[Sink]]:
         """Sinks of each source, not started yet; with several sources, makes the folders.
@@ -84,13 +89,44 @@ class Outputs:
             for own in sinks:
                 own.append(webhook.sink())
         if self.live:
-            server = self._server(self.live)
+            server = self.server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
         several = len(addresses) > 1
         return [
             own or [EventLines(address.name if several else "")] for own, address in zip(sinks, addresses, strict=True)
         ]
+
+    def require_folders(self) -> None:
+        """Checks that these outputs can be those of a run whose sources come and go; opens nothing.
+
+        Raises:
+            UsageError: an output cannot be shared, or is no folder.
+        """
+        for target in self._named().values():
+            _check_folder(target, 0)
+        if self.hico:
+            raise UsageError("--hico is for sources that are known from the start; leave it or --state out")
+
+    def sinks_for_pass(self, source_id: int, name: str, started_at: datetime) -> list[Sink]:
+        """Sinks of one pass over a source of a run whose sources come and go; makes the folders.
+
+        Files are named for the source, its id and the time, and never go over an existing one.
+
+        Raises:
+            SinkError: a folder cannot be made.
+        """
+        from hoiclip.core.atomic_write import make_folder
+        from hoiclip_engine.sources.uri import file_names
+
+        stem = f"{file_names([name])[0]}_{source_id}_{started_at.strftime('%Y-%m-%dT%H-%M-%S.%f')[:-3]}Z"
+        sinks = []
+        for kind, folder in self._named().items():
+            make_folder(Path(folder))
+            sinks.append(_sink(kind, _unused(Path(folder), stem, _ENDINGS[kind])))
+        if self.webhook:
+            sinks.append(self._shared_webhook(self.webhook).sink())
+        return sinks
 
     def require_distinct(
         self, addresses: Sequence[SourceAddress], inputs: Iterable[Name] = (), texts: Sequence[str] = ()
@@ -126,7 +162,16 @@ class Outputs:
         while self._shared:
             self._shared.pop().close()
 
-    def _server(self, address: LiveAddress) -> LiveServer:
+    def _shared_webhook(self, url: str) -> Webhook:
+        """The receiver that all sources share, made for the first of them."""
+        from hoiclip_engine.sinks.webhook import Webhook
+
+        with self._lock:
+            if not self._webhooks:
+                self._webhooks.append(Webhook(url))
+            return self._webhooks[0]
+
+    def server(self, address: LiveAddress) -> LiveServer:
         try:
             from hoiclip_engine.live.server import LiveServer
         except ImportError as error:
@@ -180,10 +225,19 @@ def _sink(kind: str, target: str | Path) -> Sink:
             return CocoSink(Path(target))
 
 
-def _check_folder(target: str | Path, count: int) -> None:
-    """Raises UsageError: several sources cannot share this target."""
+def _unused(folder: Path, stem: str, ending: str) -> Path:
+    path, number = folder / f"{stem}{ending}", 1
+    while path.exists():  # the clock was set back
+        number += 1
+        path = folder / f"{stem}-{number}{ending}"
+    return path
+
+
+def _check_folder(target: str | Path, number: int) -> None:
+    """Raises UsageError: several sources cannot share this target. Args: number: of sources; 0 where it changes."""
     from hoiclip_engine.sinks.stream_sink import is_stream
 
+    count = number or "several"
     if str(target) == STDOUT:
         raise UsageError(f"{count} sources cannot share standard output; name a folder for their results")
     if is_stream(str(target)):

@@ -36,13 +36,14 @@ EXAMPLES = """\
   hoiclip run clip.mp4 --jsonl - --detect-every 5 | jq .
   hoiclip run rtsp://camera/stream --live 127.0.0.1:8080  the newest frame, on a page
   hoiclip run cameras.txt --jsonl results/ --webhook https://host/hook
+  hoiclip run --live 127.0.0.1:8080 --state state/        cameras are added on the page
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
-        nargs="+",
+        nargs="*",
         metavar="SRC",
         help="video or image file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
     )
@@ -100,6 +101,20 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--webhook", metavar="URL", help="post events there; token in HOICLIP_WEBHOOK_TOKEN")
     files.add_argument("--live", metavar="HOST:PORT", help="a page to watch, with metrics (default host: 127.0.0.1)")
     files.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="run until a signal; sources and rules are changed on the page and kept there (with --live)",
+    )
+    files.add_argument(
+        "--allow-files",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="files below may be added as sources on the page (with --state); may be repeated",
+    )
+    files.add_argument(
         "--live-token", metavar="TOKEN", help="better in HOICLIP_LIVE_TOKEN, which other users cannot list"
     )
 
@@ -124,14 +139,32 @@ def run(args: argparse.Namespace) -> int:
         track = replace(options.track_config(args.min_score), camera_motion=args.camera_motion)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    _require_sources(args)
     outputs = _outputs(args)
     config = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side, track=track)
     addresses = expand_sources(args.source)
     model = find_model(args.model)
+    run_config = RunConfig(stream=stream, source=source, batch=args.batch)
+    if args.state:
+        from hoiclip_engine.cli.supervised import run_supervised
+
+        outputs.require_folders()
+        with Engine.load(model, config, args.vocabulary) as engine:
+            return run_supervised(engine, addresses, outputs, run_config, args.state, args.allow_files)
     read = [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary)]
     outputs.require_distinct(addresses, read, args.source)
     with Engine.load(model, config, args.vocabulary) as engine:
-        return run_sources(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=args.batch))
+        return run_sources(engine, addresses, outputs, run_config)
+
+
+def _require_sources(args: argparse.Namespace) -> None:
+    """Raises UsageError: no source, where none can be added later; or options that need another one."""
+    if args.state and not args.live:
+        raise UsageError("--state is for --live, where sources are added; add --live 127.0.0.1:8080")
+    if args.allow_files and not args.state:
+        raise UsageError("--allow-files is for --state; say where sources are kept, such as --state state/")
+    if not args.source and not args.state:
+        raise UsageError("the following arguments are required: SRC; see hoiclip run --help")
 
 
 def _outputs(args: argparse.Namespace) -> Outputs:
