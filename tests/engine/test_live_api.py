@@ -238,7 +238,7 @@ def test_rules_are_replaced_as_a_whole(page: SupervisedPage) -> None:
         (b'{"rule": [{"name": "a", "min_duration_s": 1e999}]}', 400),
     ],
 )
-def test_rules_with_a_mistake_are_refused(page: SupervisedPage, body: object, status: int) -> None:
+def test_rules_with_an_error_are_refused(page: SupervisedPage, body: object, status: int) -> None:
     page.request("PUT", "/api/rules", {"rule": [RULE]})
     answer = page.request("PUT", "/api/rules", body)
     assert answer.status == status

@@ -14,6 +14,7 @@ from hoiclip_engine.sources.uri import parse_address
 from hoiclip_engine.streaming import supervisor as supervisor_module
 from hoiclip_engine.streaming.supervisor import Supervisor
 from hoiclip_engine.types.frame import SupervisedSource
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
 from tests.engine.fake_source import readers
 from tests.engine.supervised_runs import QUICK, FakeCameras, NoOutputs, wait_until
 
@@ -132,6 +133,45 @@ def test_source_that_is_known_as_lost_is_not_restarted(run: Run) -> None:
     assert run.source(source_id).error == "no route"
     wait_until(lambda: run.cameras.sources[0].made == 4)
     time.sleep(1.5 * QUICK.wedged_after_s)
+    assert run.source(source_id).restarts == 0
+
+
+class Writing(Sink):
+    """Writes each frame, and hangs from the fifth on or takes long for each."""
+
+    def __init__(self, delay_s: float, hangs: threading.Event | None = None) -> None:
+        self._delay_s, self._hangs, self._written = delay_s, hangs, 0
+
+    def start(self, header: RunHeader) -> None:
+        return
+
+    def write(self, result: FrameResult) -> None:
+        self._written += 1
+        time.sleep(self._delay_s)
+        if self._hangs is not None and self._written == 5:
+            self._hangs.wait()
+
+    def finish(self, summary: RunSummary) -> None:
+        return
+
+
+def test_output_that_hangs_is_noticed_although_frames_are_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name: [Writing(0.0, released)])
+    source_id = run.add("live")
+    wait_until(lambda: run.source(source_id).restarts == 1)
+    wait_until(lambda: run.source(source_id).state == "running")
+    assert run.supervisor.num_left_behind == 1
+    released.set()
+    wait_until(lambda: run.supervisor.num_left_behind == 0)
+
+
+def test_slow_machine_is_no_wedged_source(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are read, and most are skipped; a result takes longer than a source may be silent."""
+    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name: [Writing(1.5 * QUICK.wedged_after_s)])
+    source_id = run.add("live")
+    run.wait_for(source_id, "running")
+    time.sleep(4 * QUICK.wedged_after_s)
     assert run.source(source_id).restarts == 0
 
 

@@ -47,7 +47,7 @@ class RulesPort:
     """How rules are checked and given to streams."""
 
     check: Callable[[Mapping[str, Any], Vocabulary], None]
-    """Raises UsageError, in one line, for rules with a mistake."""
+    """Raises UsageError, in one line, for rules with an error."""
     apply: Callable[[Stream, Mapping[str, Any]], None]
     """Replaces the rules of a running stream; takes effect at its next frame."""
 
@@ -185,7 +185,7 @@ class LiveControl:
         """Replaces all rules; running streams have them from their next frame on.
 
         Raises:
-            UsageError: a rule has a mistake; nothing has changed.
+            UsageError: a rule has an error; nothing has changed.
             SinkError: the state cannot be written; nothing has changed.
         """
         self.rules_port.check(rules, self.vocabulary)

@@ -60,7 +60,7 @@ export class SourceList {
     set(".name", source.name);
     set(".address", source.address === source.name ? "" : source.address);
     set(".state", LABELS[source.state]).dataset.state = BADGES[source.state] || "";
-    const restarts = source.restarts ? `restarted ${source.restarts} times by the watch-dog` : "";
+    const restarts = source.restarts ? `restarted ${source.restarts === 1 ? "once" : `${source.restarts} times`} by the watch-dog` : "";
     set(".reason", [source.error, restarts].filter(Boolean).join(" · ")).hidden = !source.error && !restarts;
     set("[data-do=pause]", { paused: "Resume", ended: "Play again", failed: "Try again" }[source.state] || "Pause");
     for (const button of row.querySelectorAll("button")) {

@@ -35,7 +35,9 @@ class SupervisorConfig:
     """Time limits and delays of the sources of a run."""
 
     wedged_after_s: float = 30.0
-    """Without a frame and without an event of the source, although it is not known as lost."""
+    """Without a frame and without an event of a live source, although it is not known as lost."""
+    stalled_after_s: float = 300.0
+    """Without a result, although frames may be read: an output that hangs. A slow machine takes seconds for one."""
     start_limit_s: float = 900.0
     """Time to open a source; compiling a large model for its size takes minutes."""
     first_retry_s: float = 1.0
@@ -44,7 +46,8 @@ class SupervisorConfig:
     """Time that a stopped source has to end, before its thread is left behind."""
 
     def __post_init__(self) -> None:
-        if min(self.wedged_after_s, self.start_limit_s, self.first_retry_s, self.max_retry_s, self.stop_s) <= 0:
+        limits_s = (self.wedged_after_s, self.stalled_after_s, self.start_limit_s)
+        if min(*limits_s, self.first_retry_s, self.max_retry_s, self.stop_s) <= 0:
             raise ValueError(f"times of a supervisor must be positive, got {self}")
 
 
@@ -254,7 +257,7 @@ class Supervisor:
     def _restart(self, entry: _Entry, current: _Pass) -> None:
         entry.take_pass()
         self._finish(current)
-        entry.set_state("waiting", "restarted, as it delivered nothing")
+        entry.set_state("waiting", "it delivered nothing")
         entry.next_try_s = time.monotonic()
 
     def _conclude(self, entry: _Entry, current: _Pass) -> None:
@@ -335,7 +338,8 @@ class _Pass:
         self.frames = 0
         self.lost_reason: str | None = None
         self.error = ""
-        self.begun_s = self._active_s = time.monotonic()
+        self.begun_s = self._result_s = self._read_s = time.monotonic()
+        self._frames_read = 0
         self.stopped_s: float | None = None
         """When its end was requested, by time.monotonic()."""
         self._is_streaming = False
@@ -364,24 +368,32 @@ class _Pass:
         self._thread.join(timeout_s)
 
     def wedged(self, config: SupervisorConfig) -> str | None:
-        """The reason to restart it, if there is one."""
-        silent_s = time.monotonic() - self._active_s
-        if not self._is_streaming:
+        """The reason to restart it, if there is one. Called now and then."""
+        now_s, stream = time.monotonic(), self.stream
+        if stream is None or not self._is_streaming:
             limit_s = config.start_limit_s
-            return f"not open after {limit_s:.0f} s" if silent_s > limit_s else None
-        is_wedged = self.lost_reason is None and silent_s > config.wedged_after_s
-        return f"neither a frame nor an event for {config.wedged_after_s:.0f} s" if is_wedged else None
+            return f"not open after {limit_s:.0f} s" if now_s - self._result_s > limit_s else None
+        if stream.frames_read != self._frames_read:
+            self._frames_read, self._read_s = stream.frames_read, now_s
+        if self.lost_reason is not None:
+            return None
+        if now_s - self._result_s > config.stalled_after_s:
+            return f"no result for {config.stalled_after_s:.0f} s"
+        # A file waits for us; of a live source frames are read even where none of them has a result.
+        is_silent = now_s - max(self._read_s, self._result_s) > config.wedged_after_s
+        is_live = stream.header.policy == "latest"
+        return f"neither a frame nor an event for {config.wedged_after_s:.0f} s" if is_live and is_silent else None
 
     # Called by `feed`.
 
     def __call__(self) -> None:
         self.frames += 1
-        self._active_s = time.monotonic()
+        self._result_s = time.monotonic()
         if self.frames == 1:
             self._on_change()
 
     def report(self, event: SourceEvent) -> None:
-        self._active_s = time.monotonic()
+        self._result_s = time.monotonic()
         self.lost_reason = event.reason if event.event == "source_lost" else None
         words = "lost" if event.event == "source_lost" else "back"
         _log.warning("%s %s at %.2f s: %s", self._name, words, event.pts_s, event.reason)
@@ -410,5 +422,5 @@ class _Pass:
         except BaseException:
             stream.close()
             raise
-        self._active_s, self._is_streaming = time.monotonic(), True
+        self._result_s, self._is_streaming = time.monotonic(), True
         feed(stream, self.sinks, self)
