@@ -100,7 +100,7 @@ class NoOutputs:
         self.released = 0
         self.forgotten: list[str] = []
 
-    def sinks_for(self, source_id: int, name: str) -> list[Sink]:
+    def sinks_for(self, source_id: int, name: str, stream: Stream) -> list[Sink]:
         return []
 
     def release(self, sinks: Sequence[Sink]) -> None:
@@ -116,7 +116,7 @@ class PageOutputs:
     def __init__(self, server: LiveServer, events: RecentEvents) -> None:
         self._server, self._events = server, events
 
-    def sinks_for(self, source_id: int, name: str) -> list[Sink]:
+    def sinks_for(self, source_id: int, name: str, stream: Stream) -> list[Sink]:
         return [self._events.sink(source_id, name), self._server.sink_for(name, source_id)]
 
     def release(self, sinks: Sequence[Sink]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hoiclip.core.errors import SinkError
+from hoiclip.core.errors import SinkError, UsageError
+from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.live.api import MAX_BODY_BYTES
 from hoiclip_engine.live.openapi import OPERATIONS
 from hoiclip_engine.live.state_folder import StateFolder
@@ -255,6 +257,21 @@ def test_rules_reach_running_streams_without_the_key_of_a_live_run(page: Supervi
     for_others = {"name": "others", "sources": [source_id + 1]}
     page.request("PUT", "/api/rules", {"rule": [{**RULE, "sources": [source_id]}, for_others]})
     assert applied == [{"rule": [RULE]}]
+
+
+def test_parser_of_rules_sees_them_as_in_a_file_and_may_refuse_them(page: SupervisedPage) -> None:
+    seen: list[object] = []
+
+    def parse(rules: Mapping[str, Any], vocabulary: Vocabulary) -> None:
+        seen.append(rules)
+        if rules["rule"]:
+            raise UsageError("rules, rule 1 'rides here', verbs: unknown verb 'rid'; did you mean 'ride'?")
+
+    page.control.rules_port = dataclasses.replace(page.control.rules_port, check=parse)
+    answer = page.request("PUT", "/api/rules", {"rule": [{**RULE, "sources": [1]}]})
+    assert (answer.status, "did you mean" in answer.error) == (422, True)
+    assert seen == [{"rule": [RULE]}]
+    assert page.request("GET", "/api/rules").json == {"rule": []}
 
 
 # Events and evidence.

@@ -157,7 +157,7 @@ class Writing(Sink):
 
 def test_output_that_hangs_is_noticed_although_frames_are_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name: [Writing(0.0, released)])
+    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name, stream: [Writing(0.0, released)])
     source_id = run.add("live")
     wait_until(lambda: run.source(source_id).restarts == 1)
     wait_until(lambda: run.source(source_id).state == "running")
@@ -168,7 +168,7 @@ def test_output_that_hangs_is_noticed_although_frames_are_read(run: Run, monkeyp
 
 def test_slow_machine_is_no_wedged_source(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames are read, and most are skipped; a result takes longer than a source may be silent."""
-    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name: [Writing(1.5 * QUICK.wedged_after_s)])
+    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name, stream: [Writing(1.5 * QUICK.wedged_after_s)])
     source_id = run.add("live")
     run.wait_for(source_id, "running")
     time.sleep(4 * QUICK.wedged_after_s)
@@ -227,7 +227,7 @@ def test_close_ends_everything_and_nothing_can_be_added(run: Run) -> None:
 
 
 def test_outputs_that_cannot_be_made_are_retried(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(source_id: int, name: str) -> list[object]:
+    def refuse(*_: object) -> list[object]:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run.outputs, "sinks_for", refuse)

@@ -110,7 +110,7 @@ class _PassOutputs:
     def __init__(self, outputs: Outputs, server: LiveServer, events: RecentEvents) -> None:
         self._outputs, self._server, self._events = outputs, server, events
 
-    def sinks_for(self, source_id: int, name: str) -> list[Sink]:
+    def sinks_for(self, source_id: int, name: str, stream: Stream) -> list[Sink]:
         files = self._outputs.sinks_for_pass(source_id, name, datetime.now(timezone.utc))
         return [*files, self._events.sink(source_id, name), self._server.sink_for(name, source_id)]
 

@@ -46,14 +46,14 @@ class SourceExists(UsageError):
 class RulesPort:
     """How rules are checked and given to streams."""
 
-    check: Callable[[Mapping[str, Any], Vocabulary], None]
-    """Raises UsageError, in one line, for rules with an error."""
+    check: Callable[[Mapping[str, Any], Vocabulary], object]
+    """Raises UsageError, in one line, for rules with an error; they come in the form of a file of rules."""
     apply: Callable[[Stream, Mapping[str, Any]], None]
     """Replaces the rules of a running stream; takes effect at its next frame."""
 
 
-def check_rules(rules: Mapping[str, Any], vocabulary: Vocabulary) -> None:
-    """The form of rules; their meaning is checked by the parser of rules, where there is one.
+def check_form(rules: Mapping[str, Any]) -> None:
+    """Checks what a live run adds to rules, and that there are not too many; RulesPort checks the rest.
 
     Raises:
         UsageError: they are no list of objects with names of their own.
@@ -71,13 +71,15 @@ def check_rules(rules: Mapping[str, Any], vocabulary: Vocabulary) -> None:
         raise UsageError("expected rules with names of their own, found one twice; rename it")
 
 
-def rules_of(rules: Mapping[str, Any], source_id: int) -> dict[str, Any]:
-    """The rules that apply to a source, without the key `sources`, which only a live run has; without it, to all."""
-    entries = [entry for entry in rules.get("rule", []) if source_id in entry.get("sources", [source_id])]
+def rules_of(rules: Mapping[str, Any], source_id: int | None = None) -> dict[str, Any]:
+    """The rules for a source (None: all), without the key `sources`, which only a live run has; without it, for all."""
+    entries = rules.get("rule", [])
+    if source_id is not None:
+        entries = [entry for entry in entries if source_id in entry.get("sources", [source_id])]
     return {"rule": [{key: value for key, value in entry.items() if key != "sources"} for entry in entries]}
 
 
-RULES_STORED = RulesPort(check=check_rules, apply=lambda stream, rules: None)
+RULES_STORED = RulesPort(check=lambda rules, vocabulary: None, apply=lambda stream, rules: None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,7 +109,7 @@ class LiveControl:
         """
         with self._lock:
             saved = self.state.read()
-            self.rules_port.check(saved.rules or {"rule": []}, self.vocabulary)
+            self._check(saved.rules)
             self._rules = saved.rules
             for source in saved.sources:
                 state: SourceState = "starting" if source.state == "running" else source.state
@@ -188,7 +190,7 @@ class LiveControl:
             UsageError: a rule has an error; nothing has changed.
             SinkError: the state cannot be written; nothing has changed.
         """
-        self.rules_port.check(rules, self.vocabulary)
+        self._check(rules)
         with self._lock:
             before, self._rules = self._rules, rules
             try:
@@ -223,6 +225,10 @@ class LiveControl:
                     self._save()
             self.supervisor.close()
             self.state.close()
+
+    def _check(self, rules: Mapping[str, Any]) -> None:
+        check_form(rules)
+        self.rules_port.check(rules_of(rules), self.vocabulary)
 
     def _is_known(self, address: SourceAddress) -> bool:
         text = address_text(address)

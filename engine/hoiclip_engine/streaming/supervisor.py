@@ -54,8 +54,8 @@ class SupervisorConfig:
 class SourceOutputs(Protocol):
     """Where results of sources go. Called from the threads of the sources, of each source in turn."""
 
-    def sinks_for(self, source_id: int, name: str) -> list[Sink]:
-        """Sinks for one pass over a source.
+    def sinks_for(self, source_id: int, name: str, stream: Stream) -> list[Sink]:
+        """Sinks for one pass over a source, whose stream has not begun.
 
         Raises:
             HoiclipError: one cannot be made.
@@ -418,7 +418,7 @@ class _Pass:
             stream.close()
             return
         try:
-            self.sinks = self._outputs.sinks_for(self._id, self._name)
+            self.sinks = self._outputs.sinks_for(self._id, self._name, stream)
         except BaseException:
             stream.close()
             raise
