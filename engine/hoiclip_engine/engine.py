@@ -133,7 +133,9 @@ class Engine:
         """
         return self.streams([open_frames(source, source_config)], config or StreamConfig())[0]
 
-    def streams(self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1) -> list[Stream]:
+    def streams(
+        self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1, *, concurrent: int = 1
+    ) -> list[Stream]:
         """A stream of each source, to be iterated each in a thread of its own or one after the other.
 
         A file under the policy `latest` plays in real time.
@@ -141,19 +143,24 @@ class Engine:
         together, up to `batch` of them where the backend can. Each stream keeps its session until it ends, is closed
         or garbage-collected.
 
+        Args:
+            concurrent: streams at a time at least: others that share the session may be added later.
+
         Raises:
             ModelError: the model cannot be compiled; the sources are closed.
         """
         try:
-            with self._sessions.lease(self.session_config_for(sources, config, batch)) as session:
+            with self._sessions.lease(self.session_config_for(sources, config, batch, concurrent)) as session:
                 return [session.stream(source, config) for source in sources]
         except BaseException:
             for source in sources:
                 source.close()
             raise
 
-    def session_config_for(self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1) -> SessionConfig:
-        """The session that streams of these sources share.
+    def session_config_for(
+        self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1, concurrent: int = 1
+    ) -> SessionConfig:
+        """The session that streams of these sources share; arguments as of `streams`.
 
         Raises:
             UsageError: lossless was asked of a source that does not wait.
@@ -164,7 +171,7 @@ class Engine:
         return SessionConfig(
             padded_hw=(max(height for height, _ in sizes), max(width for _, width in sizes)),
             batch=batch,
-            num_requests=num_requests_for(len(sources), prefetch=prefetch),
+            num_requests=num_requests_for(max(len(sources), concurrent), prefetch=prefetch),
             prefetch=prefetch,
         )
 

@@ -44,6 +44,7 @@ OWN_TESTS = {
     "benchmark.md": "tests/engine/test_bench_command.py",
     "archive.md": "tests/engine/test_archive_ray.py",
     "deploy.md": "for other machines",
+    "live_control.md": "tests/docs/test_live_control.py, on a running page",
     "capacity.md": "counts, runs nothing",
     "CONTRIBUTING.md": "make, which runs this test",
 }

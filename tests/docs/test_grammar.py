@@ -77,7 +77,7 @@ def test_renamed_option_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "hoiclip run",
+        "hoiclip archive",
         "hoiclip runs clip.mp4",
         "hoiclip run clip.mp4 --precision int4",
         "hoiclip models import a.pth",

@@ -104,8 +104,10 @@ def command() -> None:
     """The program; never returns."""
     _open_standard_streams()
     code = main()
-    if code == INTERRUPTED and any(thread.name == "hoiclip-write" for thread in threading.enumerate()):
-        # After a second interrupt: it hangs in a pipe without a reader, and the interpreter would wait for it.
+    names = {thread.name for thread in threading.enumerate()}
+    if (code == INTERRUPTED and "hoiclip-write" in names) or "hoiclip-source-run" in names:
+        # The first after a second interrupt: it hangs in a pipe without a reader; the interpreter would wait for it.
+        # The other compiles a model, or hangs in a source: the interpreter would end libraries that it is still in.
         os._exit(code)
     sys.exit(code)
 

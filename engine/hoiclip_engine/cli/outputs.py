@@ -1,16 +1,18 @@
 """Outputs of a run, and the sinks that write them.
 
 Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
-HICO-DET detections, the folder of evidence, the record, the webhook and the live page are shared. Impossible
-combinations are refused before anything starts.
+HICO-DET detections, the folder of evidence, the record, the webhook and the live page are shared. Where sources come
+and go, it is a folder with a file for each pass over one. Impossible combinations are refused before anything starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from hoiclip.core.errors import BackendMissing, UsageError
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from hoiclip_engine.live.address import LiveAddress
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sinks.hico_sink import HicoDetections
+    from hoiclip_engine.sinks.webhook import Webhook
+    from hoiclip_engine.sources.packet_ring import PacketRing
     from hoiclip_engine.sources.uri import SourceAddress
     from hoiclip_engine.types.results import Sink
+    from hoiclip_engine.types.rule_hits import Evidence
 
 
 STDOUT = "-"
@@ -67,6 +72,10 @@ class Outputs:
     _shared: list[LiveServer | HicoDetections | EvidenceFolder | Recorder] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
+    _webhooks: list[Webhook] = field(default_factory=list, init=False, repr=False, compare=False)
+    _recorders: list[Recorder] = field(default_factory=list, init=False, repr=False, compare=False)
+    _folders: list[EvidenceFolder] = field(default_factory=list, init=False, repr=False, compare=False)
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def sinks_for(self, addresses: Sequence[SourceAddress]) -> list[list[Sink]]:
         """Sinks of each source, not started yet; with several sources, makes the folders.
@@ -80,7 +89,7 @@ class Outputs:
         from hoiclip.core.atomic_write import make_folder
         from hoiclip_engine.sinks.hico_sink import HicoDetections
         from hoiclip_engine.sinks.text_sinks import EventLines
-        from hoiclip_engine.sinks.webhook import Webhook
+        from hoiclip_engine.sources.uri import file_names
 
         self.require_distinct(addresses)
         targets = self._targets(addresses)
@@ -94,24 +103,75 @@ class Outputs:
             for number, own in enumerate(sinks):
                 own.append(detections.sink(number))
         if self.webhook:
-            webhook = Webhook(self.webhook)
             for own in sinks:
-                own.append(webhook.sink())
+                own.append(self._shared_webhook(self.webhook).sink())
         if self.live:
-            server = self._server(self.live)
+            server = self.server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
-        recorder = self._recorder(self.db) if self.db else None
-        if recorder is not None:
+        if self.db:
             for own in sinks:
-                own.append(recorder.sink())
+                own.append(self._shared_recorder(self.db).sink())
         if self.evidence:
-            for own, sink in zip(sinks, self._evidence_sinks(self.evidence, addresses, recorder), strict=True):
-                own.append(sink)
+            for own, name in zip(sinks, file_names([address.name for address in addresses]), strict=True):
+                own.append(self._evidence_sink(self.evidence, name, self.packet_ring()))
         several = len(addresses) > 1
         return [
             own or [EventLines(address.name if several else "")] for own, address in zip(sinks, addresses, strict=True)
         ]
+
+    def require_folders(self) -> None:
+        """Checks that these outputs can be those of a run whose sources come and go; opens nothing.
+
+        Raises:
+            UsageError: an output cannot be shared, or is no folder.
+        """
+        for target in self._named().values():
+            _check_folder(target, 0)
+        if self.hico:
+            raise UsageError("--hico is for sources that are known from the start; leave it or --state out")
+
+    def sinks_for_pass(
+        self,
+        source_id: int,
+        name: str,
+        started_at: datetime,
+        packets: PacketRing | None = None,
+        on_evidence: Callable[[Evidence], None] = lambda evidence: None,
+    ) -> list[Sink]:
+        """Sinks of one pass over a source of a run whose sources come and go; makes the folders.
+
+        Files are named for the source, its id and the time, and never go over an existing one.
+
+        Args:
+            packets: the `packet_ring` that keeps the source's packets.
+
+        Raises:
+            SinkError: a folder cannot be made.
+        """
+        from hoiclip.core.atomic_write import make_folder
+        from hoiclip_engine.sources.uri import file_names
+
+        file_name = f"{file_names([name])[0]}_{source_id}"
+        stem = f"{file_name}_{started_at.strftime('%Y-%m-%dT%H-%M-%S.%f')[:-3]}Z"
+        sinks = []
+        for kind, folder in self._named().items():
+            make_folder(Path(folder))
+            sinks.append(_sink(kind, _unused(Path(folder), stem, _ENDINGS[kind])))
+        if self.webhook:
+            sinks.append(self._shared_webhook(self.webhook).sink())
+        if self.db:
+            sinks.append(self._shared_recorder(self.db).sink())
+        if self.evidence:
+            sinks.append(self._evidence_sink(self.evidence, file_name, packets, on_evidence))
+        return sinks
+
+    def packet_ring(self) -> PacketRing | None:
+        """Where a source keeps the packets that its evidence needs; None without evidence."""
+        from hoiclip_engine.events.evidence import EvidenceConfig
+        from hoiclip_engine.sources.packet_ring import PacketRing
+
+        return PacketRing((self.evidence_config or EvidenceConfig()).kept_s) if self.evidence else None
 
     def require_distinct(
         self, addresses: Sequence[SourceAddress], inputs: Iterable[Name] = (), texts: Sequence[str] = ()
@@ -155,14 +215,26 @@ class Outputs:
             while self._shared:
                 stack.callback(self._shared.pop(0).close)
 
-    def _recorder(self, where: str) -> Recorder:
+    def _shared_recorder(self, where: str) -> Recorder:
         from hoiclip_engine.events.record import RecordConfig, Recorder
 
-        recorder = Recorder(where, RecordConfig(keep_s=self.db_keep_s))
-        self._shared.insert(0, recorder)  # closed after the others, which may still have something to record
-        return recorder
+        with self._lock:
+            if not self._recorders:
+                self._recorders.append(Recorder(where, RecordConfig(keep_s=self.db_keep_s)))
+                # Closed after the others, which may still have something to record.
+                self._shared.insert(0, self._recorders[0])
+            return self._recorders[0]
 
-    def _server(self, address: LiveAddress) -> LiveServer:
+    def _shared_webhook(self, url: str) -> Webhook:
+        """The receiver that all sources share, made for the first of them."""
+        from hoiclip_engine.sinks.webhook import Webhook
+
+        with self._lock:
+            if not self._webhooks:
+                self._webhooks.append(Webhook(url))
+            return self._webhooks[0]
+
+    def server(self, address: LiveAddress) -> LiveServer:
         try:
             from hoiclip_engine.live.server import LiveServer
         except ImportError as error:
@@ -175,18 +247,23 @@ class Outputs:
         self._shared.append(server)
         return server
 
-    def _evidence_sinks(self, path: Path, addresses: Sequence[SourceAddress], recorder: Recorder | None) -> list[Sink]:
+    def _evidence_sink(
+        self,
+        path: Path,
+        name: str,
+        packets: PacketRing | None,
+        on_evidence: Callable[[Evidence], None] = lambda evidence: None,
+    ) -> Sink:
+        """Args: name: of the source, in names of files."""
         from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
         from hoiclip_engine.events.evidence_folder import EvidenceFolder
-        from hoiclip_engine.sources.packet_ring import PacketRing
-        from hoiclip_engine.sources.uri import file_names
 
-        config = self.evidence_config or EvidenceConfig()
-        folder = EvidenceFolder(path, self.evidence_limits, lambda line: messages.print(f"Warning: {line}"))
-        self._shared.append(folder)
-        names = file_names([address.name for address in addresses])
-        on_evidence = [] if recorder is None else [recorder.put_evidence]
-        return [EvidenceSink(folder, config, PacketRing(config.kept_s), on_evidence, name) for name in names]
+        with self._lock:
+            if not self._folders:
+                self._folders.append(EvidenceFolder(path, self.evidence_limits, _warn))
+                self._shared.append(self._folders[0])
+        calls = [on_evidence, *(recorder.put_evidence for recorder in self._recorders)]
+        return EvidenceSink(self._folders[0], self.evidence_config or EvidenceConfig(), packets, calls, name)
 
     def _named(self) -> dict[str, str | Path]:
         """Outputs that are files, by kind, in the order they are written."""
@@ -205,6 +282,10 @@ class Outputs:
             {kind: Path(folder) / f"{name}{_ENDINGS[kind]}" for kind, folder in named.items()}
             for name in file_names([address.name for address in addresses])
         ]
+
+
+def _warn(line: str) -> None:
+    messages.print(f"Warning: {line}")
 
 
 def _sink(kind: str, target: str | Path) -> Sink:
@@ -229,10 +310,19 @@ def _sink(kind: str, target: str | Path) -> Sink:
             return CocoSink(Path(target))
 
 
-def _check_folder(target: str | Path, count: int) -> None:
-    """Raises UsageError: several sources cannot share this target."""
+def _unused(folder: Path, stem: str, ending: str) -> Path:
+    path, number = folder / f"{stem}{ending}", 1
+    while path.exists():  # the clock was set back
+        number += 1
+        path = folder / f"{stem}-{number}{ending}"
+    return path
+
+
+def _check_folder(target: str | Path, number: int) -> None:
+    """Raises UsageError: several sources cannot share this target. Args: number: of sources; 0 where it changes."""
     from hoiclip_engine.sinks.stream_sink import is_stream
 
+    count = number or "several"
     if str(target) == STDOUT:
         raise UsageError(f"{count} sources cannot share standard output; name a folder for their results")
     if is_stream(str(target)):

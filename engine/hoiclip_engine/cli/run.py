@@ -40,13 +40,14 @@ EXAMPLES = """\
   hoiclip run cameras.txt --jsonl results/ --webhook https://host/hook
   hoiclip run rtsp://camera/stream --evidence evidence    a snapshot and a clip of what happens
   hoiclip run cameras.txt --db events.sqlite              then: hoiclip events list --db events.sqlite
+  hoiclip run --live 127.0.0.1:8080 --state state/        cameras are added on the page
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
-        nargs="+",
+        nargs="*",
         metavar="SRC",
         help="video or image file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
     )
@@ -119,6 +120,20 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     )
     files.add_argument("--live", metavar="HOST:PORT", help="a page to watch, with metrics (default host: 127.0.0.1)")
     files.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="run until a signal; sources and rules are changed on the page and kept there (with --live)",
+    )
+    files.add_argument(
+        "--allow-files",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="files below may be added as sources on the page (with --state); may be repeated",
+    )
+    files.add_argument(
         "--live-token", metavar="TOKEN", help="better in HOICLIP_LIVE_TOKEN, which other users cannot list"
     )
 
@@ -172,17 +187,37 @@ def run(args: argparse.Namespace) -> int:
         track = replace(options.track_config(args.min_score), camera_motion=args.camera_motion)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    _require_sources(args)
     outputs = _outputs(args)
     config = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side, track=track)
     addresses = expand_sources(args.source)
     model = find_model(args.model)
-    read = [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary)]
-    read += [args.rules] if args.rules else []
-    outputs.require_distinct(addresses, read, args.source)
+    run_config = RunConfig(stream=stream, source=source, batch=args.batch)
+    if args.state:
+        outputs.require_folders()
+    else:
+        read = [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary)]
+        read += [args.rules] if args.rules else []
+        outputs.require_distinct(addresses, read, args.source)
     with Engine.load(model, config, args.vocabulary) as engine:
         if args.rules:
-            stream = replace(stream, rules=read_rules(args.rules, engine.vocabulary), clock=args.clock)
-        return run_sources(engine, addresses, outputs, RunConfig(stream=stream, source=source, batch=args.batch))
+            rules = read_rules(args.rules, engine.vocabulary)
+            run_config = replace(run_config, stream=replace(stream, rules=rules, clock=args.clock))
+        if args.state:
+            from hoiclip_engine.cli.supervised import run_supervised
+
+            return run_supervised(engine, addresses, outputs, run_config, args.state, args.allow_files)
+        return run_sources(engine, addresses, outputs, run_config)
+
+
+def _require_sources(args: argparse.Namespace) -> None:
+    """Raises UsageError: no source, where none can be added later; or options that need another one."""
+    if args.state and not args.live:
+        raise UsageError("--state is for --live, where sources are added; add --live 127.0.0.1:8080")
+    if args.allow_files and not args.state:
+        raise UsageError("--allow-files is for --state; say where sources are kept, such as --state state/")
+    if not args.source and not args.state:
+        raise UsageError("the following arguments are required: SRC; see hoiclip run --help")
 
 
 def _outputs(args: argparse.Namespace) -> Outputs:
@@ -229,7 +264,7 @@ def _evidence(args: argparse.Namespace) -> dict[str, Any]:
     try:
         return {
             "evidence": args.evidence,
-            "evidence_config": EvidenceConfig(what="rules" if args.rules else "events", **config),
+            "evidence_config": EvidenceConfig(what="rules" if args.rules or args.state else "events", **config),
             "evidence_limits": EvidenceLimits(**limits),
         }
     except ValueError as error:

@@ -2,13 +2,15 @@
 
 Without a token the page is for this machine only, so a request must name it by a loopback name: a foreign name that
 resolves to 127.0.0.1 (DNS rebinding) is refused. With a token any name is accepted. Requests from pages of other sites
-are refused either way.
+are refused either way. Changes need the token in the Authorization header, also on this machine: what a browser adds by
+itself, such as a cookie, never suffices.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import os
 import resource
@@ -19,6 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
+from hoiclip.core.printable import one_line
 from hoiclip_engine.live.address import LiveAddress, is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,7 +30,8 @@ OPEN_PATHS = ("/health",)
 """Answered without a token: whether the server is healthy, and nothing else."""
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+        "connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
@@ -42,8 +46,9 @@ HEADERS = {
 class AccessControl:
     """Middleware that checks origin and token of requests."""
 
-    def __init__(self, address: LiveAddress) -> None:
-        self._address = address
+    def __init__(self, address: LiveAddress, write_token: str = "") -> None:
+        """Args: write_token: for changes through the API; empty: there is no API."""
+        self._address, self._write_token = address, write_token
         # Not the token itself: a cookie that leaks opens this run only.
         self._cookie = secrets.token_urlsafe(32)
 
@@ -51,15 +56,18 @@ class AccessControl:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuses or handles a request; a refusal never says what was wrong with a token."""
         if not self._is_same_origin(request):
-            return web.Response(status=403, text="requests from other sites are refused\n", headers=HEADERS)
+            return self._refusal(request, 403, "requests from other sites are refused")
         if request.path not in OPEN_PATHS and not self._is_authorized(request):
-            headers = {**HEADERS, "WWW-Authenticate": "Bearer"}
-            return web.Response(status=401, text="a token is needed: /?token=...\n", headers=headers)
+            return self._refusal(request, 401, "a token is needed: /?token=...")
+        if self._is_api(request) and request.method not in ("GET", "HEAD") and not self._may_change(request):
+            return self._refusal(request, 401, "changes need the header Authorization: Bearer TOKEN")
         if request.path == "/" and "token" in request.query:
             return self._with_cookie(request)
         try:
             return await handler(request)
         except web.HTTPException as error:
+            if self._is_api(request):
+                return error_response(error.status, error.text or error.reason, error.headers.get("Allow", ""))
             error.headers.update(HEADERS)
             raise
 
@@ -87,6 +95,22 @@ class AccessControl:
             return True
         return secrets.compare_digest(request.cookies.get(COOKIE, "").encode(), self._cookie.encode())
 
+    def _may_change(self, request: web.Request) -> bool:
+        """Whether the request holds the token in its header. Neither cookie nor query count: links have those too."""
+        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+        given = bearer.strip().encode("utf-8", "surrogateescape")
+        return scheme.lower() == "bearer" and secrets.compare_digest(given, self._write_token.encode())
+
+    def _is_api(self, request: web.Request) -> bool:
+        """Whether the request is for the API, whose errors are JSON."""
+        return bool(self._write_token) and request.path.startswith("/api/")
+
+    def _refusal(self, request: web.Request, status: int, reason: str) -> web.Response:
+        if self._is_api(request):
+            return error_response(status, reason)
+        headers = {**HEADERS, "WWW-Authenticate": "Bearer"} if status == 401 else HEADERS
+        return web.Response(status=status, text=f"{reason}\n", headers=headers)
+
     def _with_cookie(self, request: web.Request) -> web.Response:
         """Redirects to the page without the token, which then is in no history and no copied address."""
         rest = urlencode([(key, value) for key, value in request.query.items() if key != "token"])
@@ -94,6 +118,15 @@ class AccessControl:
         if self._address.token:
             response.set_cookie(COOKIE, self._cookie, httponly=True, samesite="Strict", path="/")
         return response
+
+
+def error_response(status: int, reason: str, allow: str = "") -> web.Response:
+    """An error of the API, in one line."""
+    headers = {**HEADERS, **({"Allow": allow} if allow else {})}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    text = json.dumps({"error": one_line(reason)})
+    return web.Response(status=status, text=text, content_type="application/json", headers=headers)
 
 
 MAX_CONNECTIONS = 320
@@ -149,6 +182,12 @@ class LimitedConnection(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
 
+    def set_time_limit(self, limit_s: float) -> None:
+        """Replaces the time limit by one that begins now."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = asyncio.get_running_loop().call_later(limit_s, self.close_now)
+
     def close_now(self) -> None:
         """Closes the connection at once."""
         self._limiter.remove(self)
@@ -192,6 +231,13 @@ def lift_time_limit(transport: asyncio.BaseTransport | None) -> None:
     connection = transport.get_protocol() if isinstance(transport, asyncio.Transport) else None
     if isinstance(connection, LimitedConnection):
         connection.lift_time_limit()
+
+
+def set_time_limit(transport: asyncio.BaseTransport | None, limit_s: float) -> None:
+    """Replaces the time limit of the connection of a long response."""
+    connection = transport.get_protocol() if isinstance(transport, asyncio.Transport) else None
+    if isinstance(connection, LimitedConnection):
+        connection.set_time_limit(limit_s)
 
 
 def max_connections() -> int:

@@ -126,9 +126,15 @@ class WakeupEvent:
 class Channel(Sink):
     """Sink of one source. Sink methods are for the thread of the run, coroutines for the thread of the server."""
 
-    def __init__(self, name: str, opened: Callable[[Channel, RunHeader], None], closed: Callable[[], None]) -> None:
-        """Creates a channel; `opened`, which calls `attach`, and `closed` are called when the source starts or ends."""
-        self.name = name
+    def __init__(
+        self, name: str, number: int, opened: Callable[[Channel, RunHeader], None], closed: Callable[[], None]
+    ) -> None:
+        """Creates a channel; `opened`, which calls `attach`, and `closed` are called when the source starts or ends.
+
+        Args:
+            number: names the source in addresses of the page.
+        """
+        self.name, self.number = name, number
         self._opened, self._closed = opened, closed
         self._slot: tuple[int, FrameResult | None, bool] = (0, None, False)
         self._received_s: deque[float] = deque(maxlen=RATE_WINDOW)
@@ -139,6 +145,7 @@ class Channel(Sink):
         self.lost_reason: str | None = None
         """Reason of a lost source; None while it is connected."""
         self.is_started = False
+        self._is_detached = False
         self.last_activity_s = time.monotonic()
         """Time of the latest frame or event of the source."""
         self._renderings: dict[ViewSettings, tuple[int, asyncio.Task[bytes]]] = {}
@@ -151,6 +158,13 @@ class Channel(Sink):
         self.is_started = True
         wakeup.notify()
 
+    def detach(self) -> None:
+        """Ends it, also where the source's thread hangs; what still comes is ignored. May be called again."""
+        self._is_detached = True
+        self._slot = self._slot[0] + 1, None, True
+        if self.is_started:
+            self._wakeup.notify()
+
     # From the run's thread.
 
     def start(self, header: RunHeader) -> None:
@@ -159,6 +173,8 @@ class Channel(Sink):
 
     def write(self, result: FrameResult) -> None:
         """Never waits: no drawing, no encoding, no network."""
+        if self._is_detached:
+            return
         self._metrics.frame(result)
         self.decoded += 1 + result.dropped_before
         self.dropped += result.dropped_before
@@ -169,6 +185,8 @@ class Channel(Sink):
         self._wakeup.notify()
 
     def source_event(self, event: SourceEvent) -> None:
+        if self._is_detached:
+            return
         self.last_activity_s = time.monotonic()
         if event.event == "source_lost":
             self._metrics.source_lost()
@@ -182,6 +200,8 @@ class Channel(Sink):
         self._wakeup.notify()
 
     def finish(self, summary: RunSummary) -> None:
+        if self._is_detached:
+            return
         self._metrics.ended(summary)
         self._record_events(self._fields(summary.closing_events, summary.closing_hits))
         self.last_activity_s = time.monotonic()
@@ -222,6 +242,7 @@ class Channel(Sink):
             "width_px": self.header.width_px,
             "height_px": self.header.height_px,
             "verbs": [verb for verb in vocabulary.verbs if verb != NO_INTERACTION],
+            "objects": list(vocabulary.objects),
         }
 
     def message(self) -> str:

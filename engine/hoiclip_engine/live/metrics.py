@@ -5,10 +5,15 @@ One registry per server. Updated by the threads that write results, read by the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from hoiclip.core.vocabulary import Vocabulary
+from hoiclip_engine.types.frame import SourceState, SupervisedSource
 from hoiclip_engine.types.results import FrameResult, RunSummary
 from hoiclip_engine.types.tracked_pairs import Event
 
@@ -47,9 +52,26 @@ class Metrics:
         self.events = Counter("hoiclip_events", "Verb starts and ends.", ("verb", "event", *source), registry=registry)
         self.hits = Counter("hoiclip_rule_hits", "Hits of a rule.", ("rule", *source), registry=registry)
         self.viewers = Gauge("hoiclip_live_viewers", "Current viewers.", ("kind",), registry=registry)
+        of_a_source = (self.age, self.decoded, self.processed, self.dropped, self.lost, self.reconnects, self.up)
+        self._labels: dict[Counter | Gauge | Histogram, tuple[str, ...]] = {
+            **dict.fromkeys((*of_a_source, self.pairs, self.active), source),
+            self.stages: ("stage", *source),
+            self.events: ("verb", "event", *source),
+        }
 
     def for_source(self, source: str, vocabulary: Vocabulary) -> SourceMetrics:
         return SourceMetrics(self, source, vocabulary)
+
+    def supervise(self, sources: Callable[[], Sequence[SupervisedSource]]) -> None:
+        """Adds the states of sources, as they are whenever metrics are read."""
+        self.registry.register(_SourceStates(sources))
+
+    def forget(self, source: str) -> None:
+        """Removes all that is labelled with a source."""
+        for metric, names in self._labels.items():
+            samples = [sample for family in metric.collect() for sample in family.samples]
+            for values in {tuple(s.labels[name] for name in names) for s in samples if s.labels["source"] == source}:
+                metric.remove(*values)
 
     def text(self) -> bytes:
         """All metrics in the exposition format of Prometheus."""
@@ -107,3 +129,25 @@ class SourceMetrics:
 
     def _event(self, event: Event) -> None:
         self._metrics.events.labels(self._vocabulary.verbs[event.verb_index], event.event, self._source).inc()
+
+
+class _SourceStates:
+    """States and restarts of the sources of a supervised run."""
+
+    def __init__(self, sources: Callable[[], Sequence[SupervisedSource]]) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Metric]:
+        sources = self._sources()
+        states = GaugeMetricFamily("hoiclip_sources", "Sources by state.", labels=["state"])
+        for state in get_args(SourceState):
+            states.add_metric([state], sum(source.state == state for source in sources))
+        restarts = CounterMetricFamily("hoiclip_source_restarts", "Restarts by the watch-dog.", labels=["source"])
+        for source in sources:
+            restarts.add_metric([source.name], source.restarts)
+        yield states
+        yield restarts
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: sources come and go."""
+        return ()

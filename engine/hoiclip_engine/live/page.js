@@ -1,7 +1,12 @@
-// Connects the socket, the filters and the source views. Data from the server is set as text, never as HTML.
+// Connects the socket, the filters, the source views and what changes a run. Data from the server is set as text,
+// never as HTML.
 
+import { ApiClient } from "./api_client.js";
+import { EventList } from "./event_list.js";
+import { SourceList } from "./source_list.js";
 import { SourceView } from "./source_view.js";
 import { VerbBox } from "./verb_box.js";
+import { ZoneEditor } from "./zone_editor.js";
 
 const FILTER_DELAY_MS = 300;
 const FIRST_RETRY_MS = 500, LAST_RETRY_MS = 10000;
@@ -10,6 +15,12 @@ const byId = (id) => document.getElementById(id);
 const sources = new Map();
 let retryMs = FIRST_RETRY_MS, filterTimer = 0;
 
+const api = new ApiClient(byId("token-dialog"));
+const zones = new ZoneEditor(byId("zone-dialog"), api);
+const sourceList = new SourceList(
+  byId("control"), byId("source-row"), api, (source) => zones.open(source, sources.get(source.id)?.description),
+);
+const eventList = new EventList(byId("event-section"), api);
 const verbBox = new VerbBox(byId("verbs"), byId("verb-choices"), filtersChanged);
 
 function filters() {
@@ -30,15 +41,30 @@ function showConnection(text, state) {
   if (badge.textContent !== text) badge.textContent = text;
 }
 
+// A view whose source is the same pass as before stays, with its image and its lists.
 function showSources(descriptions) {
-  byId("sources").replaceChildren();
+  const before = new Map(sources);
   sources.clear();
   for (const description of descriptions) {
-    const view = new SourceView(description.source, description, byId("source"));
-    view.watch(filters());
+    const known = before.get(description.source);
+    const isSame = known && !known.hasEnded && JSON.stringify(known.description) === JSON.stringify(description);
+    const view = isSame ? known : new SourceView(description.source, description, byId("source"));
+    if (!isSame) view.watch(filters());
     verbBox.addKnown(description.verbs);
     sources.set(description.source, view);
-    byId("sources").append(view.root);
+  }
+  for (const [number, view] of before) if (sources.get(number) !== view) view.stop();
+  byId("sources").replaceChildren(...[...sources.values()].map((view) => view.root));
+}
+
+function showControl({ sources: known, events }) {
+  sourceList.show(known);
+  eventList.report(events, known);
+  if (!sources.size) {
+    const empty = document.createElement("p");
+    empty.className = "empty";
+    empty.textContent = known.length ? "No source is running." : "There is no source yet. Add one above.";
+    byId("sources").replaceChildren(empty);
   }
 }
 
@@ -48,6 +74,7 @@ function connect() {
   socket.addEventListener("message", (event) => {
     const message = JSON.parse(event.data);
     if (message.type === "hello") return showSources(message.sources);
+    if (message.type === "control") return showControl(message);
     sources.get(message.source)?.update(message.now, message.events);
   });
   socket.addEventListener("close", () => {

@@ -2,6 +2,7 @@
 
     /              the page                       /stream.mjpg?source=0&min_score=0.5&min_verb=0.3&verbs=ride,hold
     /events        WebSocket, JSON                /metrics   Prometheus          /health   200 or 503
+    /api/...       sources, rules and events of a run that can be changed (api.py)
 
 Every viewer waits for the newest frame in a coroutine of its own; one that does not keep up skips frames.
 """
@@ -18,7 +19,10 @@ from importlib import resources
 from aiohttp import WSMsgType, web
 
 from hoiclip_engine.live.access import HEADERS, AccessControl, lift_time_limit
+from hoiclip_engine.live.address import LiveAddress
+from hoiclip_engine.live.api import MAX_BODY_BYTES, Api, source_list
 from hoiclip_engine.live.channel import Channel, ViewSettings, WakeupEvent
+from hoiclip_engine.live.control import LiveControl
 from hoiclip_engine.live.metrics import CONTENT_TYPE, Metrics
 
 MAX_VIEWERS = 128
@@ -34,6 +38,11 @@ _BOUNDARY = "frame"
 _FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
+    "/api_client.js": ("api_client.js", "text/javascript"),
+    "/source_list.js": ("source_list.js", "text/javascript"),
+    "/zone_editor.js": ("zone_editor.js", "text/javascript"),
+    "/polygon.js": ("polygon.js", "text/javascript"),
+    "/event_list.js": ("event_list.js", "text/javascript"),
     "/source_view.js": ("source_view.js", "text/javascript"),
     "/timeline.js": ("timeline.js", "text/javascript"),
     "/verb_box.js": ("verb_box.js", "text/javascript"),
@@ -45,14 +54,20 @@ _FILES = {
 class Routes:
     """Handlers for the channels of one server; the list may grow while it runs."""
 
-    def __init__(self, channels: Sequence[Channel], metrics: Metrics, wakeup: WakeupEvent) -> None:
-        self._channels, self._metrics, self._wakeup = channels, metrics, wakeup
+    def __init__(
+        self, channels: Sequence[Channel], metrics: Metrics, wakeup: WakeupEvent, control: LiveControl | None = None
+    ) -> None:
+        """Args: control: changes to the run; None: the page only shows it."""
+        self._channels, self._metrics, self._wakeup, self._control = channels, metrics, wakeup, control
+        self._api: Api | None = None
         self._viewers = {"pictures": 0, "events": 0}
         folder = resources.files("hoiclip_engine.live")
         self._files = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
 
-    def application(self, access: AccessControl) -> web.Application:
-        application = web.Application(middlewares=[access.middleware], client_max_size=MAX_MESSAGE_BYTES)
+    def application(self, address: LiveAddress) -> web.Application:
+        access = AccessControl(address, self._control.token if self._control else "")
+        max_bytes = MAX_BODY_BYTES if self._control else MAX_MESSAGE_BYTES
+        application = web.Application(middlewares=[access.middleware], client_max_size=max_bytes)
         application.on_response_prepare.append(_only_one_request)
         for path in self._files:
             application.router.add_get(path, self._file)
@@ -60,7 +75,15 @@ class Routes:
         application.router.add_get("/events", self._events)
         application.router.add_get("/metrics", self._prometheus)
         application.router.add_get("/health", self._health)
+        if self._control is not None:
+            self._api = Api(self._control, token_for_reads=bool(address.token))
+            self._api.add_to(application)
         return application
+
+    def close(self) -> None:
+        """Ends the threads of the API."""
+        if self._api is not None:
+            self._api.close()
 
     async def _file(self, request: web.Request) -> web.Response:
         body, content_type = self._files[request.path]
@@ -71,7 +94,7 @@ class Routes:
 
     async def _health(self, _request: web.Request) -> web.Response:
         """Reports whether frames arrive or a lost source is being reconnected; otherwise it is stalled."""
-        states = {_health_of(channel) for channel in self._channels if channel.is_started and not channel.ended}
+        states = {_health_of(channel) for channel in list(self._channels) if channel.is_started and not channel.ended}
         worst = next((state for state in ("stalled", "reconnecting") if state in states), "ok")
         return web.json_response({"status": worst}, status=503 if worst == "stalled" else 200, headers=HEADERS)
 
@@ -113,7 +136,8 @@ class Routes:
 
     async def _send_updates(self, socket: web.WebSocketResponse) -> None:
         """Sends the description of sources, then every change; states between two messages are skipped."""
-        known: list[Channel] = []
+        known: list[Channel] | None = None if self._control else []
+        control_text = ""
         sequences: dict[Channel, int] = {}
         event_numbers: dict[Channel, int] = {}
         try:
@@ -122,18 +146,25 @@ class Routes:
                 visible = self._visible_channels()
                 if visible != known:
                     known = visible
-                    sources = [{"source": self._channels.index(channel), **channel.description()} for channel in known]
+                    sources = [{"source": channel.number, **channel.description()} for channel in known]
                     await self._send(socket, json.dumps({"type": "hello", "sources": sources}, separators=(",", ":")))
+                if self._control is not None and (text := _control_message(self._control)) != control_text:
+                    control_text = text
+                    await self._send(socket, text)
+                for numbers in (sequences, event_numbers):  # of sources that are gone, nothing is kept
+                    for channel in numbers.keys() - set(known):
+                        del numbers[channel]
                 for channel in known:
                     if channel.sequence == sequences.get(channel):
                         continue
                     sequences[channel] = channel.sequence
                     event_numbers[channel], events = channel.events_after(event_numbers.get(channel, 0))
                     events_json = json.dumps(events, allow_nan=False, separators=(",", ":"))
-                    number = self._channels.index(channel)
-                    text = f'{{"type":"now","source":{number},"events":{events_json},"now":{channel.message()}}}'
+                    text = (
+                        f'{{"type":"now","source":{channel.number},"events":{events_json},"now":{channel.message()}}}'
+                    )
                     await self._send(socket, text)
-                if known and all(channel.ended for channel in self._channels):
+                if self._control is None and known and all(channel.ended for channel in self._channels):
                     # An end that came meanwhile is a change that has not been sent yet.
                     if any(channel.sequence != sequences[channel] for channel in known):
                         continue
@@ -146,7 +177,7 @@ class Routes:
 
     def _visible_channels(self) -> list[Channel]:
         """Sources to show: the running ones, those that have just ended, or else the one that was active last."""
-        started = [channel for channel in self._channels if channel.is_started]
+        started = [channel for channel in list(self._channels) if channel.is_started]
         now_s = time.monotonic()
         visible = [
             channel for channel in started if not channel.ended or now_s - channel.last_activity_s < ENDED_VISIBLE_S
@@ -157,9 +188,11 @@ class Routes:
         await asyncio.wait_for(socket.send_str(text), SLOW_VIEWER_S)
 
     def _channel(self, number: str) -> Channel:
-        if not number.isdecimal() or len(number) > 4 or int(number) >= len(self._channels):
-            raise web.HTTPNotFound(text=f"there are {len(self._channels)} sources, counted from 0\n")
-        channel = self._channels[int(number)]
+        channels = {str(channel.number): channel for channel in list(self._channels)}
+        channel = channels.get(number)
+        if channel is None:
+            counted = ", counted from 0" if self._control is None else ""
+            raise web.HTTPNotFound(text=f"there are {len(channels)} sources{counted}\n")
         if not channel.is_started:
             raise web.HTTPServiceUnavailable(text="the source has not begun yet\n")
         return channel
@@ -182,6 +215,12 @@ class Routes:
 async def _only_one_request(_request: web.Request, response: web.StreamResponse) -> None:
     """Closes the connection after the response, as its time is limited (connections.py)."""
     response.force_close()
+
+
+def _control_message(control: LiveControl) -> str:
+    """States of all sources, and the version of the list of events, for the page."""
+    message = {"type": "control", "sources": source_list(control), "events": control.events.version}
+    return json.dumps(message, separators=(",", ":"))
 
 
 def _health_of(channel: Channel) -> str:

@@ -11,13 +11,15 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from aiohttp import web
 
 from hoiclip.core.errors import SinkError
-from hoiclip_engine.live.access import AccessControl, ConnectionLimiter, LoopErrorHandler
+from hoiclip_engine.live.access import ConnectionLimiter, LoopErrorHandler
 from hoiclip_engine.live.address import LiveAddress
 from hoiclip_engine.live.channel import Channel, WakeupEvent
+from hoiclip_engine.live.control import LiveControl
 from hoiclip_engine.live.metrics import Metrics
 from hoiclip_engine.live.routes import MESSAGES_PER_S, Routes
 from hoiclip_engine.types.results import RunHeader, Sink
@@ -38,17 +40,42 @@ class LiveServer:
         self._address, self._on_ready = address, on_ready
         self.metrics = Metrics()
         self.channels: list[Channel] = []
+        self.control: LiveControl | None = None
+        """Changes to the run; set before the server starts, which then lasts until it is closed."""
         self.port = address.port
         """Port that it listens at, once it does."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def sink_for(self, name: str) -> Sink:
-        """Creates a sink for a source, by its printable name."""
-        channel = Channel(name, self._opened, self._closed)
+    def sink_for(self, name: str, number: int | None = None) -> Sink:
+        """Creates a sink for a source, by its printable name. Args: number: None: counted from 0."""
+        channel = Channel(name, len(self.channels) if number is None else number, self._opened, self._closed)
         self.channels.append(channel)
         return channel
+
+    def remove(self, sink: Sink) -> None:
+        """Forgets a source, whose thread may hang; may be called again."""
+        if isinstance(sink, Channel):
+            sink.detach()
+            with suppress(ValueError):
+                self.channels.remove(sink)
+
+    def start(self) -> None:
+        """Starts the server of a run whose sources come and go, where its first source has not done so.
+
+        Raises:
+            SinkError: the address is in use or does not belong to this machine.
+        """
+        with self._lock:
+            if self._thread is None:
+                self._listen()
+
+    def notify(self) -> None:
+        """Wakes viewers after a change that no source has written; may be called from any thread."""
+        with self._lock:
+            if self._thread is not None:
+                self._wakeup.notify()
 
     def close(self) -> None:
         """Stops the server, if it still runs; may be called from any thread but its own, and more than once."""
@@ -74,7 +101,7 @@ class LiveServer:
 
     def _closed(self) -> None:
         """Stops after the last source: files run one after the other."""
-        if all(channel.ended for channel in self.channels):
+        if self.control is None and all(channel.ended for channel in self.channels):
             self.close()
 
     def _listen(self) -> None:
@@ -98,7 +125,8 @@ class LiveServer:
         self._on_ready(self._address.url(self.port))
 
     def _serve(self, loop: asyncio.AbstractEventLoop, ready: Future[int]) -> None:
-        application = Routes(self.channels, self.metrics, self._wakeup).application(AccessControl(self._address))
+        routes = Routes(self.channels, self.metrics, self._wakeup, self.control)
+        application = routes.application(self._address)
         runner = web.AppRunner(application, access_log=None, logger=_silent, shutdown_timeout=SHUTDOWN_S)
         errors = LoopErrorHandler()
         loop.set_exception_handler(errors)
@@ -119,5 +147,6 @@ class LiveServer:
         if self._wakeup.listeners:
             loop.run_until_complete(asyncio.sleep(LAST_MESSAGE_S))
         loop.run_until_complete(runner.cleanup())
+        routes.close()
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

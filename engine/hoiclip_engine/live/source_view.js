@@ -11,6 +11,7 @@ const STATES = { live: "live", lost: "source lost", ended: "ended" };
 export class SourceView {
   constructor(number, description, template) {
     this.number = number;
+    this.description = description;
     this.root = template.content.firstElementChild.cloneNode(true);
     this.find = (selector) => this.root.querySelector(selector);
     this.pairs = new Map();
@@ -21,6 +22,7 @@ export class SourceView {
     this.image.width = description.width_px;
     this.image.height = description.height_px;
     this.image.addEventListener("error", () => { this.address = null; setTimeout(() => this.watch(), RETRY_MS); });
+    this.isStopped = false;
     this.find(".notice").textContent = description.notice;
     this.find(".notice").hidden = !description.notice;
   }
@@ -28,12 +30,19 @@ export class SourceView {
   // filters: {minScore, minVerb, verbs: [names]}
   watch(filters = this.filters) {
     this.filters = filters;
+    if (this.isStopped) return;
     const query = new URLSearchParams({ source: this.number });
     if (filters.minScore) query.set("min_score", filters.minScore.toFixed(2));
     if (filters.minVerb) query.set("min_verb", filters.minVerb.toFixed(2));
     if (filters.verbs.length) query.set("verbs", filters.verbs.join(","));
     const address = `/stream.mjpg?${query}`;
     if (address !== this.address) { this.address = address; this.image.src = address; }
+  }
+
+  // Ends the connection of the image.
+  stop() {
+    this.isStopped = true;
+    this.image.removeAttribute("src");
   }
 
   update(now, events) {

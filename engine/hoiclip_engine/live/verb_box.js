@@ -1,4 +1,4 @@
-// Input for the verbs shown: comma-separated names, completed from the vocabulary.
+// Input for verbs or objects: comma-separated names, completed from the vocabulary.
 
 const MAX_CHOICES = 12;
 
@@ -16,6 +16,8 @@ export class VerbBox {
 
   addKnown(verbs) { this.known = [...new Set([...this.known, ...verbs])].sort(); }
 
+  setNames(names) { this.input.value = names.map((name) => name.replaceAll("_", " ")).join(", "); }
+
   // Lower case with underscores, as the vocabulary has them; empty: all.
   get names() {
     return this.input.value.split(",").map((name) => name.trim().toLowerCase().replace(/\s+/g, "_")).filter(Boolean);
@@ -28,7 +30,7 @@ export class VerbBox {
     fits.sort((a, b) => b.startsWith(typed) - a.startsWith(typed));
     this.list.replaceChildren(...fits.slice(0, MAX_CHOICES).map((verb, index) => {
       const item = document.createElement("li");
-      item.id = `verb-choice-${index}`;
+      item.id = `${this.list.id}-${index}`;
       item.role = "option";
       item.ariaSelected = "false";
       item.dataset.verb = verb;

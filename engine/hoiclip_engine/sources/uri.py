@@ -76,6 +76,14 @@ def parse_address(text: str, folder: Path | None = None) -> SourceAddress:
     return replace(address, **_options(options, address.name)) if options else address
 
 
+def address_text(address: SourceAddress) -> str:
+    """What parse_address makes the same source of, with the absolute path of a file; may hold a password."""
+    options = {"transport": address.transport, "timeout": address.timeout_s, "hwaccel": address.hwaccel}
+    chosen = "&".join(f"{key}={value}" for key, value in options.items() if value is not None)
+    location = str(Path(address.location).absolute()) if address.kind == "file" else address.location
+    return f"{location}#{chosen}" if chosen else location
+
+
 def path_exists(text: str, folder: Path | None = None) -> bool:
     """Whether the text is the name of an existing file or folder; cameras and "-" are not."""
     if not text.strip() or is_stream(text) or text == "-" or _webcam(text) is not None or "\0" in text:

@@ -92,6 +92,11 @@ class FrameReader:
         with self._changed:
             return self._frames + self.take_dropped()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def _is_ready(self) -> bool:
         return bool(self._items) or self._ended or self._stopped
 

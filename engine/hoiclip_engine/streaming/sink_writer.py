@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Protocol
 
 from rich.progress import Progress
 
@@ -97,6 +98,13 @@ class SinkWriter:
                 self._failure = error
 
 
+class FrameMeter(Protocol):
+    """Follows a stream that is written: called for every frame, and for every event of the source."""
+
+    def __call__(self) -> None: ...
+    def report(self, event: SourceEvent) -> None: ...
+
+
 class Meter:
     """A line of a progress display: frames done, and their rate."""
 
@@ -124,7 +132,7 @@ class Meter:
         self._bar.remove_task(self._task)
 
 
-def feed(stream: Stream, sinks: Sequence[Sink], meter: Meter) -> RunSummary:
+def feed(stream: Stream, sinks: Sequence[Sink], meter: FrameMeter) -> RunSummary:
     """Writes every result to every sink; each sink that was started is finished, whatever happens.
 
     Raises:

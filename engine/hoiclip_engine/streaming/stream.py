@@ -284,6 +284,16 @@ class Stream:
         self._tracker.see(frame.rgb)
 
     @property
+    def is_reading(self) -> bool:
+        """Whether the thread that reads the source runs; after the end, whether it hangs there and was left behind."""
+        return self._reader is not None and self._reader.is_alive
+
+    @property
+    def frames_read(self) -> int:
+        """Frames that the source has delivered so far, also those that are skipped."""
+        return self._source.counters.decoded
+
+    @property
     def frames_expected(self) -> int | None:
         """Frames that the container declares: often more than can be decoded; None where it declares none."""
         return self._source.info.frames_declared

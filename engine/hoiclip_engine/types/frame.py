@@ -1,4 +1,4 @@
-"""Frames of a stream, and events of their source."""
+"""Frames of a stream, events of their source, and its state in a run whose sources come and go."""
 
 from __future__ import annotations
 
@@ -40,3 +40,26 @@ class SourceEvent:
     """Of the last frame before, or of the first frame after."""
     reason: str
     """One line without credentials: the error of a loss; the outage in seconds for a return."""
+
+
+SourceState = Literal["starting", "running", "lost", "waiting", "paused", "ended", "failed"]
+"""waiting: for the next attempt to open it. failed: a file that cannot be read, which nothing but a person can mend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisedSource:
+    """A source of the run, and its state; printable, and without credentials."""
+
+    id: int
+    """Never given to another source of the same run."""
+    name: str
+    """Unique among the sources of the run."""
+    address: str
+    kind: str
+    state: SourceState
+    error: str
+    """Reason of the states lost, waiting and failed; one line."""
+    frames: int
+    """Results since it was last opened."""
+    restarts: int
+    """Times that it was wedged and restarted."""
