@@ -1,8 +1,8 @@
 """Outputs of a run, and the sinks that write them.
 
 Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
-HICO-DET detections, the webhook and the live page are shared. Impossible combinations are refused before anything
-starts.
+HICO-DET detections, the outbox (webhook, broker) and the live page are shared. Impossible combinations are refused
+before anything starts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from hoiclip_engine.cli.console import messages
 from hoiclip_engine.cli.distinct_files import Name, existing, require_distinct
 
 if TYPE_CHECKING:
+    from hoiclip_engine.events.outbox import Outbox
     from hoiclip_engine.live.address import LiveAddress
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sinks.hico_sink import HicoDetections
+    from hoiclip_engine.sinks.webhook import WebhookFormat
     from hoiclip_engine.sources.uri import SourceAddress
     from hoiclip_engine.types.results import Sink
 
@@ -51,8 +53,27 @@ class Outputs:
     """A folder."""
     webhook: str | None = field(default=None, repr=False)
     """May hold a password."""
+    webhook_format: WebhookFormat = "plain"
+    mqtt: str | None = field(default=None, repr=False)
+    """May hold a password."""
+    mqtt_ca: Path | None = None
+    mqtt_discovery: str = ""
+    """Prefix of Home Assistant's discovery."""
+    outbox: Path | None = None
+    """File of messages that the webhook and the broker have not acknowledged; None: they are in memory."""
     live: LiveAddress | None = None
-    _shared: list[LiveServer | HicoDetections] = field(default_factory=list, init=False, repr=False, compare=False)
+    _shared: list[LiveServer | HicoDetections | Outbox] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Raises UsageError: an option changes nothing without another one."""
+        if self.webhook_format != "plain" and not self.webhook:
+            raise UsageError("--webhook-format is for --webhook; name its address too")
+        if (self.mqtt_ca or self.mqtt_discovery) and not self.mqtt:
+            raise UsageError("--mqtt-ca and --mqtt-discovery are for --mqtt; name its address too")
+        if self.outbox and not (self.webhook or self.mqtt):
+            raise UsageError("--outbox is for --webhook and --mqtt; name an address to deliver to")
 
     def sinks_for(self, addresses: Sequence[SourceAddress]) -> list[list[Sink]]:
         """Sinks of each source, not started yet; with several sources, makes the folders.
@@ -66,7 +87,6 @@ class Outputs:
         from hoiclip.core.atomic_write import make_folder
         from hoiclip_engine.sinks.hico_sink import HicoDetections
         from hoiclip_engine.sinks.text_sinks import EventLines
-        from hoiclip_engine.sinks.webhook import Webhook
 
         self.require_distinct(addresses)
         targets = self._targets(addresses)
@@ -79,12 +99,15 @@ class Outputs:
             self._shared.append(detections)
             for number, own in enumerate(sinks):
                 own.append(detections.sink(number))
-        if self.webhook:
-            webhook = Webhook(self.webhook)
-            for own in sinks:
-                own.append(webhook.sink())
+        outbox = None
+        if self.webhook or self.mqtt:
+            outbox, delivering = self._delivery(addresses)
+            for own, more in zip(sinks, delivering, strict=True):
+                own += more
         if self.live:
             server = self._server(self.live)
+            if outbox is not None:
+                server.metrics.watch_outbox(outbox.counters)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
         several = len(addresses) > 1
@@ -111,6 +134,7 @@ class Outputs:
         files = [target for own in self._targets(addresses) for target in own.values() if not is_stream(str(target))]
         files += [unfinished_name(Path(name)) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         files += existing(self.hico, "detections_*.mat")
+        files += [self.outbox] if self.outbox else []
         if not files and self.hico is None:
             files.append(STDOUT)  # event lines
         shared = list(self._named().values()) if len(addresses) > 1 else []
@@ -125,6 +149,27 @@ class Outputs:
         """
         while self._shared:
             self._shared.pop().close()
+
+    def _delivery(self, addresses: Sequence[SourceAddress]) -> tuple[Outbox, list[list[Sink]]]:
+        """The outbox for the webhook and the broker, and the sinks of each source that fill it."""
+        from hoiclip_engine.events.outbox import Outbox
+        from hoiclip_engine.sinks.mqtt import MqttBroker, MqttConfig
+        from hoiclip_engine.sinks.webhook import Webhook, WebhookConfig
+        from hoiclip_engine.sources.uri import file_names
+
+        targets: list[Webhook | MqttBroker] = []
+        if self.webhook:
+            targets.append(Webhook(self.webhook, config=WebhookConfig(format=self.webhook_format)))
+        if self.mqtt:
+            targets.append(MqttBroker(self.mqtt, MqttConfig(ca=self.mqtt_ca, discovery=self.mqtt_discovery)))
+        outbox = Outbox(targets, self.outbox)
+        self._shared.append(outbox)
+        brokers = [target for target in targets if isinstance(target, MqttBroker)]
+        # States come first: the outbox's sink ends the connection after the last source.
+        return outbox, [
+            [*(broker.state_sink(name) for broker in brokers), outbox.sink(name)]
+            for name in file_names([address.name for address in addresses])
+        ]
 
     def _server(self, address: LiveAddress) -> LiveServer:
         try:

@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="video or image file, folder, glob, list (.txt), -, camera (0) or stream (rtsp://, http://, ...)",
     )
     _add_outputs(parser)
+    _add_delivery(parser)
     options.add_model(parser, folders=True)
     options.add_backend(parser)
     parser.add_argument(
@@ -97,10 +98,41 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--vtt", type=Path, metavar="PATH", help="interactions as WebVTT cues")
     files.add_argument("--coco", type=Path, metavar="PATH", help="humans and objects with their tracks as COCO JSON")
     files.add_argument("--hico", type=Path, metavar="DIR", help="detections in the form HICO-DET's evaluation reads")
-    files.add_argument("--webhook", metavar="URL", help="post events there; token in HOICLIP_WEBHOOK_TOKEN")
     files.add_argument("--live", metavar="HOST:PORT", help="a page to watch, with metrics (default host: 127.0.0.1)")
     files.add_argument(
         "--live-token", metavar="TOKEN", help="better in HOICLIP_LIVE_TOKEN, which other users cannot list"
+    )
+
+
+def _add_delivery(parser: argparse.ArgumentParser) -> None:
+    delivery = parser.add_argument_group("delivery", "events to other programs, again until they are acknowledged")
+    delivery.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="post events there; token in HOICLIP_WEBHOOK_TOKEN, signing secret in HOICLIP_WEBHOOK_SECRET",
+    )
+    delivery.add_argument(
+        "--webhook-format",
+        default="plain",
+        choices=("plain", "cloudevents", "cloudevents-batch"),
+        help="body of the requests (default: plain, hoiclip-events/1); cloudevents: an event a request",
+    )
+    delivery.add_argument(
+        "--mqtt",
+        metavar="URL",
+        help="publish events and states: mqtt[s]://user@host[:port]/prefix; password in HOICLIP_MQTT_PASSWORD",
+    )
+    delivery.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="certificates of a private authority (mqtts)")
+    delivery.add_argument(
+        "--mqtt-discovery",
+        nargs="?",
+        default="",
+        const="homeassistant",
+        metavar="PREFIX",
+        help="announce sensors to Home Assistant (default prefix: homeassistant)",
+    )
+    delivery.add_argument(
+        "--outbox", type=Path, metavar="FILE", help="keep what is not acknowledged there, also after a kill"
     )
 
 
@@ -149,6 +181,11 @@ def _outputs(args: argparse.Namespace) -> Outputs:
         coco=args.coco,
         hico=args.hico,
         webhook=args.webhook,
+        webhook_format=args.webhook_format,
+        mqtt=args.mqtt,
+        mqtt_ca=args.mqtt_ca,
+        mqtt_discovery=args.mqtt_discovery,
+        outbox=args.outbox,
         live=LiveAddress.parse(args.live, args.live_token) if args.live else None,
     )
 

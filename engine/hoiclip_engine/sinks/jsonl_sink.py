@@ -18,6 +18,7 @@ from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.sinks.text_sinks import TextFile
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 SCHEMA = "hoiclip/1"
@@ -170,6 +171,24 @@ def event_fields(event: Event, vocabulary: Vocabulary) -> dict[str, Any]:
             "evidence_s": [rounded_number(pts_s, _TIME_DIGITS) for pts_s in event.evidence_s],
         }
     return fields
+
+
+def rule_hit_fields(hit: RuleHit) -> dict[str, Any]:
+    """A start, update or end of a rule, for JSON lines, the webhook, MQTT and the live page."""
+    return {
+        "event": hit.event,
+        "hit": hit.hit,
+        "rule": hit.rule,
+        "pair": hit.pair,
+        "human": hit.human,
+        "object": hit.object if hit.object >= 0 else None,
+        "label": hit.label,
+        "verb": hit.verb,
+        "pts_s": rounded_number(hit.pts_s, _TIME_DIGITS),
+        "start_s": rounded_number(hit.start_s, _TIME_DIGITS),
+        "score": rounded_number(hit.score, _SCORE_DIGITS),
+        "peak_score": rounded_number(hit.peak_score, _SCORE_DIGITS),
+    }
 
 
 def source_event_fields(event: SourceEvent) -> dict[str, Any]:
