@@ -6,6 +6,7 @@ Files come one after the other, cameras and streams all at once; what becomes of
 from __future__ import annotations
 
 import argparse
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -279,7 +280,7 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
             _feed_all(jobs, meters)
     for job in jobs:
         if job.summary is not None:
-            messages.print(summary_table(job.address.name, job.summary))
+            messages.print(summary_table(job.address.name, job.summary), source=job.address.name)
             assert job.source is not None
             _report(job.address.name, [note for note in job.summary.notes if note not in job.source.info.notes])
         for sink in job.sinks:
@@ -290,7 +291,7 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
 def _report(name: str, notes: Sequence[str]) -> None:
     """A line for every choice that reading a source needed, and for every kind of repair."""
     for note in notes:
-        messages.print(f"Note: {name}: {note}", style="yellow")
+        messages.print(f"Note: {name}: {note}", style="yellow", source=name)
 
 
 def _open(jobs: Sequence[_Job], config: SourceConfig) -> None:
@@ -355,7 +356,7 @@ def _conclusion(jobs: Sequence[_Job]) -> int:
     if len(jobs) == 1:
         raise failed[0]
     for error in failed:
-        messages.print(f"hoiclip: {' '.join(str(error).split())}")
+        messages.print(f"hoiclip: {' '.join(str(error).split())}", level=logging.ERROR)
     return failed[0].exit_code if len(failed) == len(jobs) else PARTIAL
 
 
