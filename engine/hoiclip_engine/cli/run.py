@@ -244,7 +244,7 @@ def run_sources(engine: Engine, addresses: Sequence[SourceAddress], outputs: Out
         for group in _groups(jobs, config):
             if signalled:
                 break
-            _run_group(engine, group, config, shown_notices)
+            _run_group(engine, group, config, shown_notices, signalled)
     return 128 + signalled[0] if signalled else _conclusion(jobs)
 
 
@@ -256,7 +256,9 @@ def _groups(jobs: Sequence[_Job], config: RunConfig) -> Iterator[Sequence[_Job]]
         yield jobs[start : start + size]
 
 
-def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_notices: set[str]) -> None:
+def _run_group(
+    engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_notices: set[str], signalled: Sequence[int]
+) -> None:
     from hoiclip_engine.streaming.sink_writer import Meter
 
     with working(f"Preparing {engine.model.name} for {engine.backend_name} (the first time takes longer)"):
@@ -267,6 +269,8 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
         sources = [job.source for job in jobs if job.source is not None]
         for job, stream in zip(jobs, engine.streams(sources, config.stream, config.batch), strict=True):
             job.stream = stream
+            if signalled:  # before there was a stream to stop
+                stream.stop()
             if stream.header.notice and stream.header.notice not in shown_notices:
                 shown_notices.add(stream.header.notice)
                 messages.print(f"Note: {stream.header.notice}", style="yellow")
