@@ -17,6 +17,7 @@ from PIL import Image
 
 from hoiclip.core.vocabulary import vocabulary_from_words
 from hoiclip_engine.cli.main import main
+from hoiclip_engine.sources import open_source
 from tests.engine.run_processes import QUICK_BACKEND, json_lines, of_type, start, times_of, wait_for_frames
 from tests.engine.untrained import untrained_model
 from tests.engine.video_files import image, write_clip
@@ -305,6 +306,24 @@ LONG = 2000
 @pytest.fixture(scope="module")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", [40 * i for i in range(LONG)])
+
+
+def test_interrupt_while_sources_are_opened_ends_the_run(
+    clip: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = open_source.open_source
+
+    def interrupted(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(open_source, "open_source", interrupted)
+    path = tmp_path / "run.jsonl"
+    argv = ["run", str(clip), "--jsonl", str(path), "--model", str(model), "--backend", QUICK_BACKEND]
+    assert main(argv) == 130
+    lines = json_lines(path.read_text(encoding="utf-8"))
+    assert lines[-1]["interrupted"] is True
+    assert len(of_type(lines, "frame")) < len(PTS)
 
 
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGXCPU]

@@ -98,7 +98,9 @@ def test_requests_without_token_are_refused(protected_page: RunningPage, path: s
 
 
 def test_health_is_the_only_answer_without_token(protected_page: RunningPage) -> None:
-    assert protected_page.get("/health").text == '{"status": "ok"}'
+    for path in ("/health", "/health/live", "/health/ready"):
+        assert protected_page.get(path).text == '{"status": "ok"}'
+    assert protected_page.get("/health/other").status == 401
 
 
 def test_bearer_token_grants_access(protected_page: RunningPage) -> None:
@@ -134,7 +136,7 @@ def test_query_token_opens_a_stream_without_cookies(protected_page: RunningPage)
 # Host names and other sites.
 
 
-@pytest.mark.parametrize("path", [*PROTECTED_PATHS, "/health"])
+@pytest.mark.parametrize("path", [*PROTECTED_PATHS, "/health", "/health/live", "/health/ready"])
 def test_foreign_host_name_is_refused(page: RunningPage, path: str) -> None:
     """DNS rebinding: a page of evil.example whose name resolves to 127.0.0.1."""
     host = f"evil.example:{page.port}"

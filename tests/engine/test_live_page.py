@@ -19,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hoiclip.core.errors import SinkError
+from hoiclip_engine.events.outbox import TargetCounters
 from hoiclip_engine.live import routes
 from hoiclip_engine.live.address import LiveAddress
 from hoiclip_engine.live.channel import ViewSettings
@@ -262,6 +263,36 @@ def test_metrics_count_frames_events_and_losses(page: RunningPage) -> None:
     sink.source_event(BACK)
     found = samples(page)
     assert (found["hoiclip_source_up", ""], found["hoiclip_source_reconnects_total", ""]) == (1, 1)
+
+
+def test_readiness_needs_a_frame_of_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    with live(sources=2) as page:
+        assert page.get("/health/ready").status == 503, "no frame yet"
+        page.sinks[0].write(result(0))
+        assert page.get("/health/ready").status == 503, "no frame of the second"
+        page.sinks[1].write(result(0))
+        assert page.get("/health/ready").status == 200
+        page.sinks[1].source_event(LOST)
+        assert page.get("/health/ready").status == 200, "it is known as lost"
+        page.sinks[1].source_event(BACK)
+        monkeypatch.setattr(routes, "STALLED_AFTER_S", -1.0)
+        response = page.get("/health/ready")
+        assert (response.status, json.loads(response.text)) == (503, {"status": "not ready"})
+        assert page.get("/health/live").status == 200
+        monkeypatch.undo()
+        page.sinks.pop().finish(summary())
+        assert page.get("/health/ready").status == 200, "the other one runs"
+
+
+def test_metrics_count_messages_of_the_outbox(page: RunningPage) -> None:
+    counters = TargetCounters(
+        target="mqtt://broker", delivered=7, retried=2, dropped=1, waiting=3, last_failure="it is down"
+    )
+    page.server.metrics.watch_outbox(lambda: [counters])
+    families = list(text_string_to_metric_families(page.get("/metrics").text))
+    samples = {sample.name: (sample.value, sample.labels) for family in families for sample in family.samples}
+    for name, value in (("delivered_total", 7), ("retried_total", 2), ("dropped_total", 1), ("waiting", 3)):
+        assert samples[f"hoiclip_outbox_{name}"] == (value, {"target": "mqtt://broker"})
 
 
 def test_health_distinguishes_stall_and_reconnect(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,12 @@ import pytest
 
 from hoiclip_engine.cli.main import main
 from hoiclip_engine.live.address import TOKEN_VARIABLE as LIVE_TOKEN
+from hoiclip_engine.sinks.mqtt import PASSWORD_VARIABLE as MQTT_PASSWORD
+from hoiclip_engine.sinks.webhook import SECRET_VARIABLE as WEBHOOK_SECRET
 from hoiclip_engine.sinks.webhook import TOKEN_VARIABLE as WEBHOOK_TOKEN
 from tests.engine.loopback_servers import StreamServer, transport_stream
+from tests.engine.mosquitto import PASSWORD as BROKER_PASSWORD
+from tests.engine.mosquitto import USER, Mosquitto, subscriber
 from tests.engine.run_processes import QUICK_BACKEND, start
 from tests.engine.test_webhook import Received, receiver
 
@@ -35,7 +39,13 @@ STREAM_KEY = "str3amKey"
 DB_PASSWORD = "d4tabasePassw0rd"
 TOKEN = "t0ken-of-the-live-page"
 HOOK_TOKEN = "t0ken-of-the-web-hook"
-SECRETS = (SOURCE_PASSWORD, HOOK_PASSWORD, TARGET_PASSWORD, STREAM_KEY, DB_PASSWORD, TOKEN, HOOK_TOKEN)
+HOOK_SECRET = "s1gning-s3cret-of-the-hook"
+SECRETS = (
+    *(SOURCE_PASSWORD, HOOK_PASSWORD, TARGET_PASSWORD, STREAM_KEY, DB_PASSWORD, TOKEN, HOOK_TOKEN),
+    *(HOOK_SECRET, BROKER_PASSWORD),
+)
+PATHS = ("/", "/metrics", "/health", "/none", "/health/live", "/health/ready")
+"""What is requested of the live page."""
 FILES = {"--jsonl": ".jsonl", "--csv": ".csv", "--mot": ".txt", "--vtt": ".vtt", "--coco": ".json"}
 
 
@@ -87,7 +97,7 @@ class PageClient:
 
     def _poll_pages(self) -> None:
         while not self._done.wait(0.05):
-            for path in ("/", "/metrics", "/health", "/none"):
+            for path in PATHS:
                 with suppress(OSError, http.client.HTTPException):
                     connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
                     connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
@@ -114,19 +124,24 @@ class PageClient:
             time.sleep(0.3)
             self._server.start()
             self._until("source_back", "/events")
+            self._until("status", PATHS[-1])
         self._process.send_signal(signal.SIGINT)
 
     def _until(self, text: str, path: str) -> bool:
-        deadline_s = time.monotonic() + 30
-        while text not in self.texts.get(path, "") and not self._done.is_set() and time.monotonic() < deadline_s:
+        """Waits for a text in a response; returns whether it came."""
+        deadline_s = time.monotonic() + 60
+        while not self._done.is_set() and time.monotonic() < deadline_s:
+            if text in self.texts.get(path, ""):
+                return True
             time.sleep(0.05)
-        return text in self.texts.get(path, "")
+        return False
 
 
 @pytest.fixture
 def tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIVE_TOKEN, TOKEN)
     monkeypatch.setenv(WEBHOOK_TOKEN, HOOK_TOKEN)
+    monkeypatch.setenv(WEBHOOK_SECRET, HOOK_SECRET)
 
 
 def bodies(received: Received) -> str:
@@ -138,6 +153,28 @@ def bodies(received: Received) -> str:
 @pytest.mark.usefixtures("tokens")
 @pytest.mark.parametrize("count", [1, 2])
 def test_successful_run_leaks_no_credentials(count: int, model: Path, tmp_path: Path) -> None:
+    _, received = run_until_interrupted(model, tmp_path, count)
+    assert "source_back" in bodies(received)
+
+
+@pytest.mark.usefixtures("tokens")
+def test_successful_run_with_a_broker_leaks_no_credentials(model: Path, tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path / "broker", users={USER: BROKER_PASSWORD}) as broker,
+        subscriber(broker, user=USER) as seen,
+    ):
+        more = ["--mqtt", f"mqtt://{USER}:{BROKER_PASSWORD}@{broker.host}/x", "--mqtt-discovery"]
+        more += ["--log-format", "json", "--log-level", "debug", "--webhook-format", "cloudevents"]
+        output, received = run_until_interrupted(model, tmp_path, 1, *more)
+    assert all(json.loads(line)["level"] for line in output.splitlines())
+    published = "".join(found.topic + found.payload for found in seen.seen)
+    for text in (published, bodies(received)):
+        assert "source_back" in text
+    assert leaks(published) == []
+
+
+def run_until_interrupted(model: Path, tmp_path: Path, count: int, *more: str) -> tuple[str, Received]:
+    """A run with all outputs, without leaks. Returns: its output, and what the webhook received."""
     out = tmp_path / "out"
     out.mkdir()
     port = free_port()
@@ -151,23 +188,24 @@ def test_successful_run_leaks_no_credentials(count: int, model: Path, tmp_path: 
             "0",
         ]
         argv += ["--timeout", "2", *files(out, count), "--live", f"127.0.0.1:{port}"]
-        argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@{hook}/x", "--db", str(tmp_path / "events.sqlite")]
+        argv += ["--db", str(tmp_path / "events.sqlite")]
+        argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@{hook}/x", "--outbox", str(out / "outbox.sqlite"), *more]
         process = start(*argv, stdout=subprocess.PIPE)
         page_client = PageClient(port, server, process)
         with page_client.running():
-            output = "".join(process.communicate(timeout=120))
+            output = "".join(process.communicate(timeout=240))
     assert process.returncode == 130, output
     assert f"Live page: http://127.0.0.1:{port}/" in output
-    assert "source_back" in bodies(received)
-    assert {"/", "/metrics", "/health", "/events"} <= page_client.texts.keys()
+    assert {*PATHS, "/events"} <= page_client.texts.keys()
     written = [path for path in out.rglob("*") if path.is_file()]
-    assert len(written) == (1 + len(FILES)) * count
+    assert len(written) == (1 + len(FILES)) * count + 1
     assert all(path.stat().st_size for path in written if path.suffix != ".vtt")
     assert leaks(output) == []
     assert leaks("".join(page_client.texts.values())) == []
     assert leaks(bodies(received)) == []
     assert leaks_in_files(tmp_path) == []
     assert (tmp_path / "events.sqlite").stat().st_size
+    return output, received
 
 
 @pytest.mark.usefixtures("tokens")
@@ -218,6 +256,7 @@ def test_missing_outputs_leak_no_credentials(
     ]
     argv += ["--webhook", f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/", "--live", f"127.0.0.1:{free_port()}"]
     argv += ["--db", f"postgresql://keeper:{DB_PASSWORD}@127.0.0.1:{free_port()}/events"]
+    argv += ["--mqtt", f"mqtt://{USER}:{BROKER_PASSWORD}@127.0.0.1:{free_port()}/x"]
     assert main(argv) == 7
     output = "".join(capfd.readouterr())
     assert "cannot send the video to rtmp://127.0.0.1:" in output
@@ -232,6 +271,9 @@ def test_missing_outputs_leak_no_credentials(
         ["--live", "0.0.0.0:port", "--live-token", TOKEN],
         ["--live", "127.0.0.1:1", "--live-token", f"{TOKEN} "],
         ["--webhook", f"ftp://hook:{HOOK_PASSWORD}@host/"],
+        ["--mqtt", f"http://{USER}:{BROKER_PASSWORD}@host/"],
+        ["--mqtt", f"mqtt://:{BROKER_PASSWORD}@host/"],
+        ["--mqtt", f"mqtt://{USER}:{BROKER_PASSWORD}@host/x", "--mqtt-ca", "missing.pem", "--log-format", "json"],
         ["-o", f"rtmp://user:{TARGET_PASSWORD}@/{STREAM_KEY}"],
         ["--db", f"postgresql://keeper:{DB_PASSWORD}/x@host/db"],
         ["--db", f"mysql://keeper:{DB_PASSWORD}@host/db"],
@@ -248,6 +290,39 @@ def test_invalid_options_leak_no_credentials(
         code = int(end.code or 0)
     assert code == 2
     assert leaks("".join(capfd.readouterr())) == []
+
+
+@pytest.mark.usefixtures("tokens")
+@pytest.mark.parametrize("log", [[], ["--log-format", "json"]], ids=["text", "json"])
+def test_refused_password_of_the_broker_is_not_printed(
+    log: list[str],
+    clip: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(MQTT_PASSWORD, TARGET_PASSWORD)
+    with Mosquitto(tmp_path / "broker", users={USER: BROKER_PASSWORD}) as broker:
+        argv = [
+            "run",
+            str(clip),
+            "--model",
+            str(model),
+            "--backend",
+            QUICK_BACKEND,
+            "--min-score",
+            "0",
+            "--debug",
+            *log,
+        ]
+        argv += ["--jsonl", str(tmp_path / "out.jsonl"), "--mqtt", f"mqtt://{USER}@{broker.host}/x"]
+        code = main(argv)
+    output = "".join(capfd.readouterr())
+    assert code in (0, 7)  # 7 where the model has found events
+    assert f"mqtt://{broker.host}" in output
+    assert "it refuses the user or password" in output
+    assert leaks(output) == []
 
 
 def test_file_named_like_a_url_leaks_no_credentials(

@@ -100,14 +100,14 @@ def test_live_page_and_webhook_are_shared(tmp_path: Path) -> None:
     outputs = Outputs(webhook="http://127.0.0.1:9/x", live=LiveAddress(port=0))
     with closing(outputs):
         first, second = outputs.sinks_for([parse_address(source) for source in ("a.mp4", "b.mp4")])
-        assert [type(sink).__name__ for sink in first] == ["_WebhookSink", "Channel"]
+        assert [type(sink).__name__ for sink in first] == ["_OutboxSink", "Channel"]
         page, other = first[1], second[1]
         page.start(header())
         page.finish(summary())
-        assert outputs._shared[0]._thread is not None, "the second source comes after the first"
+        assert outputs._shared[1]._thread is not None, "the second source comes after the first"
         other.start(header())
         other.finish(summary())
-        assert outputs._shared[0]._thread is None
+        assert outputs._shared[1]._thread is None
 
 
 def test_outputs_close_ends_the_page_of_sources_that_never_began() -> None:

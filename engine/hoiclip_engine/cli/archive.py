@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import logging
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -242,7 +243,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _report(entries: Sequence[Entry]) -> None:
     for entry in entries:
         if entry.state == "failed":
-            messages.print(f"hoiclip: {entry.error}")
+            messages.print(f"hoiclip: {entry.error}", level=logging.ERROR)
     states = [entry.state for entry in entries]
     done = [entry for entry in entries if entry.state == "done"]
     rows = [

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--against-images", type=Path, metavar="DIR", help="its images (default: the same folder)")
     check.add_argument("--vocabulary", default="auto", metavar=_VOCABULARY, help="default: by the file")
     options.add_json(check)
-    options.add_debug(check)
+    options.add_log(check)
     convert = actions.add_parser("convert", help="convert other formats into HOI-A JSON")
     convert.add_argument("original", type=Path, metavar="SRC")
     convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.json")
@@ -54,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vocabulary", default="auto", metavar=_VOCABULARY, help="default: the format's, or vocabulary.json beside OUT"
     )
     convert.add_argument("--skip-empty", action="store_true", help="leave out images without interactions")
-    options.add_debug(convert)
+    options.add_log(convert)
     draw = actions.add_parser("draw", help="draw synthetic images or videos with their ground truth")
     _add_draw(draw)
-    options.add_debug(draw)
+    options.add_log(draw)
 
 
 def _add_draw(parser: argparse.ArgumentParser) -> None:

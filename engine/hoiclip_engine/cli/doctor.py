@@ -56,6 +56,7 @@ EXTRAS = {
     "gdown": "fetch",
     "aiohttp": "serve",
     "prometheus_client": "serve",
+    "paho-mqtt": "mqtt",
     "matplotlib": "bench",
     "nvidia-ml-py": "bench",
 }

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="video", parser_class=options.Parser)
     video = actions.add_parser("video", help="identities, verbs over time, trajectories of videos")
     _add_video(video)
-    options.add_debug(video)
+    options.add_log(video)
     options.add_model(parser)
     options.add_annotated_images(parser, "annotations")
     parser.add_argument(

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_action(actions: Any, name: str, about: str) -> argparse.ArgumentParser:
     action: argparse.ArgumentParser = actions.add_parser(name, help=about)
     action.add_argument("--db", required=True, metavar="FILE|URL", help="SQLite file or postgresql://user@host/db")
-    options.add_debug(action)
+    options.add_log(action)
     return action
 
 

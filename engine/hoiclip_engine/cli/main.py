@@ -20,7 +20,7 @@ from hoiclip import __version__
 from hoiclip.core.errors import HoiclipError, SinkError, UsageError
 from hoiclip.core.printable import one_line, printable
 from hoiclip_engine.cli import options
-from hoiclip_engine.cli.console import LogLines
+from hoiclip_engine.cli.console import logging_to_stderr
 from hoiclip_engine.cli.signals import Signalled, raising_on_signals
 from hoiclip_kernels.dispatch import KernelError
 
@@ -61,7 +61,7 @@ COMMANDS = {
 }
 """Modules of this package, and what they are for."""
 _GROUPS = ("models", "vocab", "data", "rules", "events")
-"""Their actions take --debug, not they themselves."""
+"""Their actions take --debug and the options of the log, not they themselves."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,8 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     arguments = build_parser(next((word for word in words if word in COMMANDS), "")).parse_args(words)
-    log, lines = logging.getLogger("hoiclip"), LogLines(logging.WARNING)
-    log.addHandler(lines)
+    with logging_to_stderr(arguments.log_format, arguments.log_level):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Runs the command; errors become a line and an exit code."""
     try:
         with raising_on_signals():
             code = command_module(arguments.command).run(arguments)
@@ -96,8 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(arguments, error, "out of memory; try a smaller --short-side, --size or --batch", 1)
         message = f"internal error, {type(error).__name__}: {error}; run again with --debug and report it"
         return _fail(arguments, error, message, 1)
-    finally:
-        log.removeHandler(lines)
 
 
 def command() -> None:
@@ -152,6 +154,9 @@ def _fail(arguments: argparse.Namespace, error: BaseException, message: str, cod
     line = one_line(message)
     for source in getattr(arguments, "source", None) or ():
         line = line.replace(source, redact(source))
+    if arguments.log_format == "json":
+        logging.getLogger("hoiclip").error("%s", line, exc_info=error if arguments.debug else None)
+        return code
     with contextlib.suppress(OSError, ValueError):
         if arguments.debug:
             print(printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)
@@ -201,5 +206,5 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(name, help=text, description=about, examples=command.EXAMPLES)
         command.add_arguments(subparser)
         if name not in _GROUPS:
-            options.add_debug(subparser)
+            options.add_log(subparser)
     return parser

@@ -34,23 +34,23 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=options.Parser)
-    options.add_debug(actions.add_parser("list", help="models with a name"))
+    options.add_log(actions.add_parser("list", help="models with a name"))
     info = actions.add_parser("info", help="config, vocabulary and provenance of a model file")
     info.add_argument("model", metavar="NAME|FILE")
     options.add_json(info)
-    options.add_debug(info)
+    options.add_log(info)
     imported = actions.add_parser("import", help="convert an official checkpoint into a model file")
     imported.add_argument("checkpoint", type=Path, metavar="CKPT.pth")
     imported.add_argument("-o", "--output", type=Path, required=True, metavar="X.safetensors")
     imported.add_argument("--labels", choices=("hico", "vcoco"), help="its dataset (default: by the number of classes)")
-    options.add_debug(imported)
+    options.add_log(imported)
     fetched = actions.add_parser("fetch", help="download a released checkpoint by name, and import it")
     fetched.add_argument("name", nargs="?", metavar="NAME", help="without a name: show all")
     options.add_json(fetched)
-    options.add_debug(fetched)
+    options.add_log(fetched)
     verify = actions.add_parser("verify", help="check that a model file is complete and undamaged")
     verify.add_argument("model", metavar="NAME|FILE")
-    options.add_debug(verify)
+    options.add_log(verify)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -147,8 +147,17 @@ def byte_size(text: str) -> int:
     return round(float(found[1]) * float(step) ** prefix)
 
 
-def add_debug(parser: argparse.ArgumentParser) -> None:
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """Options of the messages on standard error, which every command has."""
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(
+        "--log-format", default="text", choices=("text", "json"), help="messages as text (default) or as JSON lines"
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        help="least level of messages (default: reports of the command, and warnings)",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser, *, folders: bool = False) -> None:

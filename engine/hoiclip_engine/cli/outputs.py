@@ -1,8 +1,9 @@
 """Outputs of a run, and the sinks that write them.
 
 Of one source, an output is a file. Of several it is a folder with a file for each, named for the source; the table of
-HICO-DET detections, the folder of evidence, the record, the webhook and the live page are shared. Where sources come
-and go, it is a folder with a file for each pass over one. Impossible combinations are refused before anything starts.
+HICO-DET detections, the folder of evidence, the record, the outbox (webhook, broker) and the live page are shared.
+Where sources come and go, it is a folder with a file for each pass over one. Impossible combinations are refused before
+anything starts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hoiclip.core.errors import BackendMissing, UsageError
 from hoiclip_engine.cli.console import messages
@@ -22,11 +23,13 @@ from hoiclip_engine.cli.distinct_files import Name, existing, require_distinct
 if TYPE_CHECKING:
     from hoiclip_engine.events.evidence import EvidenceConfig
     from hoiclip_engine.events.evidence_folder import EvidenceFolder, EvidenceLimits
+    from hoiclip_engine.events.outbox import Outbox
     from hoiclip_engine.events.record import Recorder
     from hoiclip_engine.live.address import LiveAddress
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sinks.hico_sink import HicoDetections
-    from hoiclip_engine.sinks.webhook import Webhook
+    from hoiclip_engine.sinks.mqtt import MqttBroker
+    from hoiclip_engine.sinks.webhook import Webhook, WebhookFormat
     from hoiclip_engine.sources.packet_ring import PacketRing
     from hoiclip_engine.sources.uri import SourceAddress
     from hoiclip_engine.types.results import Sink
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 
 STDOUT = "-"
+T = TypeVar("T")
 _ENDINGS = {
     "video": ".mp4",
     "jsonl": ".jsonl",
@@ -64,18 +68,34 @@ class Outputs:
     """SQLite file or address of PostgreSQL, which may hold a password."""
     db_keep_s: float | None = None
     """Age from which recorded rows are deleted."""
+    webhook_format: WebhookFormat = "plain"
+    mqtt: str | None = field(default=None, repr=False)
+    """May hold a password."""
+    mqtt_ca: Path | None = None
+    mqtt_discovery: str = ""
+    """Prefix of Home Assistant's discovery."""
+    outbox: Path | None = None
+    """File of messages that the webhook and the broker have not acknowledged; None: they are in memory."""
     live: LiveAddress | None = None
     evidence: Path | None = None
     """A folder, which all sources share."""
     evidence_config: EvidenceConfig | None = None
     evidence_limits: EvidenceLimits | None = None
-    _shared: list[LiveServer | HicoDetections | EvidenceFolder | Recorder] = field(
+    _shared: list[LiveServer | HicoDetections | EvidenceFolder | Recorder | Outbox] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
-    _webhooks: list[Webhook] = field(default_factory=list, init=False, repr=False, compare=False)
-    _recorders: list[Recorder] = field(default_factory=list, init=False, repr=False, compare=False)
-    _folders: list[EvidenceFolder] = field(default_factory=list, init=False, repr=False, compare=False)
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What all sources share and the first of them makes."""
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError: an option changes nothing without another one."""
+        if self.webhook_format != "plain" and not self.webhook:
+            raise UsageError("--webhook-format is for --webhook; name its address too")
+        if (self.mqtt_ca or self.mqtt_discovery) and not self.mqtt:
+            raise UsageError("--mqtt-ca and --mqtt-discovery are for --mqtt; name its address too")
+        if self.outbox and not (self.webhook or self.mqtt):
+            raise UsageError("--outbox is for --webhook and --mqtt; name an address to deliver to")
 
     def sinks_for(self, addresses: Sequence[SourceAddress]) -> list[list[Sink]]:
         """Sinks of each source, not started yet; with several sources, makes the folders.
@@ -102,18 +122,18 @@ class Outputs:
             self._shared.append(detections)
             for number, own in enumerate(sinks):
                 own.append(detections.sink(number))
-        if self.webhook:
-            for own in sinks:
-                own.append(self._shared_webhook(self.webhook).sink())
+        names = file_names([address.name for address in addresses])
+        for own, name in zip(sinks, names, strict=True):
+            own += self._delivering_sinks(name)
         if self.live:
             server = self.server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
                 own.append(server.sink_for(address.name))
         if self.db:
             for own in sinks:
-                own.append(self._shared_recorder(self.db).sink())
+                own.append(self._recorder(self.db).sink())
         if self.evidence:
-            for own, name in zip(sinks, file_names([address.name for address in addresses]), strict=True):
+            for own, name in zip(sinks, names, strict=True):
                 own.append(self._evidence_sink(self.evidence, name, self.packet_ring()))
         several = len(addresses) > 1
         return [
@@ -158,10 +178,11 @@ class Outputs:
         for kind, folder in self._named().items():
             make_folder(Path(folder))
             sinks.append(_sink(kind, _unused(Path(folder), stem, _ENDINGS[kind])))
-        if self.webhook:
-            sinks.append(self._shared_webhook(self.webhook).sink())
+        if self.webhook or self.mqtt:
+            self._hold_outbox()
+            sinks += self._delivering_sinks(file_name)
         if self.db:
-            sinks.append(self._shared_recorder(self.db).sink())
+            sinks.append(self._recorder(self.db).sink())
         if self.evidence:
             sinks.append(self._evidence_sink(self.evidence, file_name, packets, on_evidence))
         return sinks
@@ -197,6 +218,7 @@ class Outputs:
         if self.db:
             database = parse_database(self.db)
             files += [*database.files, database.spool]
+        files += [self.outbox] if self.outbox else []
         if not files and self.hico is None:
             files.append(STDOUT)  # event lines
         if self.evidence:
@@ -215,24 +237,60 @@ class Outputs:
             while self._shared:
                 stack.callback(self._shared.pop(0).close)
 
-    def _shared_recorder(self, where: str) -> Recorder:
+    def _make_once(self, kind: str, make: Callable[[], T]) -> T:
+        """What all sources share."""
+        with self._lock:
+            if kind not in self._made:
+                self._made[kind] = make()
+            made: T = self._made[kind]
+            return made
+
+    def _recorder(self, where: str) -> Recorder:
         from hoiclip_engine.events.record import RecordConfig, Recorder
 
-        with self._lock:
-            if not self._recorders:
-                self._recorders.append(Recorder(where, RecordConfig(keep_s=self.db_keep_s)))
-                # Closed after the others, which may still have something to record.
-                self._shared.insert(0, self._recorders[0])
-            return self._recorders[0]
+        def make() -> Recorder:
+            recorder = Recorder(where, RecordConfig(keep_s=self.db_keep_s))
+            self._shared.insert(0, recorder)  # closed after the others, which may still have something to record
+            return recorder
 
-    def _shared_webhook(self, url: str) -> Webhook:
-        """The receiver that all sources share, made for the first of them."""
-        from hoiclip_engine.sinks.webhook import Webhook
+        return self._make_once("recorder", make)
 
-        with self._lock:
-            if not self._webhooks:
-                self._webhooks.append(Webhook(url))
-            return self._webhooks[0]
+    def _targets_of_delivery(self) -> list[Webhook | MqttBroker]:
+        from hoiclip_engine.sinks.mqtt import MqttBroker, MqttConfig
+        from hoiclip_engine.sinks.webhook import Webhook, WebhookConfig
+
+        targets: list[Webhook | MqttBroker] = []
+        if self.webhook:
+            targets.append(Webhook(self.webhook, config=WebhookConfig(format=self.webhook_format)))
+        if self.mqtt:
+            targets.append(MqttBroker(self.mqtt, MqttConfig(ca=self.mqtt_ca, discovery=self.mqtt_discovery)))
+        return targets
+
+    def _delivery(self) -> tuple[Outbox, list[MqttBroker]]:
+        """The outbox for the webhook and the broker, and the broker, if there is one."""
+        from hoiclip_engine.events.outbox import Outbox
+        from hoiclip_engine.sinks.mqtt import MqttBroker
+
+        def make() -> tuple[Outbox, list[MqttBroker]]:
+            targets = self._targets_of_delivery()
+            outbox = Outbox(targets, self.outbox)
+            self._shared.append(outbox)
+            return outbox, [target for target in targets if isinstance(target, MqttBroker)]
+
+        return self._make_once("delivery", make)
+
+    def _delivering_sinks(self, name: str) -> list[Sink]:
+        """Sinks of a source that fill the outbox, if there is one."""
+        if not (self.webhook or self.mqtt):
+            return []
+        outbox, brokers = self._delivery()
+        # States come first: the outbox's sink ends the connection after the last source.
+        return [*(broker.state_sink(name) for broker in brokers), outbox.sink(name)]
+
+    def _hold_outbox(self) -> None:
+        """Keeps the outbox open while no source runs; `close` ends it."""
+        outbox, _ = self._delivery()
+        self._make_once("outbox is held", outbox.opened)
 
     def server(self, address: LiveAddress) -> LiveServer:
         try:
@@ -244,6 +302,8 @@ class Outputs:
             messages.print(f"Live page: {url}" + ("?token=... (the token of this run)" if address.token else ""))
 
         server = LiveServer(address, report_url)
+        if self.webhook or self.mqtt:
+            server.metrics.watch_outbox(self._delivery()[0].counters)
         self._shared.append(server)
         return server
 
@@ -258,12 +318,14 @@ class Outputs:
         from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
         from hoiclip_engine.events.evidence_folder import EvidenceFolder
 
-        with self._lock:
-            if not self._folders:
-                self._folders.append(EvidenceFolder(path, self.evidence_limits, _warn))
-                self._shared.append(self._folders[0])
-        calls = [on_evidence, *(recorder.put_evidence for recorder in self._recorders)]
-        return EvidenceSink(self._folders[0], self.evidence_config or EvidenceConfig(), packets, calls, name)
+        def make() -> EvidenceFolder:
+            folder = EvidenceFolder(path, self.evidence_limits, _warn)
+            self._shared.append(folder)
+            return folder
+
+        calls = [on_evidence, *([self._recorder(self.db).put_evidence] if self.db else [])]
+        config = self.evidence_config or EvidenceConfig()
+        return EvidenceSink(self._make_once("evidence", make), config, packets, calls, name)
 
     def _named(self) -> dict[str, str | Path]:
         """Outputs that are files, by kind, in the order they are written."""

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--model", metavar="NAME|FILE", help="check verbs and objects by its vocabulary")
     options.add_vocabulary(check)
     options.add_json(check)
-    options.add_debug(check)
+    options.add_log(check)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ Files come one after the other, cameras and streams all at once; what becomes of
 from __future__ import annotations
 
 import argparse
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_outputs(parser)
     _add_evidence(parser)
+    _add_delivery(parser)
     options.add_model(parser, folders=True)
     options.add_backend(parser)
     parser.add_argument(
@@ -111,7 +113,6 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--vtt", type=Path, metavar="PATH", help="interactions as WebVTT cues")
     files.add_argument("--coco", type=Path, metavar="PATH", help="humans and objects with their tracks as COCO JSON")
     files.add_argument("--hico", type=Path, metavar="DIR", help="detections in the form HICO-DET's evaluation reads")
-    files.add_argument("--webhook", metavar="URL", help="post events there; token in HOICLIP_WEBHOOK_TOKEN")
     files.add_argument(
         "--db", metavar="FILE|URL", help="record events in SQLite, or postgresql://user@host/db (password: PGPASSWORD)"
     )
@@ -161,6 +162,38 @@ def _add_evidence(parser: argparse.ArgumentParser) -> None:
     )
     evidence.add_argument(
         "--evidence-max-age", type=options.age, metavar="AGE", help="removed when older, such as 7d (default: never)"
+    )
+
+
+def _add_delivery(parser: argparse.ArgumentParser) -> None:
+    delivery = parser.add_argument_group("delivery", "events to other programs, again until they are acknowledged")
+    delivery.add_argument(
+        "--webhook",
+        metavar="URL",
+        help="post events there; token in HOICLIP_WEBHOOK_TOKEN, signing secret in HOICLIP_WEBHOOK_SECRET",
+    )
+    delivery.add_argument(
+        "--webhook-format",
+        default="plain",
+        choices=("plain", "cloudevents", "cloudevents-batch"),
+        help="body of the requests (default: plain, hoiclip-events/1); cloudevents: an event a request",
+    )
+    delivery.add_argument(
+        "--mqtt",
+        metavar="URL",
+        help="publish events and states: mqtt[s]://user@host[:port]/prefix; password in HOICLIP_MQTT_PASSWORD",
+    )
+    delivery.add_argument("--mqtt-ca", type=Path, metavar="FILE", help="certificates of a private authority (mqtts)")
+    delivery.add_argument(
+        "--mqtt-discovery",
+        nargs="?",
+        default="",
+        const="homeassistant",
+        metavar="PREFIX",
+        help="announce sensors to Home Assistant (default prefix: homeassistant)",
+    )
+    delivery.add_argument(
+        "--outbox", type=Path, metavar="FILE", help="keep what is not acknowledged there, also after a kill"
     )
 
 
@@ -240,6 +273,11 @@ def _outputs(args: argparse.Namespace) -> Outputs:
         webhook=args.webhook,
         db=args.db,
         db_keep_s=args.db_keep,
+        webhook_format=args.webhook_format,
+        mqtt=args.mqtt,
+        mqtt_ca=args.mqtt_ca,
+        mqtt_discovery=args.mqtt_discovery,
+        outbox=args.outbox,
         live=LiveAddress.parse(args.live, args.live_token) if args.live else None,
         **evidence,
     )
@@ -332,7 +370,7 @@ def run_sources(engine: Engine, addresses: Sequence[SourceAddress], outputs: Out
         for group in _groups(jobs, config):
             if signalled:
                 break
-            _run_group(engine, group, config, shown_notices)
+            _run_group(engine, group, config, shown_notices, signalled)
     return 128 + signalled[0] if signalled else _conclusion(jobs)
 
 
@@ -355,7 +393,9 @@ def _groups(jobs: Sequence[_Job], config: RunConfig) -> Iterator[Sequence[_Job]]
         yield jobs[start : start + size]
 
 
-def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_notices: set[str]) -> None:
+def _run_group(
+    engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_notices: set[str], signalled: Sequence[int]
+) -> None:
     from hoiclip_engine.streaming.sink_writer import Meter
 
     with working(f"Preparing {engine.model.name} for {engine.backend_name} (the first time takes longer)"):
@@ -366,6 +406,8 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
         sources = [job.source for job in jobs if job.source is not None]
         for job, stream in zip(jobs, engine.streams(sources, config.stream, config.batch), strict=True):
             job.stream = stream
+            if signalled:  # before there was a stream to stop
+                stream.stop()
             if stream.header.notice and stream.header.notice not in shown_notices:
                 shown_notices.add(stream.header.notice)
                 messages.print(f"Note: {stream.header.notice}", style="yellow")
@@ -380,7 +422,7 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
     for job in jobs:
         if job.summary is not None:
             totals = [row for sink in job.sinks for row in sink.totals]
-            messages.print(summary_table(job.address.name, job.summary, totals))
+            messages.print(summary_table(job.address.name, job.summary, totals), source=job.address.name)
             assert job.source is not None
             _report(job.address.name, [note for note in job.summary.notes if note not in job.source.info.notes])
         for sink in job.sinks:
@@ -391,7 +433,7 @@ def _run_group(engine: Engine, jobs: Sequence[_Job], config: RunConfig, shown_no
 def _report(name: str, notes: Sequence[str]) -> None:
     """A line for every choice that reading a source needed, and for every kind of repair."""
     for note in notes:
-        messages.print(f"Note: {name}: {note}", style="yellow")
+        messages.print(f"Note: {name}: {note}", style="yellow", source=name)
 
 
 def _open(jobs: Sequence[_Job], config: SourceConfig) -> None:
@@ -456,7 +498,7 @@ def _conclusion(jobs: Sequence[_Job]) -> int:
     if len(jobs) == 1:
         raise failed[0]
     for error in failed:
-        messages.print(f"hoiclip: {' '.join(str(error).split())}")
+        messages.print(f"hoiclip: {' '.join(str(error).split())}", level=logging.ERROR)
     return failed[0].exit_code if len(failed) == len(jobs) else PARTIAL
 
 

@@ -32,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="interactions and prompts of a vocabulary")
     show.add_argument("name", metavar=_NAME)
     options.add_json(show)
-    options.add_debug(show)
+    options.add_log(show)
     new = actions.add_parser("new", help="a vocabulary of a list of interactions")
     new.add_argument("words", type=Path, metavar="WORDS.txt", help="a verb and an object a line, such as: carry box")
     new.add_argument("-o", "--output", type=Path, required=True, metavar="V.json")
-    options.add_debug(new)
+    options.add_log(new)
     build = actions.add_parser("build", help="text embeddings of its prompts, by CLIP's text tower")
     build.add_argument("name", metavar=_NAME)
     build.add_argument("-o", "--output", type=Path, required=True, metavar="ROWS.safetensors")
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--weights", default="openai", metavar="FILE|TAG", help="local CLIP weights, or a tag that open_clip downloads"
     )
-    options.add_debug(build)
+    options.add_log(build)
 
 
 def run(args: argparse.Namespace) -> int:

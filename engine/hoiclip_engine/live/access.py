@@ -26,7 +26,7 @@ from hoiclip_engine.live.address import LiveAddress, is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COOKIE = "hoiclip_live"
-OPEN_PATHS = ("/health",)
+OPEN_PATHS = ("/health", "/health/live", "/health/ready")
 """Answered without a token: whether the server is healthy, and nothing else."""
 HEADERS = {
     "Content-Security-Policy": (

@@ -1,4 +1,4 @@
-"""Prometheus metrics of running sources: stage durations, frame ages, drops, losses and viewers.
+"""Prometheus metrics of running sources: stage durations, frame ages, drops, losses, viewers and the outbox.
 
 One registry per server. Updated by the threads that write results, read by the thread of the server.
 """
@@ -11,8 +11,10 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from hoiclip.core.vocabulary import Vocabulary
+from hoiclip_engine.events.outbox import TargetCounters
 from hoiclip_engine.types.frame import SourceState, SupervisedSource
 from hoiclip_engine.types.results import FrameResult, RunSummary
 from hoiclip_engine.types.tracked_pairs import Event
@@ -59,6 +61,10 @@ class Metrics:
             self.events: ("verb", "event", *source),
         }
 
+    def watch_outbox(self, counters: Callable[[], Sequence[TargetCounters]]) -> None:
+        """Adds the counts of an outbox, read for every scrape."""
+        self.registry.register(_OutboxCollector(counters))
+
     def for_source(self, source: str, vocabulary: Vocabulary) -> SourceMetrics:
         return SourceMetrics(self, source, vocabulary)
 
@@ -76,6 +82,26 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in the exposition format of Prometheus."""
         return generate_latest(self.registry)
+
+
+class _OutboxCollector(Collector):
+    """Messages to webhooks and brokers."""
+
+    def __init__(self, counters: Callable[[], Sequence[TargetCounters]]) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        target = ("target",)
+        delivered = CounterMetricFamily("hoiclip_outbox_delivered", "Messages acknowledged.", labels=target)
+        retried = CounterMetricFamily("hoiclip_outbox_retried", "Messages sent again.", labels=target)
+        dropped = CounterMetricFamily("hoiclip_outbox_dropped", "Messages refused or given up.", labels=target)
+        waiting = GaugeMetricFamily("hoiclip_outbox_waiting", "Messages not acknowledged yet.", labels=target)
+        for counters in self._counters():
+            delivered.add_metric([counters.target], counters.delivered)
+            retried.add_metric([counters.target], counters.retried)
+            dropped.add_metric([counters.target], counters.dropped)
+            waiting.add_metric([counters.target], counters.waiting)
+        yield from (delivered, retried, dropped, waiting)
 
 
 class SourceMetrics:

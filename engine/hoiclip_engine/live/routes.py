@@ -1,7 +1,8 @@
 """HTTP handlers of the live page.
 
     /              the page                       /stream.mjpg?source=0&min_score=0.5&min_verb=0.3&verbs=ride,hold
-    /events        WebSocket, JSON                /metrics   Prometheus          /health   200 or 503
+    /events        WebSocket, JSON                /metrics   Prometheus
+    /health        200 or 503                     /health/live, /health/ready   for a supervisor
     /api/...       sources, rules and events of a run that can be changed (api.py)
 
 Every viewer waits for the newest frame in a coroutine of its own; one that does not keep up skips frames.
@@ -78,6 +79,8 @@ class Routes:
         if self._control is not None:
             self._api = Api(self._control, token_for_reads=bool(address.token))
             self._api.add_to(application)
+        application.router.add_get("/health/live", self._is_alive)
+        application.router.add_get("/health/ready", self._is_ready)
         return application
 
     def close(self) -> None:
@@ -97,6 +100,19 @@ class Routes:
         states = {_health_of(channel) for channel in list(self._channels) if channel.is_started and not channel.ended}
         worst = next((state for state in ("stalled", "reconnecting") if state in states), "ok")
         return web.json_response({"status": worst}, status=503 if worst == "stalled" else 200, headers=HEADERS)
+
+    async def _is_alive(self, _request: web.Request) -> web.Response:
+        """Liveness: a server that hangs does not answer."""
+        return web.json_response({"status": "ok"}, headers=HEADERS)
+
+    async def _is_ready(self, _request: web.Request) -> web.Response:
+        """Readiness: sources run, which a model was loaded for, and each delivers frames or is known as lost."""
+        running = [channel for channel in self._channels if channel.is_started and not channel.ended]
+        ready = bool(running) and all(
+            channel.lost_reason is not None or (channel.decoded and _health_of(channel) == "ok") for channel in running
+        )
+        status = "ok" if ready else "not ready"
+        return web.json_response({"status": status}, status=200 if ready else 503, headers=HEADERS)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         channel = self._channel(request.query.get("source", "0"))

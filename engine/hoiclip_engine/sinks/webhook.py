@@ -1,197 +1,192 @@
-"""Posts events to a webhook: JSON batches over HTTP, from a thread of its own.
+"""Posts messages of an outbox to a webhook: JSON over HTTP, in batches, signed where there is a secret.
 
-A run never waits for the receiver: events go into a queue that drops the oldest when it is full. Undelivered events
-are counted, and reported as an error at the end. One Webhook serves several sources.
+    plain               {"schema": "hoiclip-events/1", "batch": 3, "events": [{"id": ..., "source": ..., ...}, ...]}
+    cloudevents         {"specversion": "1.0", "id": ..., "source": ..., "type": "hoiclip.verb.start", "data": {...}}
+    cloudevents-batch   a list of those
 
-    POST URL    {"schema": "hoiclip-events/1", "batch": 3, "events": [{"source": ..., "event": ..., ...}, ...]}
+docs/delivery.md has examples of all of them, and of receivers.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import http.client
 import json
 import os
-import random
+import re
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from functools import cached_property
+from typing import Any, Literal
+from urllib.parse import quote, urlunsplit
 
 from hoiclip import __version__
-from hoiclip.core.errors import SinkError, UsageError
-from hoiclip_engine.sinks.jsonl_sink import event_fields, rule_event_fields, source_event_fields
-from hoiclip_engine.sources.uri import redact
-from hoiclip_engine.types.frame import SourceEvent
-from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
-from hoiclip_engine.types.rule_hits import RuleHit
-from hoiclip_engine.types.tracked_pairs import Event
+from hoiclip.core.errors import UsageError
+from hoiclip_engine.events.outbox import Receipt, Target
+from hoiclip_engine.sources.uri import failure_reason, is_url, split_receiver
+from hoiclip_engine.types.messages import Message
 
 TOKEN_VARIABLE = "HOICLIP_WEBHOOK_TOKEN"
+SECRET_VARIABLE = "HOICLIP_WEBHOOK_SECRET"
+SIGNATURE_HEADER = "X-Hoiclip-Signature"
+SHORTEST_SECRET = 16
 _AGAIN = (408, 425, 429)
+
+WebhookFormat = Literal["plain", "cloudevents", "cloudevents-batch"]
+_CONTENT_TYPES: dict[WebhookFormat, str] = {
+    "plain": "application/json",
+    "cloudevents": "application/cloudevents+json",
+    "cloudevents-batch": "application/cloudevents-batch+json",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookConfig:
-    """Queue, batches, timeouts and retries of a webhook."""
+    """Body, batches and time limit of requests."""
 
-    waiting: int = 2000
-    """Events that wait at most; then the oldest are dropped."""
+    format: WebhookFormat = "plain"
+    """cloudevents: an event per request, as every receiver of CloudEvents takes it."""
     batch: int = 100
+    """Events of a request at most, except in format cloudevents."""
     collect_s: float = 0.2
     """Seconds over which events are collected into a batch."""
     timeout_s: float = 5.0
-    first_pause_s: float = 0.5
-    """Before a second try; doubled before each further one, with jitter."""
-    last_pause_s: float = 30.0
-    tries: int = 8
-    drain_s: float = 0.5
-    """Seconds after the end of a run in which events are still delivered: an interrupt ends a run within a second."""
 
     def __post_init__(self) -> None:
-        if min(self.waiting, self.batch, self.tries) < 1 or self.timeout_s <= 0:
-            raise ValueError(f"waiting, batch and tries must be at least 1 and the timeout positive, got {self}")
+        if self.batch < 1 or self.timeout_s <= 0 or self.format not in _CONTENT_TYPES:
+            raise ValueError(f"expected a known format, a batch of at least 1 and a positive timeout, got {self}")
 
 
-class Webhook:
-    """One receiver. `sink()` makes a sink per source; the thread lives from the first start to the last finish."""
+class Webhook(Target):
+    """One receiver: a target of an outbox."""
 
-    def __init__(self, url: str, token: str | None = None, config: WebhookConfig | None = None) -> None:
-        """Opens nothing. Args: token: sent as a bearer; None: HOICLIP_WEBHOOK_TOKEN, if it is set.
+    key = "webhook"
+    idle_s = None
+
+    def __init__(
+        self, url: str, token: str | None = None, config: WebhookConfig | None = None, *, secret: str | None = None
+    ) -> None:
+        """Opens nothing.
+
+        Args:
+            token: sent as a bearer; None: HOICLIP_WEBHOOK_TOKEN, if it is set.
+            secret: signs requests; None: HOICLIP_WEBHOOK_SECRET, if it is set.
 
         Raises:
-            UsageError: not an http or https address.
+            UsageError: not an http or https address, or a token or secret that cannot be used.
         """
         self._address, self.name, authorization = _parse_url(url)
         token = os.environ.get(TOKEN_VARIABLE) if token is None else token
         if token and not (token.isascii() and token.isprintable()):
             raise UsageError(f"expected a token of printable ASCII in {TOKEN_VARIABLE}; correct it")
-        self._headers = {"Content-Type": "application/json", "User-Agent": f"hoiclip/{__version__}"}
+        self._secret = (os.environ.get(SECRET_VARIABLE, "") if secret is None else secret).encode()
+        if self._secret and len(self._secret) < SHORTEST_SECRET:
+            raise UsageError(f"expected at least {SHORTEST_SECRET} characters in {SECRET_VARIABLE}; make it longer")
+        self._config = config or WebhookConfig()
+        self._headers = {
+            "Content-Type": _CONTENT_TYPES[self._config.format],
+            "User-Agent": f"hoiclip/{__version__}",
+        }
         if token or authorization:
             self._headers["Authorization"] = f"Bearer {token}" if token else authorization
-        self._config = config or WebhookConfig()
-        self._waiting: deque[dict[str, Any]] = deque(maxlen=self._config.waiting)
-        self._changed = threading.Condition()
-        self._open_sinks = self._batches = 0
-        self._ending = False
-        self._thread: threading.Thread | None = None
-        self._taken = 0
-        self.delivered = 0
-        self._last_failure = ""
-
-    def sink(self) -> Sink:
-        return _WebhookSink(self)
+        self._batches = 0
+        self._last_ids: list[str] = []
 
     @property
-    def undelivered(self) -> int:
-        """Events that wait, are being sent, or were given up."""
-        with self._changed:
-            return self._taken - self.delivered
+    def batch(self) -> int:
+        return 1 if self._config.format == "cloudevents" else self._config.batch
 
-    def opened(self) -> None:
-        """Counts a source that begins."""
-        with self._changed:
-            self._open_sinks += 1
-            if self._thread is None:
-                self._ending = False
-                self._thread = threading.Thread(target=self._deliver, name="hoiclip-webhook", daemon=True)
-                self._thread.start()
+    @property
+    def collect_s(self) -> float:
+        return self._config.collect_s
 
-    def put(self, events: list[dict[str, Any]]) -> None:
-        """Queues events; never waits."""
-        with self._changed:
-            self._taken += len(events)
-            self._waiting.extend(events)
-            self._changed.notify()
+    def deliver(self, messages: Sequence[Message]) -> Receipt:
+        """Posts the messages. Any answer but 2xx, 408, 425, 429 and 5xx is final; redirects are not followed."""
+        ids = [message.id for message in messages]
+        if ids != self._last_ids:  # the same number marks a repetition
+            self._last_ids, self._batches = ids, self._batches + 1
+        status, failure = self._post(self._body(messages))
+        if failure:
+            return Receipt(failure=failure)
+        if 200 <= status < 300:
+            return Receipt(acknowledged=frozenset(ids))
+        return Receipt(failure=f"it answers {status}", is_final=status < 500 and status not in _AGAIN)
 
-    def closed(self) -> None:
-        """Counts a source that has ended; after the last one, waiting events are delivered for a moment, then given up.
+    def close(self) -> None:
+        return
 
-        Raises:
-            SinkError: some events were not delivered.
-        """
-        with self._changed:
-            self._open_sinks -= 1
-            if self._open_sinks:
-                return
-            self._ending = True
-            self._changed.notify()
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(self._config.drain_s)
-        with self._changed:
-            self._waiting.clear()
-        if self.undelivered:
-            why = self._last_failure or "it is too slow"
-            raise SinkError(
-                f"{self.undelivered} events could not be delivered to {self.name}: {why}; JSON lines have them all"
-            )
+    def _body(self, messages: Sequence[Message]) -> bytes:
+        body: Any
+        match self._config.format:
+            case "plain":
+                events = [{"id": message.id, "told_at": message.time, **message.payload} for message in messages]
+                body = {"schema": "hoiclip-events/1", "batch": self._batches, "events": events}
+            case "cloudevents":
+                body = cloud_event(messages[0])
+            case "cloudevents-batch":
+                body = [cloud_event(message) for message in messages]
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 
-    def _deliver(self) -> None:
+    @cached_property
+    def _opener(self) -> urllib.request.OpenerDirector:
         # Not urllib's own handlers: following a redirect would carry the token to another host.
         opener = urllib.request.OpenerDirector()
         for handler in (urllib.request.ProxyHandler(), _HttpHandler(), _HttpsHandler()):
             opener.add_handler(handler)
-        while batch := self._next_batch():
-            pause_s = self._config.first_pause_s
-            for attempt in range(1, self._config.tries + 1):
-                if not self._post(opener, batch) or attempt == self._config.tries:
-                    break
-                if self._ended_after(pause_s * random.uniform(0.5, 1.0)):
-                    self._post(opener, batch)
-                    break
-                pause_s = min(2 * pause_s, self._config.last_pause_s)
+        return opener
 
-    def _next_batch(self) -> list[dict[str, Any]]:
-        """Waits for events; empty once all sources have ended."""
-        with self._changed:
-            while not self._waiting:
-                if self._ending:
-                    return []
-                self._changed.wait()
-            if not self._ending:
-                self._changed.wait(self._config.collect_s)
-            self._batches += 1
-            return [self._waiting.popleft() for _ in range(min(self._config.batch, len(self._waiting)))]
-
-    def _ended_after(self, pause_s: float) -> bool:
-        deadline_s = time.monotonic() + pause_s
-        with self._changed:
-            while not self._ending and (left_s := deadline_s - time.monotonic()) > 0:
-                self._changed.wait(left_s)
-            return self._ending
-
-    def _post(self, opener: urllib.request.OpenerDirector, batch: list[dict[str, Any]]) -> bool:
-        """Sends a batch. Returns whether another try may help."""
-        body = {"schema": "hoiclip-events/1", "batch": self._batches, "events": batch}
-        data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-        request, seconds = _TimedRequest(self._address, data, self._headers, method="POST"), self._config.timeout_s
+    def _post(self, body: bytes) -> tuple[int, str]:
+        """Status of the answer, and the failure where there was none."""
+        headers = {**self._headers, SIGNATURE_HEADER: sign(self._secret, body)} if self._secret else self._headers
+        request, seconds = _TimedRequest(self._address, body, headers, method="POST"), self._config.timeout_s
+        status, failure = 0, ""
         try:
-            with request.limited_to(seconds), opener.open(request, timeout=seconds) as response:
-                status: int | None = int(response.status)
+            with request.limited_to(seconds), self._opener.open(request, timeout=seconds) as response:
+                status = int(response.status)
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)  # its text may hold the address
-            self._last_failure = getattr(reason, "strerror", None) or type(reason).__name__
-            status = None
+            failure = failure_reason(error)
         if request.is_late:  # then the answer may have been truncated, too
-            self._last_failure = f"it takes longer than {seconds:g} s"
-            status = None
-        if status is None:
-            return True
-        if 200 <= status < 300:
-            with self._changed:
-                self.delivered += len(batch)
-            return False
-        self._last_failure = f"it answers {status}"
-        return status >= 500 or status in _AGAIN
+            failure = f"it takes longer than {seconds:g} s"
+        return status, failure
+
+
+def sign(secret: bytes, body: bytes, now_s: float | None = None) -> str:
+    """Header that proves who sent a body and when: HMAC-SHA256 of time and body, as Stripe's webhooks have it."""
+    sent_s = int(time.time() if now_s is None else now_s)
+    return f"t={sent_s},v1={hmac.new(secret, f'{sent_s}.'.encode() + body, hashlib.sha256).hexdigest()}"
+
+
+def cloud_event(message: Message) -> dict[str, Any]:
+    """The message as JSON of CloudEvents 1.0."""
+    subject = message.payload.get("rule") or message.payload.get("verb")
+    return {
+        "specversion": "1.0",
+        "id": message.id,
+        "source": _uri_reference(str(message.payload["source"])),
+        "type": f"hoiclip.{message.kind}",
+        "time": message.time,
+        **({"subject": subject} if subject else {}),
+        "datacontenttype": "application/json",
+        "data": dict(message.payload),
+    }
+
+
+def _uri_reference(source: str) -> str:
+    """The printable name of a source with everything escaped that RFC 3986 allows only as escapes."""
+    scheme, separator, rest = source.partition("://")
+    if not is_url(source) or not separator:
+        return quote(source)
+    host, slash, path = rest.partition("/")
+    escaped = quote(slash + path, safe="/?:@!$&'()*+,;=-._~%#")
+    return f"{scheme}://{quote(host, safe=':[]@!$&()*+,;=-._~%')}" + re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", escaped)
 
 
 class _TimedRequest(urllib.request.Request):
@@ -260,49 +255,12 @@ def _connecting(kind: type[_Connection], request: urllib.request.Request) -> Any
     return connection
 
 
-class _WebhookSink(Sink):
-    def __init__(self, webhook: Webhook) -> None:
-        self._webhook = webhook
-
-    def start(self, header: RunHeader) -> None:
-        self._vocabulary, self._source = header.vocabulary, header.source
-        self._webhook.opened()
-
-    def write(self, result: FrameResult) -> None:
-        if events := self._fields(result.events, result.rule_hits):
-            self._put(events)
-
-    def source_event(self, event: SourceEvent) -> None:
-        self._put([source_event_fields(event)])
-
-    def finish(self, summary: RunSummary) -> None:
-        if events := self._fields(summary.closing_events, summary.closing_hits):
-            self._put(events)
-        self._webhook.closed()
-
-    def _fields(self, events: Iterable[Event], hits: Iterable[RuleHit]) -> list[dict[str, Any]]:
-        return [*(event_fields(event, self._vocabulary) for event in events), *map(rule_event_fields, hits)]
-
-    def _put(self, events: list[dict[str, Any]]) -> None:
-        reported_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self._webhook.put([{"source": self._source, "told_at": reported_at, **event} for event in events])
-
-
 def _parse_url(url: str) -> tuple[str, str, str]:
     """Address without credentials, its printable name, and the credentials as a header, perhaps empty."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        redacted_host = urlsplit(redact(url)).hostname
-    except ValueError:
-        raise UsageError("expected the address of a webhook, such as https://host/path; correct it") from None
-    if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise UsageError("expected the address of a webhook, such as https://host/path; correct it")
-    if redacted_host != parts.hostname:
-        raise UsageError("expected no / ? # @ in the user or password of --webhook; write them as %2F %3F %23 %40")
-    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
-    address = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
-    if parts.username is None:
-        return address, f"{parts.scheme}://{netloc}", ""
-    secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-    return address, f"{parts.scheme}://{netloc}", f"Basic {base64.b64encode(secret).decode()}"
+    receiver = split_receiver(url, ("http", "https"), "webhook", "https://host/path")
+    address = urlunsplit((receiver.scheme, receiver.netloc, receiver.path or "/", receiver.query, ""))
+    name = f"{receiver.scheme}://{receiver.netloc}"
+    if receiver.user is None:
+        return address, name, ""
+    secret = f"{receiver.user}:{receiver.password}".encode()
+    return address, name, f"Basic {base64.b64encode(secret).decode()}"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from hoiclip.core.errors import UsageError
 from hoiclip_engine.sources.base import Hwaccel, SourceConfig, Transport
@@ -231,6 +231,61 @@ def _redact_parameter(parameter: str) -> str:
         return parameter
     key, equals, _ = parameter.partition("=")
     return f"{key}={HIDDEN}" if equals else HIDDEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """Address of a webhook or broker, in parts."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    query: str
+    user: str | None
+    password: str = field(repr=False)
+
+    @property
+    def netloc(self) -> str:
+        """Host and port, without credentials."""
+        return (f"[{self.host}]" if ":" in self.host else self.host) + (f":{self.port}" if self.port else "")
+
+
+def split_receiver(url: str, schemes: Sequence[str], option: str, example: str) -> Receiver:
+    """Splits the address that an option was given.
+
+    Raises:
+        UsageError: not an address of these schemes with a host, or with credentials that are not escaped.
+    """
+    wrong = UsageError(f"expected an address such as {example} for --{option}; correct it")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        redacted_host = urlsplit(redact(url)).hostname
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in schemes or not host or not url.isascii() or not url.isprintable() or " " in url:
+        raise wrong
+    if redacted_host != parts.hostname:
+        raise UsageError(f"expected no / ? # @ in the user or password of --{option}; write them as %2F %3F %23 %40")
+    return Receiver(
+        scheme=parts.scheme,
+        host=host,
+        port=port,
+        path=parts.path,
+        query=parts.query,
+        user=None if parts.username is None else unquote(parts.username),
+        password=unquote(parts.password or ""),
+    )
+
+
+def failure_reason(error: Exception) -> str:
+    """Why a connection failed, in one line without the address, which the error's text may hold."""
+    reason = getattr(error, "reason", None)  # of urllib an error, of others a word
+    error = reason if isinstance(reason, Exception) else error
+    if verdict := getattr(error, "verify_message", ""):
+        return f"its certificate is refused: {verdict}"
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 LONGEST = 80

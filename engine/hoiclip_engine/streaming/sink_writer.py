@@ -6,6 +6,7 @@ allows, and counts them.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -20,6 +21,7 @@ from hoiclip_engine.streaming.stream import Stream
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, StageTimes
 
+_log = logging.getLogger("hoiclip")
 QUEUE_RESULTS = 4
 """Results waiting at most; each holds the image of its frame."""
 SHOW_EVERY_S = 0.1
@@ -123,9 +125,10 @@ class Meter:
             self._bar.update(self._task, completed=self._frames, rate=rate)
 
     def report(self, event: SourceEvent) -> None:
-        """Prints a loss or return of the source above the display."""
+        """Logs a loss or return of the source."""
         words = "lost" if event.event == "source_lost" else "back"
-        self._bar.console.print(f"{self._name} {words} at {event.pts_s:.2f} s: {event.reason}", style="yellow")
+        line = f"{self._name} {words} at {event.pts_s:.2f} s: {event.reason}"
+        _log.warning("%s", line, extra={"source": self._name})
 
     def close(self) -> None:
         """Removes the line."""
