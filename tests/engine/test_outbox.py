@@ -255,18 +255,21 @@ def test_sink_reports_rule_hits(kind: str) -> None:
     assert [message.kind for message in seen] == [f"rule.{kind}", "rule.end"]
     assert seen[0].payload == {
         "source": "clip.mp4",
-        "event": kind,
+        "event": f"rule_{kind}",
         "hit": 4,
         "rule": "rides here",
         "pair": 7,
         "human": 3,
         "object": None,
-        "label": "",
+        "label": None,
         "verb": "ride",
         "pts_s": 1.0,
         "start_s": 0.5,
         "score": 0.8,
         "peak_score": 0.9,
+        "peak_s": 0.7,
+        "human_box_xyxy": None,
+        "object_box_xyxy": None,
     }
 
 
