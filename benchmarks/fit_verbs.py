@@ -2,8 +2,8 @@
 
 The model detects in every frame once and the tracker averages its scores. Then each verb takes, of a small grid of
 start and end scores, those with which it is active in most of the frames that it should, and in few others (F1); a verb
-that is rare, or gains little, keeps the usual scores. Test videos are not used. The result is a file beside the model
-(hoiclip_engine/track/verbs.py); benchmarks/videos.py measures its effect.
+that is rare, or gains little, keeps the usual scores. Test videos are not used. The result goes into the model file;
+benchmarks/videos.py measures its effect.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import provenance
 from benchmarks.video_replay import Recording, record_detections, track_recording
+from hoiclip.core.model_file import save_model_file
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.evaluation.video.frames import acting_pairs
 from hoiclip.evaluation.video.identity import pair_overlaps
@@ -27,7 +28,7 @@ from hoiclip_engine.cli.draw import draw_videos
 from hoiclip_engine.engine import Engine
 from hoiclip_engine.evaluation.videos import videos_in
 from hoiclip_engine.track import TrackConfig, VerbConfig
-from hoiclip_engine.track.verbs import VerbSwitch, thresholds_path, write_thresholds
+from hoiclip_engine.track.verbs import VerbSwitch
 
 VIDEOS, FPS, SECONDS = 32, 15.0, 10.0
 STARTS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
@@ -115,19 +116,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="drawn")
     parser.add_argument("--films", dest="videos", type=int, default=VIDEOS)
+    parser.add_argument("-o", "--output", type=Path, help="the model with its scores (default: the model's own file)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Engine.load(args.model) as engine:
         config = replace(VIDEO_CONFIG, fps=FPS, duration_s=SECONDS)
         draw_videos(Path(folder), args.videos, config, VIDEO_SEEDS["validation"])
         recordings = [record_detections(engine, video) for video in videos_in(Path(folder))]
-        vocabulary, path, sha256 = engine.vocabulary, thresholds_path(engine.model.path), engine.model.sha256()
+        vocabulary, model = engine.vocabulary, engine.model
     scores = fit([track_frames(video, vocabulary, TrackConfig()) for video in recordings], vocabulary)
-    facts = {
-        "model_sha256": sha256,
-        "films": f"{args.videos} synthetic validation videos of {SECONDS:g} s at {FPS:g} fps",
-    }
-    write_thresholds(path, scores, facts | {"made_by": "python -m benchmarks.fit_verbs", **provenance("numpy")})
-    print(f"wrote {path}")
+    fitted = f"{args.videos} synthetic validation videos of {SECONDS:g} s at {FPS:g} fps"
+    facts = {"verb_scores": {"fitted_on": fitted, "by": "python -m benchmarks.fit_verbs", **provenance("numpy")}}
+    out = args.output or model.path
+    save_model_file(out, model.tensors(), model.config, vocabulary, model.provenance | facts, scores)
+    print(f"wrote {out}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ class ModelFile:
     vocabulary: Vocabulary
     provenance: dict[str, Any]
     """Origin of the weights: kind ("imported", "trained", "untrained"), notice, dates, hashes."""
+    verb_scores: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Scores from which a verb starts and below which it ends, fitted to the model on videos; of all verbs or none."""
 
     @property
     def name(self) -> str:
@@ -195,7 +197,23 @@ def load_model_file(path: Path) -> ModelFile:
     sizes = (model_config.num_object_classes, model_config.num_verbs, model_config.num_hois)
     if sizes != (names.num_object_classes, len(names.verbs), len(names.hois)):
         raise ModelError(f"{path} has classes {sizes} (objects, verbs, HOIs) that its vocabulary does not name")
-    return ModelFile(path, model_config, names, provenance if isinstance(provenance, dict) else {})
+    verb_scores = _verb_scores(metadata.get("verb_scores", "{}"), names, path)
+    return ModelFile(path, model_config, names, provenance if isinstance(provenance, dict) else {}, verb_scores)
+
+
+def _verb_scores(text: str, vocabulary: Vocabulary, path: Path) -> dict[str, tuple[float, float]]:
+    try:
+        scores = {verb: (float(start), float(end)) for verb, (start, end) in parse_json(text, finite=True).items()}
+        if scores and set(scores) != set(vocabulary.verbs):
+            raise ValueError("other verbs")
+        if not all(0 <= end <= start <= 1 for start, end in scores.values()):
+            raise ValueError("expected 0 <= end <= start <= 1")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path} has damaged start and end scores of verbs ({error}); "
+            "fit them again: python -m benchmarks.fit_verbs"
+        ) from error
+    return scores
 
 
 def save_model_file(
@@ -204,8 +222,12 @@ def save_model_file(
     config: ModelConfig,
     vocabulary: Vocabulary,
     provenance: dict[str, Any],
+    verb_scores: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Writes a model file whole or not at all.
+
+    Args:
+        verb_scores: as of ModelFile.
 
     Raises:
         SinkError: the folder is missing or cannot be written.
@@ -215,6 +237,7 @@ def save_model_file(
         "config": json.dumps(config.to_dict()),
         "vocabulary": vocabulary.to_json(),
         "provenance": json.dumps(provenance),
+        **({"verb_scores": json.dumps(verb_scores)} if verb_scores else {}),
     }
     write_tensors(path, state, metadata)
 

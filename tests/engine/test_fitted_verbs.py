@@ -1,35 +1,29 @@
-"""Thresholds verb by verb: fitted, kept beside a model, and taken by the engine."""
+"""Start and end scores verb by verb: fitted, kept in the model file, and taken by the engine."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from benchmarks.fit_verbs import TrackedFrame, fit
 from hoiclip.core.errors import ModelError
-from hoiclip.core.model_file import file_sha256
+from hoiclip.core.model_file import load_model_file, save_model_file
 from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.models import find_model
 from hoiclip_engine.track import VerbConfig
-from hoiclip_engine.track.verbs import read_thresholds, thresholds_path, with_fitted_thresholds, write_thresholds
 
 VERBS = ("hold", "kick")
+SCORES = {"kick": (0.6, 0.3), "hold": (0.2, 0.1)}
 
 
-def beside(tmp_path: Path, scores: dict[str, tuple[float, float]]) -> Path:
-    model = tmp_path / "model.safetensors"
-    write_thresholds(thresholds_path(model), scores, {"films": "none"})
-    return model
-
-
-def test_thresholds_are_read_in_the_order_of_the_vocabulary(tmp_path: Path) -> None:
-    model = beside(tmp_path, {"kick": (0.6, 0.3), "hold": (0.2, 0.1)})
-    verb = with_fitted_thresholds(VerbConfig(), model, VERBS)
+def test_fitted_scores_are_in_the_order_of_the_vocabulary() -> None:
+    verb = VerbConfig().fitted(SCORES, VERBS)
     assert (verb.start_scores, verb.end_scores) == ((0.2, 0.6), (0.1, 0.3))
     assert verb.half_life_s == VerbConfig().half_life_s
 
@@ -37,14 +31,12 @@ def test_thresholds_are_read_in_the_order_of_the_vocabulary(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "verb", [VerbConfig(start_score=0.5), VerbConfig(end_score=0.1), VerbConfig(start_scores=(0.4,), end_scores=(0.3,))]
 )
-def test_configured_thresholds_are_kept(tmp_path: Path, verb: VerbConfig) -> None:
-    assert with_fitted_thresholds(verb, beside(tmp_path, dict.fromkeys(VERBS, (0.6, 0.3))), VERBS) == verb
+def test_configured_scores_are_kept(verb: VerbConfig) -> None:
+    assert verb.fitted(SCORES, VERBS) == verb
 
 
-def test_thresholds_of_other_verbs_or_none_change_nothing(tmp_path: Path) -> None:
-    model = beside(tmp_path, {"hold": (0.2, 0.1), "ride": (0.6, 0.3)})
-    assert with_fitted_thresholds(VerbConfig(), model, VERBS) == VerbConfig()
-    assert with_fitted_thresholds(VerbConfig(), tmp_path / "other.safetensors", VERBS) == VerbConfig()
+def test_no_fitted_scores_change_nothing() -> None:
+    assert VerbConfig().fitted({}, VERBS) == VerbConfig()
 
 
 @pytest.mark.parametrize(
@@ -52,40 +44,41 @@ def test_thresholds_of_other_verbs_or_none_change_nothing(tmp_path: Path) -> Non
     [
         "",
         "[]",
-        "{}",
-        '{"schema": "other/1", "verbs": {}}',
-        '{"schema": "hoiclip-verbs/1", "verbs": {"hold": [0.1, 0.3]}}',
-        '{"schema": "hoiclip-verbs/1", "verbs": {"hold": [0.1]}}',
-        '{"schema": "hoiclip-verbs/1", "verbs": {"hold": [NaN, NaN]}}',
+        '{"hold": [0.3, 0.1]}',
+        '{"hold": [0.1, 0.3], "VERBS": 0}',
+        "{VERB: [0.1, 0.3]}",
+        "{VERB: [0.1]}",
+        "{VERB: [NaN, NaN]}",
+        "{VERB: null}",
     ],
 )
-def test_damaged_thresholds_file_is_one_error(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "model.verbs.json"
-    path.write_text(text)
+def test_damaged_scores_of_a_model_file_are_one_error(tmp_path: Path, text: str) -> None:
+    drawn = load_model_file(find_model("drawn"))
+    every = ", ".join(f"{json.dumps(verb)}: {text[7:-1]}" for verb in drawn.vocabulary.verbs)
+    path = tmp_path / "model.safetensors"
+    with safe_open(drawn.path, "numpy") as file:
+        metadata = {**file.metadata(), "verb_scores": f"{{{every}}}" if text.startswith("{VERB:") else text}
+    save_file(drawn.tensors(), path, metadata=metadata)
     with pytest.raises(ModelError, match="fit them again") as caught:
-        read_thresholds(path)
+        load_model_file(path)
     assert "\n" not in str(caught.value)
 
 
-def test_bundled_thresholds_were_fitted_to_the_bundled_model() -> None:
-    path = thresholds_path(find_model("drawn"))
-    assert json.loads(path.read_text(encoding="utf-8"))["model_sha256"] == file_sha256(find_model("drawn"))
+def test_bundled_model_has_scores_of_all_its_verbs() -> None:
     with Engine.load("drawn", EngineConfig(backend="torch")) as engine:
-        fitted = engine.config.track.verb
+        fitted, scores = engine.config.track.verb, engine.model.verb_scores
         assert dict(zip(engine.vocabulary.verbs, fitted.start_scores, strict=True)) == {
-            verb: start for verb, (start, _) in read_thresholds(path).items()
+            verb: start for verb, (start, _) in scores.items()
         }
+        assert len({start for start, _ in scores.values()}) > 1
 
 
-def test_model_takes_thresholds_of_its_own_file(tmp_path: Path) -> None:
-    path = Path(shutil.copy(find_model("drawn"), tmp_path))
-    with Engine.load(path, EngineConfig(backend="torch")) as engine:
-        assert engine.config.track == EngineConfig().track
-        verbs = engine.vocabulary.verbs
-    write_thresholds(thresholds_path(path), {name: (0.6 - 0.01 * row, 0.2) for row, name in enumerate(verbs)}, {})
-    with Engine.load(path, EngineConfig(backend="torch")) as engine:
-        verb = engine.config.track.verb
-        assert verb.start_scores == pytest.approx([0.6 - 0.01 * row for row in range(len(verbs))])
+def test_engine_takes_the_scores_of_its_model_file(tmp_path: Path) -> None:
+    drawn, path = load_model_file(find_model("drawn")), tmp_path / "model.safetensors"
+    for scores in ({}, {verb: (0.6 - 0.01 * row, 0.2) for row, verb in enumerate(drawn.vocabulary.verbs)}):
+        save_model_file(path, drawn.tensors(), drawn.config, drawn.vocabulary, drawn.provenance, scores)
+        with Engine.load(path, EngineConfig(backend="torch")) as engine:
+            assert engine.config.track.verb.start_scores == tuple(start for start, _ in scores.values())
 
 
 def test_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_default() -> None:
