@@ -61,8 +61,8 @@ class Engine:
         """Args: build: replaces the build that the config's precision selects, e.g. to check it."""
         self.model = model
         config = config or EngineConfig()
-        verb = config.track.verb.fitted(model.verb_scores, model.vocabulary.verbs)
-        self.config = replace(config, track=replace(config.track, verb=verb))
+        track = config.track if model.tracking is None else config.track.fitted(model.tracking, model.vocabulary.verbs)
+        self.config = replace(config, track=track)
         self.backend_name: BackendName = select_backend(self.config.backend)
         self.build = build or select_build(model, self.backend_name, self.config.precision)
         enhanced = self.config.postprocess.enhance_top_k is not None

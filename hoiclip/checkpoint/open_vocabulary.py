@@ -24,7 +24,7 @@ from hoiclip.core.array_types import F32
 from hoiclip.core.cache_dirs import cache_folder
 from hoiclip.core.errors import HoiclipError, ModelError, SinkError
 from hoiclip.core.foreign_file import parse_json
-from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.core.model_file import FittedTracking, ModelFile, load_model_file, save_model_file
 from hoiclip.core.vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
@@ -143,11 +143,11 @@ class SwappedModel:
     config: ModelConfig
     vocabulary: Vocabulary
     provenance: dict[str, Any]
-    verb_scores: dict[str, tuple[float, float]]
+    tracking: FittedTracking | None
 
     def save(self, path: Path) -> None:
         """Writes the model file; see save_model_file."""
-        save_model_file(path, self.tensors, self.config, self.vocabulary, self.provenance, self.verb_scores)
+        save_model_file(path, self.tensors, self.config, self.vocabulary, self.provenance, self.tracking)
 
 
 def swap_vocabulary(model: ModelFile, words: Vocabulary, embed: Embed, *, only: bool = False) -> SwappedModel:
@@ -178,8 +178,8 @@ def swap_vocabulary(model: ModelFile, words: Vocabulary, embed: Embed, *, only: 
         num_verbs=len(places.vocabulary.verbs),
         num_hois=len(places.vocabulary.hois),
     )
-    scores = _verb_scores(model, places.vocabulary)
-    return SwappedModel(tensors, config, places.vocabulary, _provenance(model, places), scores)
+    tracking = _tracking(model.tracking, places.vocabulary)
+    return SwappedModel(tensors, config, places.vocabulary, _provenance(model, places), tracking)
 
 
 _CLASSIFIERS = {"hoi_rows": "heads.hoi_classifier", "object_rows": "heads.object_classifier"}
@@ -317,12 +317,13 @@ def _cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
     return cosines
 
 
-def _verb_scores(model: ModelFile, vocabulary: Vocabulary) -> dict[str, tuple[float, float]]:
-    """Fitted scores of known verbs; a new verb gets their median."""
-    if not model.verb_scores:
-        return {}
-    start, end = (float(np.median(scores)) for scores in zip(*model.verb_scores.values(), strict=True))
-    return {verb: model.verb_scores.get(verb, (start, end)) for verb in vocabulary.verbs}
+def _tracking(fitted: FittedTracking | None, vocabulary: Vocabulary) -> FittedTracking | None:
+    """What was fitted, for other verbs: a new one gets the median."""
+    if fitted is None:
+        return None
+    start, end = (float(np.median(scores)) for scores in zip(*fitted.verb_scores.values(), strict=True))
+    scores = {verb: fitted.verb_scores.get(verb, (start, end)) for verb in vocabulary.verbs}
+    return replace(fitted, verb_scores=scores)
 
 
 def _provenance(model: ModelFile, places: _Places) -> dict[str, Any]:

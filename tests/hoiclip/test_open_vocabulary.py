@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 import hoiclip
 from hoiclip.checkpoint.open_vocabulary import find_with_vocabulary, swap_vocabulary
 from hoiclip.core.errors import ModelError
-from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.core.model_file import FittedTracking, ModelFile, load_model_file, save_model_file
 from hoiclip.core.postprocess import PostprocessConfig
 from hoiclip.core.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
 from hoiclip.model import HOICLIP
@@ -242,13 +242,15 @@ def test_fitted_scores_of_verbs_go_along_and_a_new_verb_gets_the_median(drawn: M
     scores = {verb: (0.3 + 0.01 * row, 0.1) for row, verb in enumerate(drawn.vocabulary.verbs)}
     words = vocabulary_from_words("v", ["juggle frisbee", "ride bicycle"])
     rows = embeddings_file(tmp_path / "v.safetensors", words, own_rows(drawn, words))
-    for name, fitted in (("fitted", scores), ("plain", {})):
+    for name, fitted in (("fitted", FittedTracking(verb_scores=scores, faint_overlap=0.3)), ("plain", None)):
         path = tmp_path / f"{name}.safetensors"
         save_model_file(path, drawn.tensors(), drawn.config, drawn.vocabulary, drawn.provenance, fitted)
-    swapped = load_model_file(find_model(tmp_path / "fitted.safetensors", rows)).verb_scores
-    assert swapped["ride"] == scores["ride"]
-    assert swapped["juggle"] == pytest.approx((np.median([start for start, _ in scores.values()]), 0.1))
-    assert not load_model_file(find_model(tmp_path / "plain.safetensors", rows)).verb_scores
+    swapped = load_model_file(find_model(tmp_path / "fitted.safetensors", rows)).tracking
+    assert swapped is not None
+    assert swapped.faint_overlap == 0.3
+    assert swapped.verb_scores["ride"] == scores["ride"]
+    assert swapped.verb_scores["juggle"] == pytest.approx((np.median([start for start, _ in scores.values()]), 0.1))
+    assert load_model_file(find_model(tmp_path / "plain.safetensors", rows)).tracking is None
 
 
 def test_swapped_model_is_a_model_file_like_any_other(drawn: ModelFile, tmp_path: Path) -> None:

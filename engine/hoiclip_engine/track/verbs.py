@@ -1,7 +1,7 @@
 """Start and end of a pair's verbs: scores averaged over time, then switched with hysteresis.
 
 Rows are pairs; their owner adds, drops and names them. Everything counts seconds, never frames. Thresholds verb by verb
-that were fitted to a model (benchmarks/fit_verbs.py) are in its file.
+that were fitted to a model (benchmarks/fit_tracking.py) are in its file.
 """
 
 from __future__ import annotations
@@ -71,14 +71,9 @@ class VerbConfig:
         return start, end
 
     def fitted(self, scores: Mapping[str, tuple[float, float]], verbs: tuple[str, ...]) -> VerbConfig:
-        """The config with the start and end scores that were fitted to a model; one with scores of its own keeps them.
-
-        Args:
-            scores: by verb, of all verbs or none.
-        """
+        """The config with start and end scores by verb; one that has scores of its own keeps them."""
         usual = VerbConfig()
-        chosen = self.start_scores or (self.start_score, self.end_score) != (usual.start_score, usual.end_score)
-        if chosen or not scores:
+        if self.start_scores or (self.start_score, self.end_score) != (usual.start_score, usual.end_score):
             return self
         start, end = zip(*(scores[verb] for verb in verbs), strict=True)
         return replace(self, start_scores=start, end_scores=end)

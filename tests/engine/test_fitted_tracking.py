@@ -1,8 +1,9 @@
-"""Start and end scores verb by verb: fitted, kept in the model file, and taken by the engine."""
+"""Parameters of tracking: fitted to a model, kept in its file, and taken by the engine."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from benchmarks.fit_verbs import TrackedFrame, fit
+from benchmarks.fit_tracking import TrackedFrame, fit
 from hoiclip.core.errors import ModelError
-from hoiclip.core.model_file import load_model_file, save_model_file
+from hoiclip.core.model_file import FittedTracking, load_model_file, save_model_file
 from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.models import find_model
-from hoiclip_engine.track import VerbConfig
+from hoiclip_engine.track import TrackConfig, VerbConfig
 
 VERBS = ("hold", "kick")
 SCORES = {"kick": (0.6, 0.3), "hold": (0.2, 0.1)}
@@ -35,8 +36,10 @@ def test_configured_scores_are_kept(verb: VerbConfig) -> None:
     assert verb.fitted(SCORES, VERBS) == verb
 
 
-def test_no_fitted_scores_change_nothing() -> None:
-    assert VerbConfig().fitted({}, VERBS) == VerbConfig()
+def test_fitted_overlap_gives_way_to_a_chosen_one() -> None:
+    fitted = FittedTracking(verb_scores=SCORES, faint_overlap=0.2)
+    assert TrackConfig().fitted(fitted, VERBS).faint_overlap == 0.2
+    assert TrackConfig(faint_overlap=0.4).fitted(fitted, VERBS).faint_overlap == 0.4
 
 
 @pytest.mark.parametrize(
@@ -44,41 +47,48 @@ def test_no_fitted_scores_change_nothing() -> None:
     [
         "",
         "[]",
-        '{"hold": [0.3, 0.1]}',
-        '{"hold": [0.1, 0.3], "VERBS": 0}',
-        "{VERB: [0.1, 0.3]}",
-        "{VERB: [0.1]}",
-        "{VERB: [NaN, NaN]}",
-        "{VERB: null}",
+        "{}",
+        '{"verb_scores": {}, "faint_overlap": 0.2}',
+        '{"verb_scores": {"hold": [0.3, 0.1]}, "faint_overlap": 0.2}',
+        '{"verb_scores": {VERB: [0.1, 0.3]}, "faint_overlap": 0.2}',
+        '{"verb_scores": {VERB: [0.1]}, "faint_overlap": 0.2}',
+        '{"verb_scores": {VERB: [NaN, NaN]}, "faint_overlap": 0.2}',
+        '{"verb_scores": {VERB: [0.3, 0.1]}}',
+        '{"verb_scores": {VERB: [0.3, 0.1]}, "faint_overlap": 0}',
+        '{"verb_scores": {VERB: [0.3, 0.1]}, "faint_overlap": null}',
     ],
 )
-def test_damaged_scores_of_a_model_file_are_one_error(tmp_path: Path, text: str) -> None:
+def test_damaged_parameters_of_a_model_file_are_one_error(tmp_path: Path, text: str) -> None:
     drawn = load_model_file(find_model("drawn"))
-    every = ", ".join(f"{json.dumps(verb)}: {text[7:-1]}" for verb in drawn.vocabulary.verbs)
+    if found := re.search(r"VERB: ([^}]*)", text):
+        text = text.replace(found[0], ", ".join(f"{json.dumps(verb)}: {found[1]}" for verb in drawn.vocabulary.verbs))
     path = tmp_path / "model.safetensors"
     with safe_open(drawn.path, "numpy") as file:
-        metadata = {**file.metadata(), "verb_scores": f"{{{every}}}" if text.startswith("{VERB:") else text}
+        metadata = {**file.metadata(), "tracking": text}
     save_file(drawn.tensors(), path, metadata=metadata)
     with pytest.raises(ModelError, match="fit them again") as caught:
         load_model_file(path)
     assert "\n" not in str(caught.value)
 
 
-def test_bundled_model_has_scores_of_all_its_verbs() -> None:
+def test_bundled_model_has_parameters_for_all_its_verbs() -> None:
     with Engine.load("drawn", EngineConfig(backend="torch")) as engine:
-        fitted, scores = engine.config.track.verb, engine.model.verb_scores
-        assert dict(zip(engine.vocabulary.verbs, fitted.start_scores, strict=True)) == {
-            verb: start for verb, (start, _) in scores.items()
-        }
-        assert len({start for start, _ in scores.values()}) > 1
+        track, fitted = engine.config.track, engine.model.tracking
+        assert fitted is not None
+        assert track.faint_overlap == fitted.faint_overlap != TrackConfig().faint_overlap
+        assert track.verb.start_scores == tuple(fitted.verb_scores[verb][0] for verb in engine.vocabulary.verbs)
+        assert len(set(track.verb.start_scores)) > 1
 
 
-def test_engine_takes_the_scores_of_its_model_file(tmp_path: Path) -> None:
+def test_engine_tracks_as_its_model_file_says(tmp_path: Path) -> None:
     drawn, path = load_model_file(find_model("drawn")), tmp_path / "model.safetensors"
-    for scores in ({}, {verb: (0.6 - 0.01 * row, 0.2) for row, verb in enumerate(drawn.vocabulary.verbs)}):
-        save_model_file(path, drawn.tensors(), drawn.config, drawn.vocabulary, drawn.provenance, scores)
+    scores = {verb: (0.6 - 0.01 * row, 0.2) for row, verb in enumerate(drawn.vocabulary.verbs)}
+    for tracking in (None, FittedTracking(verb_scores=scores, faint_overlap=0.3)):
+        save_model_file(path, drawn.tensors(), drawn.config, drawn.vocabulary, drawn.provenance, tracking)
         with Engine.load(path, EngineConfig(backend="torch")) as engine:
-            assert engine.config.track.verb.start_scores == tuple(start for start, _ in scores.values())
+            track = engine.config.track
+        assert track == EngineConfig().track if tracking is None else track.faint_overlap == 0.3
+        assert track.verb.start_scores == (() if tracking is None else tuple(start for start, _ in scores.values()))
 
 
 def test_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_default() -> None:
