@@ -29,7 +29,7 @@ from benchmarks.clip_knowledge import RECIPE, bundled_clip, spread
 from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.checkpoint.open_vocabulary import embedder, swap_vocabulary
 from hoiclip.core.atomic_write import write_file
-from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file, write_tensors
+from hoiclip.core.model_file import ModelFile, load_model_file, write_tensors
 from hoiclip.core.vocabulary import Vocabulary, vocabulary_from_words
 from hoiclip.data.annotations import ImageAnnotation, keep_rows
 from hoiclip.data.formats.hoia import read_hoia, write_hoia
@@ -128,7 +128,7 @@ def _with_all_words(pretrained: ModelFile) -> ModelFile:
     own, given = synthetic_vocabulary(), load_model_file(find_model("drawn")).text_embeddings()
     swapped = swap_vocabulary(pretrained, own, embedder(pretrained, given, "train it with that CLIP"), only=True)
     path = pretrained.path.with_name("all_words.safetensors")
-    save_model_file(path, swapped.tensors, swapped.config, swapped.vocabulary, swapped.provenance)
+    swapped.save(path)
     return load_model_file(path)
 
 

@@ -26,7 +26,7 @@ from benchmarks.clip_knowledge import CLIP, RECIPE, bundled_clip, spread
 from benchmarks.harness import RESULTS, append, provenance
 from hoiclip.checkpoint.open_vocabulary import swap_vocabulary
 from hoiclip.core.array_types import F32
-from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.core.model_file import ModelFile, load_model_file
 from hoiclip.core.vocabulary import vocabulary_from_words
 from hoiclip.evaluation.image_loop import evaluate_module
 from hoiclip.evaluation.splits import bundled_splits
@@ -98,7 +98,7 @@ def with_hidden_words(model: ModelFile, split: str) -> ModelFile:
     for step, vocabulary in (("seen", words), ("all", own)):
         swapped = swap_vocabulary(model, vocabulary, embed, only=True)
         path = model.path.with_name(f"{step}-{split}.safetensors")
-        save_model_file(path, swapped.tensors, swapped.config, swapped.vocabulary, swapped.provenance)
+        swapped.save(path)
         model = load_model_file(path)
     return model
 

@@ -23,7 +23,6 @@ from hoiclip_engine.session import Session, SessionCache, SessionConfig, open_fr
 from hoiclip_engine.sources.base import FrameSource, SourceConfig
 from hoiclip_engine.streaming.stream import Stream, StreamConfig, StreamFactory, policy_for
 from hoiclip_engine.track.pair_tracker import TrackConfig
-from hoiclip_engine.track.verbs import with_fitted_thresholds
 from hoiclip_engine.types.results import FrameResult
 
 MAX_REQUESTS = 4
@@ -62,8 +61,8 @@ class Engine:
         """Args: build: replaces the build that the config's precision selects, e.g. to check it."""
         self.model = model
         config = config or EngineConfig()
-        verb = with_fitted_thresholds(config.track.verb, model.path, model.vocabulary.verbs)
-        self.config = replace(config, track=replace(config.track, verb=verb))
+        track = config.track if model.tracking is None else config.track.fitted(model.tracking, model.vocabulary.verbs)
+        self.config = replace(config, track=track)
         self.backend_name: BackendName = select_backend(self.config.backend)
         self.build = build or select_build(model, self.backend_name, self.config.precision)
         enhanced = self.config.postprocess.enhance_top_k is not None

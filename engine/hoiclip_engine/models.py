@@ -40,14 +40,9 @@ def find_model(model: str | Path, vocabulary: str | Path | None = None) -> Path:
     path = _find_model(model)
     if vocabulary is None:
         return path
-    # The tracker's package compiles with numba; a model's name is looked up by commands that never track.
     from hoiclip.checkpoint.open_vocabulary import find_with_vocabulary
-    from hoiclip.core.model_file import load_model_file
-    from hoiclip_engine.track.verbs import carry_thresholds
 
-    swapped = find_with_vocabulary(path, vocabulary)
-    carry_thresholds(path, swapped, load_model_file(swapped).vocabulary.verbs)
-    return swapped
+    return find_with_vocabulary(path, vocabulary)
 
 
 def _find_model(model: str | Path) -> Path:

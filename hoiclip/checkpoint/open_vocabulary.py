@@ -24,7 +24,7 @@ from hoiclip.core.array_types import F32
 from hoiclip.core.cache_dirs import cache_folder
 from hoiclip.core.errors import HoiclipError, ModelError, SinkError
 from hoiclip.core.foreign_file import parse_json
-from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.core.model_file import FittedTracking, ModelFile, load_model_file, save_model_file
 from hoiclip.core.vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _SAME_TOWER = 0.98
 _FOLLOWS_TEXT = 0.5
 """Mean cosine of classifier rows and text embeddings from which new text embeddings may stand beside the rows: frozen
 rows have 1, rows that never were text embeddings 0."""
-_RULES = 1
+_RULES = 2
 """Version of what is done here; part of the name of every file."""
 
 
@@ -70,8 +70,7 @@ def find_with_vocabulary(path: Path, vocabulary: str | Path) -> Path:
     if not target.is_file():
         command = f"hoiclip vocab build {vocabulary} -o X.safetensors"
         advice = f"make text embeddings with its tower ({command}) and give that file"
-        swapped = swap_vocabulary(model, words, embedder(model, given, advice))
-        save_model_file(target, swapped.tensors, swapped.config, swapped.vocabulary, swapped.provenance)
+        swap_vocabulary(model, words, embedder(model, given, advice)).save(target)
     return target
 
 
@@ -144,6 +143,11 @@ class SwappedModel:
     config: ModelConfig
     vocabulary: Vocabulary
     provenance: dict[str, Any]
+    tracking: FittedTracking | None
+
+    def save(self, path: Path) -> None:
+        """Writes the model file; see save_model_file."""
+        save_model_file(path, self.tensors, self.config, self.vocabulary, self.provenance, self.tracking)
 
 
 def swap_vocabulary(model: ModelFile, words: Vocabulary, embed: Embed, *, only: bool = False) -> SwappedModel:
@@ -174,7 +178,8 @@ def swap_vocabulary(model: ModelFile, words: Vocabulary, embed: Embed, *, only: 
         num_verbs=len(places.vocabulary.verbs),
         num_hois=len(places.vocabulary.hois),
     )
-    return SwappedModel(tensors, config, places.vocabulary, _provenance(model, places))
+    tracking = _tracking(model.tracking, places.vocabulary)
+    return SwappedModel(tensors, config, places.vocabulary, _provenance(model, places), tracking)
 
 
 _CLASSIFIERS = {"hoi_rows": "heads.hoi_classifier", "object_rows": "heads.object_classifier"}
@@ -310,6 +315,15 @@ def _cosines(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float32]:
         1e-12
     )
     return cosines
+
+
+def _tracking(fitted: FittedTracking | None, vocabulary: Vocabulary) -> FittedTracking | None:
+    """What was fitted, for other verbs: a new one gets the median."""
+    if fitted is None:
+        return None
+    start, end = (float(np.median(scores)) for scores in zip(*fitted.verb_scores.values(), strict=True))
+    scores = {verb: fitted.verb_scores.get(verb, (start, end)) for verb in vocabulary.verbs}
+    return replace(fitted, verb_scores=scores)
 
 
 def _provenance(model: ModelFile, places: _Places) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,22 @@ if TYPE_CHECKING:
 FORMAT = "hoiclip-model/1"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedTracking:
+    """Parameters of tracking that were fitted to a model on videos."""
+
+    verb_scores: Mapping[str, tuple[float, float]]
+    """Scores from which each verb starts and below which it ends."""
+    faint_overlap: float
+    """See consolidate() in hoiclip_engine.track."""
+
+    def __post_init__(self) -> None:
+        if not all(0 <= end <= start <= 1 for start, end in self.verb_scores.values()):
+            raise ValueError("expected 0 <= end <= start <= 1 of every verb")
+        if not 0 < self.faint_overlap <= 1:
+            raise ValueError(f"faint_overlap must be in (0, 1], got {self.faint_overlap}")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFile:
     """A checked header. Tensors stay on disk until they are asked for."""
@@ -42,6 +58,7 @@ class ModelFile:
     vocabulary: Vocabulary
     provenance: dict[str, Any]
     """Origin of the weights: kind ("imported", "trained", "untrained"), notice, dates, hashes."""
+    tracking: FittedTracking | None = None
 
     @property
     def name(self) -> str:
@@ -195,7 +212,21 @@ def load_model_file(path: Path) -> ModelFile:
     sizes = (model_config.num_object_classes, model_config.num_verbs, model_config.num_hois)
     if sizes != (names.num_object_classes, len(names.verbs), len(names.hois)):
         raise ModelError(f"{path} has classes {sizes} (objects, verbs, HOIs) that its vocabulary does not name")
-    return ModelFile(path, model_config, names, provenance if isinstance(provenance, dict) else {})
+    tracking = _tracking(metadata["tracking"], names, path) if "tracking" in metadata else None
+    return ModelFile(path, model_config, names, provenance if isinstance(provenance, dict) else {}, tracking)
+
+
+def _tracking(text: str, vocabulary: Vocabulary, path: Path) -> FittedTracking:
+    try:
+        data = parse_json(text, finite=True)
+        scores = {verb: (float(start), float(end)) for verb, (start, end) in data["verb_scores"].items()}
+        if set(scores) != set(vocabulary.verbs):
+            raise ValueError("scores of other verbs")
+        return FittedTracking(verb_scores=scores, faint_overlap=float(data["faint_overlap"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path} has damaged parameters of tracking ({error}); fit them again: python -m benchmarks.fit_tracking"
+        ) from error
 
 
 def save_model_file(
@@ -204,6 +235,7 @@ def save_model_file(
     config: ModelConfig,
     vocabulary: Vocabulary,
     provenance: dict[str, Any],
+    tracking: FittedTracking | None = None,
 ) -> None:
     """Writes a model file whole or not at all.
 
@@ -215,6 +247,7 @@ def save_model_file(
         "config": json.dumps(config.to_dict()),
         "vocabulary": vocabulary.to_json(),
         "provenance": json.dumps(provenance),
+        **({"tracking": json.dumps(asdict(tracking))} if tracking else {}),
     }
     write_tensors(path, state, metadata)
 

@@ -54,6 +54,15 @@ def test_shared_persons_and_objects_stay_in_all_their_pairs():
     assert sorted(members(scene)) == sorted([(list(ANN), list(MUG)), (list(ANN), list(dog)), (list(BOB), list(dog))])
 
 
+def test_faint_loose_box_beside_a_sure_one_is_the_same_object_and_a_sure_one_is_another():
+    loose = box_at(112, 100)
+    assert 0.5 < float(box_iou(np.array([ANN]), np.array([loose]))[0, 0]) < 0.75, "between the limits"
+    dog = box_at(300, 200)
+    for score, humans in ((0.79, 2), (0.2, 1)):
+        scene = scene_of(Triplet(ANN, MUG, score=0.8), Triplet(loose, dog, label=DOG, score=score))
+        assert len(set(scene.human.tolist())) == humans, score
+
+
 def test_adjacent_objects_of_one_class_stay_two():
     other = box_at(155, 100, 20, 20)
     assert len(scene_of(Triplet(ANN, MUG), Triplet(ANN, other)).human) == 2

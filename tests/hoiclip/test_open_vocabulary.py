@@ -15,13 +15,12 @@ from safetensors.numpy import save_file
 import hoiclip
 from hoiclip.checkpoint.open_vocabulary import find_with_vocabulary, swap_vocabulary
 from hoiclip.core.errors import ModelError
-from hoiclip.core.model_file import ModelFile, load_model_file, save_model_file
+from hoiclip.core.model_file import FittedTracking, ModelFile, load_model_file, save_model_file
 from hoiclip.core.postprocess import PostprocessConfig
 from hoiclip.core.vocabulary import Vocabulary, load_vocabulary, vocabulary_from_words
 from hoiclip.model import HOICLIP
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.models import find_model
-from hoiclip_engine.track.verbs import read_thresholds, thresholds_path, write_thresholds
 from tests.engine.untrained import CONFIG, untrained_model
 
 WORDS = ("ride bicycle", "hold cup", "carry suitcase")
@@ -239,18 +238,19 @@ def test_engine_reports_new_words_only_and_known_ones_as_before(tmp_path: Path) 
     assert [again[hoi] for hoi in shared] == pytest.approx([best[hoi] for hoi in shared], abs=1e-6)
 
 
-def test_fitted_thresholds_go_along_and_a_new_verb_gets_the_median(drawn: ModelFile, tmp_path: Path) -> None:
-    model = tmp_path / "mine.safetensors"
-    model.write_bytes(drawn.path.read_bytes())
+def test_fitted_scores_of_verbs_go_along_and_a_new_verb_gets_the_median(drawn: ModelFile, tmp_path: Path) -> None:
     scores = {verb: (0.3 + 0.01 * row, 0.1) for row, verb in enumerate(drawn.vocabulary.verbs)}
-    write_thresholds(thresholds_path(model), scores, {})
     words = vocabulary_from_words("v", ["juggle frisbee", "ride bicycle"])
     rows = embeddings_file(tmp_path / "v.safetensors", words, own_rows(drawn, words))
-    fitted = read_thresholds(thresholds_path(find_model(model, rows)))
-    assert fitted["ride"] == scores["ride"]
-    assert fitted["juggle"] == pytest.approx((np.median([start for start, _ in scores.values()]), 0.1))
-    thresholds_path(model).unlink()
-    assert not thresholds_path(find_model(model, rows)).exists()
+    for name, fitted in (("fitted", FittedTracking(verb_scores=scores, faint_overlap=0.3)), ("plain", None)):
+        path = tmp_path / f"{name}.safetensors"
+        save_model_file(path, drawn.tensors(), drawn.config, drawn.vocabulary, drawn.provenance, fitted)
+    swapped = load_model_file(find_model(tmp_path / "fitted.safetensors", rows)).tracking
+    assert swapped is not None
+    assert swapped.faint_overlap == 0.3
+    assert swapped.verb_scores["ride"] == scores["ride"]
+    assert swapped.verb_scores["juggle"] == pytest.approx((np.median([start for start, _ in scores.values()]), 0.1))
+    assert load_model_file(find_model(tmp_path / "plain.safetensors", rows)).tracking is None
 
 
 def test_swapped_model_is_a_model_file_like_any_other(drawn: ModelFile, tmp_path: Path) -> None:

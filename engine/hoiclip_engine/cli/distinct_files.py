@@ -73,13 +73,12 @@ def source_inputs(texts: Iterable[str], addresses: Iterable[SourceAddress]) -> I
 
 
 def model_inputs(model: Path, vocabulary: str | None = None) -> list[Path]:
-    """The files that belong to a model file: itself, its thresholds, the graphs exported with it, and its new words."""
+    """The files that belong to a model file: itself, the graphs exported with it, and its new words."""
     from hoiclip_engine.export.graph_spec import METADATA_FILE
-    from hoiclip_engine.track.verbs import thresholds_path
 
     beside = [METADATA_FILE, "*.onnx", "*.onnx.*"] if (model.parent / METADATA_FILE).is_file() else []
     words = [] if vocabulary is None else [Path(vocabulary)]
-    return [model, thresholds_path(model), *words, *(path for pattern in beside for path in model.parent.glob(pattern))]
+    return [model, *words, *(path for pattern in beside for path in model.parent.glob(pattern))]
 
 
 def existing(folder: Path | None, *patterns: str) -> list[Path]:

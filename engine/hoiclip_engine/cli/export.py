@@ -140,7 +140,6 @@ def export(
     )
     from hoiclip_engine.export.onnx_export import build_module, export_checked_graph
     from hoiclip_engine.export.triton.repository import arrange_repository, require_replaceable
-    from hoiclip_engine.track.verbs import thresholds_path
 
     _require_distinct(model, out, quantization, triton is not None, with_model)
     spec.require_fit(model.config)
@@ -180,8 +179,7 @@ def export(
         if quantization is not None:
             shutil.rmtree(exact)
         if with_model:
-            for file in (model.path, *filter(Path.is_file, (thresholds_path(model.path),))):
-                shutil.copyfile(file, staging / file.name)
+            shutil.copyfile(model.path, staging / model.path.name)
         write_metadata(staging / METADATA_FILE, graph_metadata(model, graphs, with_model=with_model))
         last = METADATA_FILE  # complete by then
         if triton is not None:
@@ -201,17 +199,15 @@ def _require_distinct(
 ) -> None:
     from hoiclip_engine.export.graph_spec import METADATA_FILE
     from hoiclip_engine.export.triton.repository import ModelNames
-    from hoiclip_engine.track.verbs import thresholds_path
 
-    read = (model.path, thresholds_path(model.path))
     if in_repository:  # whole folders are replaced
         names = ModelNames.of(model.name).all
         written = [path for name in names for path in existing(out / name, "**/*")]
     else:
         written = existing(out, METADATA_FILE, "*.onnx", "*.onnx.*", "*.xml", "*.bin")
-        written += [out / path.name for path in read if with_model]
+        written += [out / model.path.name] if with_model else []
     calibration = None if quantization is None else quantization.calibration.source
-    require_distinct([*read, calibration], written, [out])
+    require_distinct([model.path, calibration], written, [out])
 
 
 def _require_fit(model: ModelFile, spec: GraphSpec, quantization: Quantization) -> None:

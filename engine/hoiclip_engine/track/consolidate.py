@@ -21,6 +21,8 @@ from hoiclip.core.vocabulary import NO_OBJECT
 _ABSENT = -1
 """Object of a pair in which a person acts without one."""
 _DROPPED = -2
+_FAINTER = 3.0
+"""Exponent of the ratio of two scores: at half the score, boxes need hardly more than faint_overlap."""
 _MAX_SCORE = 1e6
 """Scores are about 1; a number beyond this is no score, and would overflow float32 in the end."""
 
@@ -46,7 +48,13 @@ class Scene:
 
 
 def consolidate(
-    pairs: HOIDetections, *, num_verbs: int, person_label: int, same_overlap: float = 0.6, confused_overlap: float = 0.8
+    pairs: HOIDetections,
+    *,
+    num_verbs: int,
+    person_label: int,
+    same_overlap: float = 0.75,
+    faint_overlap: float = 0.5,
+    confused_overlap: float = 0.8,
 ) -> Scene:
     """Merges duplicates, the better score leading.
 
@@ -56,7 +64,9 @@ def consolidate(
         num_verbs: V.
         person_label: object index of "person", -1 where the vocabulary has none. Such an object is a human like others,
             so that the pair of two people names both of them.
-        same_overlap: IoU from which two boxes of one label are one object.
+        same_overlap: IoU from which two boxes of one label and of equal scores are one object.
+        faint_overlap: the same as the worse score approaches 0: the fainter a box beside another, the more probable is
+            it a loose one of the same object. Between them it grows with the cube of the scores' ratio.
         confused_overlap: IoU from which two object boxes of different labels are one object under two names; the
             worse name is dropped with its triplets.
 
@@ -76,7 +86,7 @@ def consolidate(
     labels = np.concatenate([np.full(len(rows), person_label), pairs.label[with_object]])
     scores = np.concatenate([pairs.score[rows], pairs.score[with_object]])
     is_human = np.arange(len(boxes)) < len(rows)
-    owner, leaders = _group(boxes, labels, scores, is_human, same_overlap, confused_overlap)
+    owner, leaders = _group(boxes, labels, scores, is_human, (faint_overlap, same_overlap, confused_overlap))
 
     human = owner[: len(rows)]
     object_ = np.full(len(rows), _ABSENT)
@@ -103,25 +113,30 @@ def consolidate(
 def precompile() -> None:
     """Loads or compiles the functions that run per frame, before the first frame."""
     box = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
-    _group(box, np.zeros(1, np.int64), np.ones(1), np.zeros(1, bool), 0.5, 0.5)
+    _group(box, np.zeros(1, np.int64), np.ones(1), np.zeros(1, bool), (0.5, 0.5, 0.5))
 
 
 def _group(
-    boxes_xyxy: F32, labels: I64, scores: F64, is_human: Bool, same_overlap: float, confused_overlap: float
+    boxes_xyxy: F32, labels: I64, scores: F64, is_human: Bool, overlaps: tuple[float, float, float]
 ) -> tuple[I64, I64]:
-    """Greedy by score: (N,) group of every box, _DROPPED for a worse name; and the row that leads each group."""
+    """Greedy by score: (N,) group of every box, _DROPPED for a worse name; and the row that leads each group.
+
+    Args:
+        overlaps: faint, same and confused, as of consolidate().
+    """
     order = np.argsort(-scores, kind="stable")
     owner, leaders = np.full(len(order), _ABSENT), np.empty(len(order), np.int64)
-    boxes = np.ascontiguousarray(boxes_xyxy, np.float64)
-    count = _lead(order, boxes, labels, is_human, same_overlap, confused_overlap, owner, leaders)
+    boxes, score = np.ascontiguousarray(boxes_xyxy, np.float64), np.maximum(scores, 0.0).astype(np.float64)
+    count = _lead(order, boxes, score, labels, is_human, overlaps, owner, leaders)
     return owner, leaders[:count]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _lead(
-    order: Any, boxes: Any, labels: Any, is_human: Any, same: float, confused: float, owner: Any, leaders: Any
+    order: Any, boxes: Any, scores: Any, labels: Any, is_human: Any, overlaps: Any, owner: Any, leaders: Any
 ) -> int:
     """Fills owner and leaders; returns the number of leaders."""
+    faint, same, confused = overlaps
     count = 0
     for place in range(order.shape[0]):
         row = order[place]
@@ -132,7 +147,8 @@ def _lead(
             if owner[other] != _ABSENT:
                 continue
             if labels[other] == labels[row]:
-                if _iou(boxes[row], boxes[other]) >= same:
+                ratio = scores[other] / scores[row] if scores[row] > 0.0 else 1.0
+                if _iou(boxes[row], boxes[other]) >= faint + (same - faint) * ratio**_FAINTER:
                     owner[other] = count
             elif not is_human[row] and not is_human[other] and _iou(boxes[row], boxes[other]) >= confused:
                 owner[other] = _DROPPED

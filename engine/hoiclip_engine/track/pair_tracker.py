@@ -22,6 +22,7 @@ from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbHistory, 
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 if TYPE_CHECKING:
+    from hoiclip.core.model_file import FittedTracking
     from hoiclip_engine.track.camera_motion import CameraMotion
 
 _MOST_VERBS = 4096
@@ -54,8 +55,11 @@ class TrackConfig:
     """Score of its best triplet from which a pair counts as seen."""
     min_verb_score: float = 0.0
     """Score of its best verb from which a pair begins to be followed; doing nothing is a verb here."""
-    same_overlap: float = 0.6
-    """IoU from which two boxes of one label in one image are one object."""
+    same_overlap: float = 0.75
+    """IoU from which two boxes of one label in one image are one object, whose scores are equal."""
+    faint_overlap: float = 0.5
+    """IoU from which they are, if one has hardly any score beside the other: detectors repeat an object with loose,
+    faint boxes."""
     confused_overlap: float = 0.8
     """IoU from which two object boxes with different labels are one object; the better label stays."""
     hold_s: float = 0.5
@@ -81,7 +85,11 @@ class TrackConfig:
             raise ValueError(f"min_score must be in [0, 1], got {self.min_score}")
         if not 0 <= self.min_verb_score <= 1:
             raise ValueError(f"min_verb_score must be in [0, 1], got {self.min_verb_score}")
-        for name in ("same_overlap", "confused_overlap"):
+        if not self.faint_overlap <= self.same_overlap:
+            raise ValueError(
+                f"faint_overlap must be at most same_overlap, got {self.faint_overlap} and {self.same_overlap}"
+            )
+        for name in ("same_overlap", "faint_overlap", "confused_overlap"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
         if not self.hold_s >= 0:
@@ -92,6 +100,13 @@ class TrackConfig:
             raise ValueError(f"num_verbs must be 0 or more, got {self.num_verbs}")
         if not all(verb >= 0 for verb in self.quiet_verbs):
             raise ValueError(f"quiet_verbs must be 0 or more, got {self.quiet_verbs}")
+
+    def fitted(self, tracking: FittedTracking, verbs: tuple[str, ...]) -> TrackConfig:
+        """The config with what was fitted to a model; what was chosen otherwise than by default stays."""
+        usual = TrackConfig()
+        is_usual = (self.same_overlap, self.faint_overlap) == (usual.same_overlap, usual.faint_overlap)
+        faint_overlap = tracking.faint_overlap if is_usual else self.faint_overlap
+        return replace(self, faint_overlap=faint_overlap, verb=self.verb.fitted(tracking.verb_scores, verbs))
 
     def for_detection_interval(self, interval_s: float) -> TrackConfig:
         """The config for a detection interval: a pair missed by one inference must last until the next."""
@@ -160,6 +175,7 @@ class PairTracker:
             num_verbs=self._verbs_with(pairs),
             person_label=config.person_label,
             same_overlap=config.same_overlap,
+            faint_overlap=config.faint_overlap,
             confused_overlap=config.confused_overlap,
         )
         self._widen(scene.verb_scores.shape[1])

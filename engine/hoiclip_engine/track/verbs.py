@@ -1,24 +1,17 @@
 """Start and end of a pair's verbs: scores averaged over time, then switched with hysteresis.
 
 Rows are pairs; their owner adds, drops and names them. Everything counts seconds, never frames. Thresholds verb by verb
-that were fitted to a model are in a file beside it: drawn.safetensors, drawn.verbs.json (benchmarks/fit_verbs.py).
+that were fitted to a model (benchmarks/fit_tracking.py) are in its file.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hoiclip.core.array_types import F64, I64, Bool
-from hoiclip.core.errors import ModelError
-from hoiclip.core.foreign_file import read_json
-
-THRESHOLDS_SCHEMA = "hoiclip-verbs/1"
 
 _PTS_GRAIN_S = 1e-6
 """Presentation times are rounded; a duration short by less than this is long enough."""
@@ -76,6 +69,14 @@ class VerbConfig:
         known = min(num_verbs, len(self.start_scores))
         start[:known], end[:known] = self.start_scores[:known], self.end_scores[:known]
         return start, end
+
+    def fitted(self, scores: Mapping[str, tuple[float, float]], verbs: tuple[str, ...]) -> VerbConfig:
+        """The config with start and end scores by verb; one that has scores of its own keeps them."""
+        usual = VerbConfig()
+        if self.start_scores or (self.start_score, self.end_score) != (usual.start_score, usual.end_score):
+            return self
+        start, end = zip(*(scores[verb] for verb in verbs), strict=True)
+        return replace(self, start_scores=start, end_scores=end)
 
 
 class RunningAverage:
@@ -234,74 +235,3 @@ class VerbSwitch:
     def active_verbs(self, row: int) -> list[int]:
         """Indices of a row's active verbs."""
         return [int(verb) for verb in np.flatnonzero(self.active[row])]
-
-
-def thresholds_path(model: Path) -> Path:
-    """Path of a model file's thresholds, which need not exist."""
-    return model.with_suffix(".verbs.json")
-
-
-def with_fitted_thresholds(config: VerbConfig, model: Path, verbs: tuple[str, ...]) -> VerbConfig:
-    """The config with the thresholds that were fitted to the model.
-
-    A config with thresholds of its own keeps them, and thresholds fitted for other verbs are passed over.
-
-    Raises:
-        ModelError: the file beside the model holds no thresholds.
-    """
-    path, usual = thresholds_path(model), VerbConfig()
-    if config.start_scores or (config.start_score, config.end_score) != (usual.start_score, usual.end_score):
-        return config
-    scores = read_thresholds(path) if path.is_file() else {}
-    if set(scores) != set(verbs):
-        return config
-    start, end = zip(*(scores[verb] for verb in verbs), strict=True)
-    return replace(config, start_scores=start, end_scores=end)
-
-
-def carry_thresholds(model: Path, other: Path, verbs: tuple[str, ...]) -> None:
-    """Writes what was fitted to a model beside another file of it with other verbs; a new verb gets the median.
-
-    Raises:
-        ModelError: the file beside the model holds no thresholds.
-    """
-    source, target = thresholds_path(model), thresholds_path(other)
-    if not source.is_file():
-        target.unlink(missing_ok=True)
-        return
-    fitted = read_thresholds(source)
-    start, end = (float(np.median(scores)) for scores in zip(*fitted.values(), strict=True))
-    scores = {verb: fitted.get(verb, (start, end)) for verb in verbs}
-    if not target.is_file() or read_thresholds(target) != scores:
-        write_thresholds(target, scores, {"from": source.name})
-
-
-def read_thresholds(path: Path) -> dict[str, tuple[float, float]]:
-    """Start and end score by verb.
-
-    Raises:
-        ModelError: the file holds no thresholds.
-    """
-    try:
-        histories = read_json(path)
-        right = histories["schema"] == THRESHOLDS_SCHEMA
-        scores = {str(verb): (float(start), float(end)) for verb, (start, end) in histories["verbs"].items()}
-        right = right and all(0 <= end <= start <= 1 for start, end in scores.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged_thresholds(path) from error
-    if not right:
-        raise _damaged_thresholds(path)
-    return scores
-
-
-def _damaged_thresholds(path: Path) -> ModelError:
-    return ModelError(
-        f"expected start and end scores of verbs ({THRESHOLDS_SCHEMA}) in {path}, found something else; "
-        "fit them again (python -m benchmarks.fit_verbs) or delete the file"
-    )
-
-
-def write_thresholds(path: Path, scores: Mapping[str, tuple[float, float]], facts: Mapping[str, Any]) -> None:
-    """Writes start and end scores by verb, with facts about their fitting."""
-    histories = {"schema": THRESHOLDS_SCHEMA, "verbs": {verb: list(both) for verb, both in scores.items()}, **facts}
-    path.write_text(json.dumps(histories, indent=1) + "\n", encoding="utf-8")

@@ -1,9 +1,10 @@
-"""Fits start and end scores of each verb to a model, on synthetic validation videos: python -m benchmarks.fit_verbs.
+"""Fits parameters of tracking to a model, on synthetic validation videos: python -m benchmarks.fit_tracking.
 
-The model detects in every frame once and the tracker averages its scores. Then each verb takes, of a small grid of
-start and end scores, those with which it is active in most of the frames that it should, and in few others (F1); a verb
-that is rare, or gains little, keeps the usual scores. Test videos are not used. The result is a file beside the model
-(hoiclip_engine/track/verbs.py); benchmarks/videos.py measures its effect.
+The model detects in every frame once; the rest is replayed. First the overlap from which a faint box beside a better
+one is the same object: that with which pairs keep their identities best. Then start and end scores of each verb: of a
+small grid those with which it is active in most of the frames that it should, and in few others (F1); a verb that is
+rare, or gains little, keeps the usual scores. Test videos are not used. The result goes into the model file;
+benchmarks/videos.py measures its effect.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import provenance
-from benchmarks.video_replay import Recording, record_detections, track_recording
+from benchmarks.video_replay import Recording, record_detections, replay_recordings, track_recording
+from hoiclip.core.model_file import FittedTracking, save_model_file
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.evaluation.video.frames import acting_pairs
 from hoiclip.evaluation.video.identity import pair_overlaps
 from hoiclip.synthetic.fixed_sets import VIDEO_CONFIG, VIDEO_SEEDS
 from hoiclip_engine.cli.draw import draw_videos
-from hoiclip_engine.engine import Engine
+from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.evaluation.videos import videos_in
 from hoiclip_engine.track import TrackConfig, VerbConfig
-from hoiclip_engine.track.verbs import VerbSwitch, thresholds_path, write_thresholds
+from hoiclip_engine.track.verbs import VerbSwitch
 
 VIDEOS, FPS, SECONDS = 32, 15.0, 10.0
 STARTS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 END_RATIOS = (0.25, 0.375, 0.5)
 """End scores as ratios of start scores: far apart, because near ones flicker."""
+FAINT_OVERLAPS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1)
 MIN_S, MIN_GAIN = 5.0, 0.02
 """Seconds that a verb must last, and its gain in F1, to leave the usual scores."""
 
@@ -111,23 +114,36 @@ def fit(videos: Sequence[Sequence[TrackedFrame]], vocabulary: Vocabulary) -> dic
     return dict(zip(vocabulary.verbs, chosen, strict=True))
 
 
+def fit_faint_overlap(videos: Sequence[Recording], vocabulary: Vocabulary, config: TrackConfig) -> float:
+    """The overlap of FAINT_OVERLAPS with the best mean of pair IDF1 and pair HOTA."""
+
+    def identity(overlap: float) -> float:
+        pairs = replay_recordings(videos, vocabulary, replace(config, faint_overlap=overlap)).summary["pairs"]
+        return float(pairs["IDF1"]) + float(pairs["HOTA"])
+
+    return max(FAINT_OVERLAPS, key=identity)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="drawn")
     parser.add_argument("--films", dest="videos", type=int, default=VIDEOS)
+    parser.add_argument("-o", "--output", type=Path, help="the model with its scores (default: the model's own file)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Engine.load(args.model) as engine:
         config = replace(VIDEO_CONFIG, fps=FPS, duration_s=SECONDS)
         draw_videos(Path(folder), args.videos, config, VIDEO_SEEDS["validation"])
         recordings = [record_detections(engine, video) for video in videos_in(Path(folder))]
-        vocabulary, path, sha256 = engine.vocabulary, thresholds_path(engine.model.path), engine.model.sha256()
-    scores = fit([track_frames(video, vocabulary, TrackConfig()) for video in recordings], vocabulary)
-    facts = {
-        "model_sha256": sha256,
-        "films": f"{args.videos} synthetic validation videos of {SECONDS:g} s at {FPS:g} fps",
-    }
-    write_thresholds(path, scores, facts | {"made_by": "python -m benchmarks.fit_verbs", **provenance("numpy")})
-    print(f"wrote {path}")
+        vocabulary, model = engine.vocabulary, engine.model
+    usual = EngineConfig().track
+    track = replace(usual, faint_overlap=fit_faint_overlap(recordings, vocabulary, usual))
+    scores = fit([track_frames(video, vocabulary, track) for video in recordings], vocabulary)
+    tracking = FittedTracking(verb_scores=scores, faint_overlap=track.faint_overlap)
+    fitted_on = f"{args.videos} synthetic validation videos of {SECONDS:g} s at {FPS:g} fps"
+    facts = {"tracking": {"fitted_on": fitted_on, "by": "python -m benchmarks.fit_tracking", **provenance("numpy")}}
+    out = args.output or model.path
+    save_model_file(out, model.tensors(), model.config, vocabulary, model.provenance | facts, tracking)
+    print(f"wrote {out}")
 
 
 if __name__ == "__main__":
