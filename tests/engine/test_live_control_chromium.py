@@ -189,9 +189,9 @@ def test_zone_is_edited_by_pointer_and_keyboard(browser: str, tmp_path: Path) ->
                 "name": "kept",
                 "zone": [[0.5, 0.1], [0.9, 0.1], [0.9, 0.4]],
                 "cool_down_s": 5,
-                "schedule": {"days": "mon"},
+                "schedule": {"days": ["mon"]},
             },
-            {"name": "in pixels", "zone": [[16, 12], [80, 12], [80, 60]], "zone_unit": "px"},
+            {"name": "in pixels", "zone": [[16, 12], [80, 12], [80, 60]], "unit": "px"},
             {"name": "a line", "line": [[0.1, 0.9], [0.9, 0.9]]},
             {"name": "of another source", "zone": [[0, 0], [1, 0], [1, 1]], "sources": [9]},
         ]
@@ -231,7 +231,7 @@ def test_zone_is_edited_by_pointer_and_keyboard(browser: str, tmp_path: Path) ->
         saved = served.control.rules()["rule"]
         assert saved[0]["zone"][:2] == [[0.49, 0.1], [0.9, 0.1]]
         assert saved[0]["zone"][2][1] > 0.45
-        assert (saved[0]["cool_down_s"], saved[0]["schedule"]) == (5, {"days": "mon"})
+        assert (saved[0]["cool_down_s"], saved[0]["schedule"]) == (5, {"days": ["mon"]})
         assert "sources" not in saved[0]
         assert saved[1:] == rules["rule"][1:]
         # A zone in pixels becomes a relative one once it is saved.

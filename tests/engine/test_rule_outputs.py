@@ -14,6 +14,7 @@ import pytest
 from hoiclip.core.errors import UsageError
 from hoiclip_engine import Rule, RuleHit, RuleSet
 from hoiclip_engine.cli.run import summary_table
+from hoiclip_engine.events.outbox import Outbox
 from hoiclip_engine.events.schedule import read_schedule
 from hoiclip_engine.sinks.annotate import HOLDING_COLOR, SHAPE_COLOR, Annotator, FramePainter
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink, rule_hit_fields
@@ -165,7 +166,7 @@ def test_event_lines_name_rule_and_pair_and_leave_updates_out(capsys: pytest.Cap
 
 def test_webhook_posts_hits_as_further_kinds_of_events() -> None:
     with receiver() as (host, received):
-        sink = Webhook(f"http://{host}/", config=FAST).sink()
+        sink = Outbox([Webhook(f"http://{host}/", config=FAST)]).sink()
         sink.start(header())
         sink.write(RESULT)
         sink.finish(SUMMARY)

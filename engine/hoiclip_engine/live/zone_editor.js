@@ -81,7 +81,7 @@ export class ZoneEditor {
   // Relative points of a rule; those in pixels are far above 1.
   drawn(rule) {
     const { width, height } = this.polygon;
-    const isPixels = rule.zone_unit === "px" || [...(rule.zone || []), ...(rule.line || [])].flat().some((value) => value > 2);
+    const isPixels = rule.unit === "px";
     const relative = (points) => (points || []).map(([x, y]) => (isPixels ? [x / width, y / height] : [x, y]));
     return { name: rule.name, points: relative(rule.zone), line: relative(rule.line) };
   }
@@ -115,7 +115,7 @@ export class ZoneEditor {
     set("objects", this.objects.names, !this.objects.names.length);
     set("min_duration_s", +duration.value, !+duration.value);
     set("zone", this.polygon.points, !this.polygon.isClosed);
-    if (!rule.line) delete rule.zone_unit;
+    if (!rule.line) delete rule.unit;
     set("sources", rule.sources || [this.source.id], !only.checked);
     const rules = [...this.rules];
     if (this.chosen === NEW) rules.push(rule);
