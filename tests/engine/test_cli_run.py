@@ -314,7 +314,10 @@ def test_interrupt_while_sources_are_opened_ends_the_run(
     original = open_source.open_source
 
     def interrupted(*arguments: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)
+        # Not raised: in this process, a library's signal stack is too small for the registers of some processors.
+        handler = signal.getsignal(signal.SIGINT)
+        assert callable(handler)
+        handler(signal.SIGINT, None)
         return original(*arguments)
 
     monkeypatch.setattr(open_source, "open_source", interrupted)

@@ -34,7 +34,7 @@ class VerbConfig:
     """Seconds that the score must stay at start_score or above before the verb counts; a blip starts no event."""
     half_life_s: float = 0.1
     """Seconds after which an old score counts half; 0 turns averaging off."""
-    settle_s: float = 0.5
+    settle_s: float = 0.8
     """Seconds that a change must last which undoes one of the last second, if it is barely beyond its threshold; the
     clearer it is, the less."""
     adapt: bool = True
