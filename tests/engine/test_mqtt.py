@@ -334,8 +334,10 @@ def test_home_assistant_discovers_a_sensor_for_the_source_and_each_rule(broker: 
 def test_run_that_ends_is_offline_also_when_it_was_killed(
     number: signal.Signals, has_ended: bool, broker: Mosquitto, model: Path, tmp_path: Path
 ) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rule]]\nname = "never yet"\nmin_duration_s = 1000\n')
     with StreamServer(transport_stream(tmp_path)) as server, subscriber(broker) as seen:
-        argv = [server.url, "--model", model, "--min-score", 0, "--mqtt", f"mqtt://{broker.host}/x"]
+        argv = [server.url, "--model", model, "--min-score", 0, "--mqtt", f"mqtt://{broker.host}/x", "--rules", rules]
         process = start(*argv, "--mqtt-discovery", "--outbox", tmp_path / "outbox", stdout=subprocess.PIPE)
         topic = f"x/127.0.0.1_{server.port}_live"
         until(lambda: seen.last("x/status") == "online" and seen.on(f"{topic}/state"), 90)
@@ -343,5 +345,5 @@ def test_run_that_ends_is_offline_also_when_it_was_killed(
         output = "".join(process.communicate(timeout=60))
         until(lambda: seen.last("x/status") == "offline")
     assert ('"state":"ended"' in seen.last(f"{topic}/state")) is has_ended
-    assert any(found.topic.startswith("homeassistant/binary_sensor/") for found in seen.seen)
+    assert {config["name"] for config in configs_of(seen).values()} == {"connected", "never yet"}
     assert "secret" not in output + "".join(found.payload for found in seen.seen)

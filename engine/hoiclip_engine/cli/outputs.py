@@ -74,6 +74,8 @@ class Outputs:
     mqtt_ca: Path | None = None
     mqtt_discovery: str = ""
     """Prefix of Home Assistant's discovery."""
+    rules: tuple[str, ...] = ()
+    """Names of the run's rules, for discovery before they first hold."""
     outbox: Path | None = None
     """File of messages that the webhook and the broker have not acknowledged; None: they are in memory."""
     live: LiveAddress | None = None
@@ -285,7 +287,7 @@ class Outputs:
             return []
         outbox, brokers = self._delivery()
         # States come first: the outbox's sink ends the connection after the last source.
-        return [*(broker.state_sink(name) for broker in brokers), outbox.sink(name)]
+        return [*(broker.state_sink(name, self.rules) for broker in brokers), outbox.sink(name)]
 
     def _hold_outbox(self) -> None:
         """Keeps the outbox open while no source runs; `close` ends it."""

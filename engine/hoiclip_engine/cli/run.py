@@ -255,6 +255,7 @@ def _require_sources(args: argparse.Namespace) -> None:
 
 def _outputs(args: argparse.Namespace) -> Outputs:
     from hoiclip_engine.cli.outputs import Outputs
+    from hoiclip_engine.events.rules import read_rules
     from hoiclip_engine.live.address import LiveAddress
 
     if args.live_token and not args.live:
@@ -277,6 +278,7 @@ def _outputs(args: argparse.Namespace) -> Outputs:
         mqtt=args.mqtt,
         mqtt_ca=args.mqtt_ca,
         mqtt_discovery=args.mqtt_discovery,
+        rules=tuple(rule.name for rule in read_rules(args.rules)) if args.rules else (),
         outbox=args.outbox,
         live=LiveAddress.parse(args.live, args.live_token) if args.live else None,
         **evidence,
