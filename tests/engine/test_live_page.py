@@ -26,6 +26,7 @@ from hoiclip_engine.live.channel import ViewSettings
 from hoiclip_engine.live.server import LiveServer
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.tracked_pairs import Event
+from tests.engine.evidence_runs import hit
 from tests.engine.frame_results import VOCABULARY, Row, summary, tracked
 from tests.engine.live_pages import (
     RIDES,
@@ -263,6 +264,16 @@ def test_metrics_count_frames_events_and_losses(page: RunningPage) -> None:
     sink.source_event(BACK)
     found = samples(page)
     assert (found["hoiclip_source_up", ""], found["hoiclip_source_reconnects_total", ""]) == (1, 1)
+
+
+def test_metrics_of_a_forgotten_source_are_gone(page: RunningPage) -> None:
+    sink, metrics = page.sinks[0], page.server.metrics
+    sink.write(result(0, RIDES, events=(START,), rule_hits=(hit("start", pts_s=0.0, start_s=0.0),)))
+    name = page.server.channels[0].name
+    assert f'source="{name}"' in metrics.text().decode()
+    assert 'rule="rides here"' in metrics.text().decode()
+    metrics.forget(name)
+    assert f'source="{name}"' not in metrics.text().decode()
 
 
 def test_readiness_needs_a_frame_of_every_source(monkeypatch: pytest.MonkeyPatch) -> None:

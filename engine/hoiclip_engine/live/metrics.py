@@ -6,7 +6,7 @@ One registry per server. Updated by the threads that write results, read by the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,45 +21,37 @@ from hoiclip_engine.types.tracked_pairs import Event
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_AnyMetric: TypeAlias = Counter | Gauge | Histogram
+_M = TypeVar("_M", bound=_AnyMetric)
 
 
 class Metrics:
     """Metrics of all sources of a server."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        source = ("source",)
-        self.stages = Histogram(
-            "hoiclip_stage_seconds",
-            "Duration of a stage.",
-            ("stage", *source),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.age = Histogram(
-            "hoiclip_frame_age_seconds",
-            "Time from arrival to result.",
-            source,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.decoded = Counter("hoiclip_frames_decoded", "Frames received.", source, registry=registry)
-        self.processed = Counter("hoiclip_frames_processed", "Frames with a result.", source, registry=registry)
-        self.dropped = Counter("hoiclip_frames_dropped", "Frames skipped for newer ones.", source, registry=registry)
-        self.lost = Counter("hoiclip_source_losses", "Losses of the source.", source, registry=registry)
-        self.reconnects = Counter("hoiclip_source_reconnects", "Reconnects of the source.", source, registry=registry)
-        self.up = Gauge("hoiclip_source_up", "1 while the source is connected.", source, registry=registry)
-        self.pairs = Gauge("hoiclip_pairs", "Tracked pairs.", source, registry=registry)
-        self.active = Gauge("hoiclip_active_pairs", "Pairs with an active verb.", source, registry=registry)
-        self.events = Counter("hoiclip_events", "Verb starts and ends.", ("verb", "event", *source), registry=registry)
-        self.hits = Counter("hoiclip_rule_hits", "Hits of a rule.", ("rule", *source), registry=registry)
-        self.viewers = Gauge("hoiclip_live_viewers", "Current viewers.", ("kind",), registry=registry)
-        of_a_source = (self.age, self.decoded, self.processed, self.dropped, self.lost, self.reconnects, self.up)
-        self._labels: dict[Counter | Gauge | Histogram, tuple[str, ...]] = {
-            **dict.fromkeys((*of_a_source, self.pairs, self.active), source),
-            self.stages: ("stage", *source),
-            self.events: ("verb", "event", *source),
-        }
+        self.registry = CollectorRegistry()
+        self._labels: dict[_AnyMetric, tuple[str, ...]] = {}
+        """Of all metrics that have a value for each source."""
+        seconds = {"buckets": _SECONDS}
+        self.stages = self._by_source(Histogram, "hoiclip_stage_seconds", "Duration of a stage.", "stage", **seconds)
+        self.age = self._by_source(Histogram, "hoiclip_frame_age_seconds", "Time from arrival to result.", **seconds)
+        self.decoded = self._by_source(Counter, "hoiclip_frames_decoded", "Frames received.")
+        self.processed = self._by_source(Counter, "hoiclip_frames_processed", "Frames with a result.")
+        self.dropped = self._by_source(Counter, "hoiclip_frames_dropped", "Frames skipped for newer ones.")
+        self.lost = self._by_source(Counter, "hoiclip_source_losses", "Losses of the source.")
+        self.reconnects = self._by_source(Counter, "hoiclip_source_reconnects", "Reconnects of the source.")
+        self.up = self._by_source(Gauge, "hoiclip_source_up", "1 while the source is connected.")
+        self.pairs = self._by_source(Gauge, "hoiclip_pairs", "Tracked pairs.")
+        self.active = self._by_source(Gauge, "hoiclip_active_pairs", "Pairs with an active verb.")
+        self.events = self._by_source(Counter, "hoiclip_events", "Verb starts and ends.", "verb", "event")
+        self.hits = self._by_source(Counter, "hoiclip_rule_hits", "Hits of a rule.", "rule")
+        self.viewers = Gauge("hoiclip_live_viewers", "Current viewers.", ("kind",), registry=self.registry)
+
+    def _by_source(self, kind: type[_M], name: str, text: str, *labels: str, **how: Any) -> _M:
+        names = (*labels, "source")
+        metric = kind(name, text, names, registry=self.registry, **how)
+        self._labels[metric] = names
+        return metric
 
     def watch_outbox(self, counters: Callable[[], Sequence[TargetCounters]]) -> None:
         """Adds the counts of an outbox, read for every scrape."""
