@@ -180,9 +180,7 @@ class Outputs:
         for kind, folder in self._named().items():
             make_folder(Path(folder))
             sinks.append(_sink(kind, _unused(Path(folder), stem, _ENDINGS[kind])))
-        if self.webhook or self.mqtt:
-            self._hold_outbox()
-            sinks += self._delivering_sinks(file_name)
+        sinks += self._delivering_sinks(file_name, held=True)
         if self.db:
             sinks.append(self._recorder(self.db).sink())
         if self.evidence:
@@ -208,8 +206,6 @@ class Outputs:
         Raises:
             UsageError: one would; or several sources would share an output that only one can have.
         """
-        from hoiclip_engine.events.databases import parse_database
-        from hoiclip_engine.events.evidence_folder import own_files
         from hoiclip_engine.sinks.stream_sink import is_stream
         from hoiclip_engine.sinks.video_sink import SUFFIXES as VIDEO_SUFFIXES
         from hoiclip_engine.sinks.video_sink import unfinished_name
@@ -218,12 +214,16 @@ class Outputs:
         files += [unfinished_name(Path(name)) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
         files += existing(self.hico, "detections_*.mat")
         if self.db:
+            from hoiclip_engine.events.databases import parse_database
+
             database = parse_database(self.db)
             files += [*database.files, database.spool]
         files += [self.outbox] if self.outbox else []
         if not files and self.hico is None:
             files.append(STDOUT)  # event lines
         if self.evidence:
+            from hoiclip_engine.events.evidence_folder import own_files
+
             files += own_files(self.evidence)  # the oldest of which are removed
         shared = list(self._named().values()) if len(addresses) > 1 else []
         sources = [address.location for address in addresses if address.kind in ("file", "stdin")]
@@ -281,18 +281,19 @@ class Outputs:
 
         return self._make_once("delivery", make)
 
-    def _delivering_sinks(self, name: str) -> list[Sink]:
-        """Sinks of a source that fill the outbox, if there is one."""
+    def _delivering_sinks(self, name: str, *, held: bool = False) -> list[Sink]:
+        """Sinks of a source that fill the outbox, if there is one.
+
+        Args:
+            held: keep it open until `close`, also while no source runs.
+        """
         if not (self.webhook or self.mqtt):
             return []
         outbox, brokers = self._delivery()
+        if held:
+            self._make_once("held outbox", outbox.opened)
         # States come first: the outbox's sink ends the connection after the last source.
         return [*(broker.state_sink(name, self.rules) for broker in brokers), outbox.sink(name)]
-
-    def _hold_outbox(self) -> None:
-        """Keeps the outbox open while no source runs; `close` ends it."""
-        outbox, _ = self._delivery()
-        self._make_once("outbox is held", outbox.opened)
 
     def server(self, address: LiveAddress) -> LiveServer:
         try:

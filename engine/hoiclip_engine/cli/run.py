@@ -24,6 +24,7 @@ from hoiclip_engine.cli.signals import stopping_on_signals
 if TYPE_CHECKING:
     from hoiclip_engine.cli.outputs import Outputs
     from hoiclip_engine.engine import Engine
+    from hoiclip_engine.events.rules import RuleSet
     from hoiclip_engine.sources.base import FrameSource, SourceConfig
     from hoiclip_engine.sources.packet_ring import PacketRing
     from hoiclip_engine.sources.uri import SourceAddress
@@ -221,7 +222,8 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     _require_sources(args)
-    outputs = _outputs(args)
+    rules = read_rules(args.rules) if args.rules else None
+    outputs = _outputs(args, rules)
     config = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side, track=track)
     addresses = expand_sources(args.source)
     model = find_model(args.model)
@@ -233,8 +235,8 @@ def run(args: argparse.Namespace) -> int:
         read += [args.rules] if args.rules else []
         outputs.require_distinct(addresses, read, args.source)
     with Engine.load(model, config, args.vocabulary) as engine:
-        if args.rules:
-            rules = read_rules(args.rules, engine.vocabulary)
+        if rules is not None:
+            rules.check_words(engine.vocabulary, str(args.rules))
             run_config = replace(run_config, stream=replace(stream, rules=rules, clock=args.clock))
         if args.state:
             from hoiclip_engine.cli.supervised import run_supervised
@@ -253,9 +255,8 @@ def _require_sources(args: argparse.Namespace) -> None:
         raise UsageError("the following arguments are required: SRC; see hoiclip run --help")
 
 
-def _outputs(args: argparse.Namespace) -> Outputs:
+def _outputs(args: argparse.Namespace, rules: RuleSet | None) -> Outputs:
     from hoiclip_engine.cli.outputs import Outputs
-    from hoiclip_engine.events.rules import read_rules
     from hoiclip_engine.live.address import LiveAddress
 
     if args.live_token and not args.live:
@@ -278,7 +279,7 @@ def _outputs(args: argparse.Namespace) -> Outputs:
         mqtt=args.mqtt,
         mqtt_ca=args.mqtt_ca,
         mqtt_discovery=args.mqtt_discovery,
-        rules=tuple(rule.name for rule in read_rules(args.rules)) if args.rules else (),
+        rules=tuple(rule.name for rule in rules or ()),
         outbox=args.outbox,
         live=LiveAddress.parse(args.live, args.live_token) if args.live else None,
         **evidence,
@@ -287,9 +288,6 @@ def _outputs(args: argparse.Namespace) -> Outputs:
 
 def _evidence(args: argparse.Namespace) -> dict[str, Any]:
     """Fields of Outputs."""
-    from hoiclip_engine.events.evidence import EvidenceConfig
-    from hoiclip_engine.events.evidence_folder import EvidenceLimits
-
     config = {"before_s": args.evidence_before, "after_s": args.evidence_after}
     limits = {
         "max_bytes": args.evidence_max_bytes,
@@ -301,6 +299,9 @@ def _evidence(args: argparse.Namespace) -> dict[str, Any]:
         if config or limits:
             raise UsageError("--evidence-... options are for --evidence; name a folder, such as --evidence evidence")
         return {}
+    from hoiclip_engine.events.evidence import EvidenceConfig
+    from hoiclip_engine.events.evidence_folder import EvidenceLimits
+
     try:
         return {
             "evidence": args.evidence,
