@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.backends.cpu import cpu_count, cpu_flags, cpu_name
 from hoiclip_engine.bench.report import commit
 
@@ -66,7 +67,7 @@ def provenance(*packages: str) -> dict[str, Any]:
             **{name: importlib.metadata.version(name) for name in packages},
         },
         "commit": commit() or "unknown",
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "time": utc_text(),
     }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from hoiclip.core.errors import BackendMissing, ModelError
 from hoiclip.core.foreign_file import read_json
 from hoiclip.core.model_file import file_sha256, write_tensors
 from hoiclip.core.torch_extra import require_torch
+from hoiclip.core.wall_time import utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +176,6 @@ def _read_record(entry: Released) -> FetchRecord | None:
 
 def _write_record(entry: Released, result: Path) -> None:
     released = entry.download_path
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = utc_text()
     record = FetchRecord(entry.address, file_sha256(released), released.stat().st_size, file_sha256(result), now)
     write_file(_record_file(entry), json.dumps(asdict(record)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from hoiclip.core.errors import DataError
 from hoiclip.core.model_file import ModelFile, save_model_file
 from hoiclip.core.postprocess import PostprocessConfig, Postprocessor
 from hoiclip.core.vocabulary import Vocabulary
+from hoiclip.core.wall_time import utc_text
 from hoiclip.data.annotations import person_label
 from hoiclip.data.samples import SampleConfig
 from hoiclip.evaluation.agreement import TripletAgreement, triplet_agreement
@@ -259,7 +259,7 @@ def _provenance(
     return {
         "kind": "distilled",
         **({"notice": teacher.notice} if teacher.notice else {}),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "made": utc_text(),
         "hoiclip": __version__,
         "teacher": teacher.name,
         "teacher_sha256": teacher.sha256(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hoiclip import __version__
 from hoiclip.core.atomic_write import make_folder, write_file
 from hoiclip.core.model_file import save_model_file
 from hoiclip.core.vocabulary import Vocabulary
+from hoiclip.core.wall_time import utc_text
 from hoiclip.data.images import EvaluationSet
 from hoiclip.evaluation.image_loop import evaluate_module
 from hoiclip.model import HOICLIP
@@ -155,7 +155,7 @@ def _with_tensors(clip: SmallClip, tensors: Mapping[str, Tensor]) -> SmallClip:
 def _provenance(recipe: Recipe, vocabulary: Vocabulary, folder: Path) -> dict[str, Any]:
     limit = dataset_of(recipe, vocabulary).notice
     notice = {"notice": limit} if limit else {}
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    made = utc_text()
     return {
         "kind": "trained", **notice, "made": made, "hoiclip": __version__,
         "recipe": recipe.to_dict(), "evaluation": _evaluation_of_result(recipe, folder),

@@ -25,7 +25,7 @@ from hoiclip.core.errors import HoiclipError, SinkError, SourceError, UsageError
 from hoiclip_engine.events import databases, schema
 from hoiclip_engine.events.databases import parse_database
 from hoiclip_engine.events.event_store import EventFilter, EventStore
-from hoiclip_engine.events.record import RecordConfig, Recorder, Spool, wall_time
+from hoiclip_engine.events.record import RecordConfig, Recorder, Spool, stored_time
 from hoiclip_engine.types.results import RunHeader
 from hoiclip_engine.types.rule_hits import Evidence
 from tests.docs.documents import blocks
@@ -663,7 +663,7 @@ def test_time_that_no_calendar_has_is_recorded_all_the_same(tmp_path: Path) -> N
 
 def test_wall_times_have_one_length() -> None:
     moments = [STARTED, STARTED.replace(microsecond=1), datetime(1, 1, 2, tzinfo=timezone(timedelta(hours=1)))]
-    assert {len(wall_time(moment)) for moment in moments} == {27}
+    assert {len(stored_time(moment)) for moment in moments} == {27}
 
 
 def start_recording(where: str, run_id: str, *limit: int) -> subprocess.Popen[str]:

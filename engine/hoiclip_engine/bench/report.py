@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -18,6 +17,7 @@ import numpy as np
 
 from hoiclip import __version__
 from hoiclip.core.errors import BackendMissing, SinkError
+from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.backends.cpu import cpu_count, cpu_flags, cpu_name
 from hoiclip_engine.bench.load import BenchPlan, Block, MeasuredLoad, percentiles, stage_percentiles
 from hoiclip_engine.bench.machine import PROBE_DESCRIPTION, Nvml
@@ -70,7 +70,7 @@ def make_report(
     throughput = round(answered / measured.seconds, 4)
     return {
         "schema": SCHEMA,
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "made": utc_text(),
         "scenario": _scenario(plan, measured_input),
         "headline": {
             "metric": plan.headline,

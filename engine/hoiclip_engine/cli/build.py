@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hoiclip.core.errors import GateFailed, SinkError, UsageError
 from hoiclip.core.torch_extra import require_torch
+from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.cli import options
 from hoiclip_engine.cli.console import messages, progress, table, working
 
@@ -278,7 +278,7 @@ def _record(job: _BuildJob, verdict: GateVerdict) -> dict[str, Any]:
         "calibration": job.calibration,
         "canvas_hw": job.padded_hw,
         "hoiclip": __version__,
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "made": utc_text(),
     }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoiclip.core.errors import SinkError, SourceError, UsageError
+from hoiclip.core.wall_time import read_time
 from hoiclip_engine.cli import options
 from hoiclip_engine.cli.console import messages, results, say, table
 from hoiclip_engine.cli.distinct_files import require_distinct
@@ -90,7 +91,7 @@ def moment(text: str) -> datetime:
     except (argparse.ArgumentTypeError, OverflowError):
         pass
     try:
-        return datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text).astimezone(timezone.utc)
+        return read_time(text).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"expected a time such as 2h, 7d or 2026-01-31T12:00, got {text!r:.40}"
@@ -303,7 +304,7 @@ _LINES: dict[str, Callable[[EventStore, EventFilter], Iterator[str]]] = {
 def _local(wall_time: str) -> str:
     """Time of a clock on the wall here."""
     try:
-        return f"{datetime.fromisoformat(wall_time.replace('Z', '+00:00')).astimezone():%Y-%m-%d %H:%M:%S}"
+        return f"{read_time(wall_time):%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError):
         return wall_time
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hoiclip.core.errors import ModelError, UsageError
 from hoiclip.core.torch_extra import require_torch
+from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.cli import options
 from hoiclip_engine.cli.console import download_progress, messages, results, say, table, working
 from hoiclip_engine.cli.distinct_files import require_distinct
@@ -148,7 +148,7 @@ def _import(checkpoint: Path, target: Path, labels: str | None, origin: dict[str
             "from_sha256": file_sha256(checkpoint),
             "epoch": imported.epoch,
             "zero_shot": imported.zero_shot,
-            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "made": utc_text(),
             "dropped": len(imported.dropped),
             **origin,
         }

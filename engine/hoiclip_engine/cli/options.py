@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hoiclip.core.printable import one_line
+from hoiclip.core.wall_time import read_time
 from hoiclip_engine.backends.base import BACKENDS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def real(text: str) -> float:
 def moment(text: str) -> datetime:
     """Date and time of day, with or without a time zone."""
     try:
-        return datetime.fromisoformat(text).astimezone()
+        return read_time(text)
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(f"expected a time such as 2026-01-31T08:00, got {text!r:.40}") from None
 

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hoiclip.core.errors import BackendMissing, UsageError
+from hoiclip.core.wall_time import utc_file_name
 from hoiclip_engine.cli.console import messages
 from hoiclip_engine.cli.distinct_files import Name, existing, require_distinct
 
@@ -175,7 +176,7 @@ class Outputs:
         from hoiclip_engine.sources.uri import file_names
 
         file_name = f"{file_names([name])[0]}_{source_id}"
-        stem = f"{file_name}_{started_at.strftime('%Y-%m-%dT%H-%M-%S.%f')[:-3]}Z"
+        stem = f"{file_name}_{utc_file_name(started_at)}"
         sinks = []
         for kind, folder in self._named().items():
             make_folder(Path(folder))

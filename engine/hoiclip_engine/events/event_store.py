@@ -14,7 +14,7 @@ from typing import Any, Literal
 from hoiclip.core.errors import SourceError, UsageError
 from hoiclip_engine.events import schema
 from hoiclip_engine.events.databases import Connection, DatabaseLost, parse_database
-from hoiclip_engine.events.record import wall_time
+from hoiclip_engine.events.record import stored_time
 
 EventKind = Literal["event", "rule"]
 PRUNE_ROWS = 1000
@@ -193,7 +193,7 @@ class EventStore:
             self._connect(write=False)  # raises: nothing is created here
         try:
             with closing(self._connect(write=True)) as connection:
-                for count in connection.prune(wall_time(before), PRUNE_ROWS):
+                for count in connection.prune(stored_time(before), PRUNE_ROWS):
                     deleted += count
                     time.sleep(PRUNE_PAUSE_S if count else 0)
         except DatabaseLost as error:
@@ -232,8 +232,8 @@ def _kinds(wanted: EventFilter) -> list[EventKind]:
 def _conditions(wanted: EventFilter) -> tuple[list[str], dict[str, Any]]:
     """Names of schema.CONDITIONS that hold, and their values."""
     values: dict[str, Any] = {
-        "since": wanted.since and wall_time(wanted.since),
-        "until": wanted.until and wall_time(wanted.until),
+        "since": wanted.since and stored_time(wanted.since),
+        "until": wanted.until and stored_time(wanted.until),
         "source": wanted.source or None,
         "verb": wanted.verb and wanted.verb.replace("_", " "),
         "object": wanted.object and wanted.object.replace("_", " "),

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from typing import Literal, TypeAlias, get_args
 
 import av
@@ -21,13 +19,14 @@ import numpy as np
 
 from hoiclip.core.array_types import RGB
 from hoiclip.core.errors import SinkError
+from hoiclip.core.wall_time import utc_file_name
 from hoiclip_engine.events.clip import clip_file
 from hoiclip_engine.events.evidence_folder import EvidenceFolder
 from hoiclip_engine.sinks.annotate import FramePainter
 from hoiclip_engine.sources.packet_ring import PacketClip, PacketRing
 from hoiclip_engine.sources.uri import file_names, redact
 from hoiclip_engine.types.frame import SourceEvent
-from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, WallClock
 from hoiclip_engine.types.rule_hits import Evidence, RuleHit
 from hoiclip_engine.types.tracked_pairs import Event
 
@@ -125,12 +124,13 @@ class EvidenceSink(Sink):
         self._jpeg: tuple[int, bytes] = (-1, b"")
 
     def start(self, header: RunHeader) -> None:
-        self._header, self._painter = header, FramePainter(header)
+        self._header, self._painter, self._clock = header, FramePainter(header), WallClock(header)
         self._verbs = {verb: index for index, verb in enumerate(header.vocabulary.verbs)}
         self._source_name = self._name or file_names([redact(header.source)])[0]
 
     def write(self, result: FrameResult) -> None:
         self._last_s = result.pts_s
+        self._clock.see(result)
         self._take(result.rule_hits if self._config.what == "rules" else result.events, result)
         for moment in self._open.values():
             self._improve(moment, result)
@@ -196,7 +196,8 @@ class EvidenceSink(Sink):
 
     def _stem(self, happening: RuleHit | Event, start_s: float, result: FrameResult) -> str:
         """Name without a suffix: when, where, what and which, so that names sort by time."""
-        when = wall_time(start_s, result) if self._header.policy == "latest" else stream_time(start_s)
+        is_live = self._header.policy == "latest"
+        when = utc_file_name(self._clock.at(start_s)) if is_live else stream_time(start_s)
         if isinstance(happening, RuleHit):
             what, number = happening.rule, happening.hit
         else:
@@ -277,16 +278,6 @@ class EvidenceSink(Sink):
         )
         for call in self._on_evidence:
             call(evidence)
-
-
-def wall_time(start_s: float, result: FrameResult) -> str:
-    """UTC of a moment on the clock of a live stream, as it begins a name: 2026-11-30T15-04-05.123Z.
-
-    Counted back from the frame that has just arrived: clocks of cameras drift by minutes in months.
-    """
-    since_s = time.monotonic() - result.frame.read_s + result.pts_s - start_s
-    at = datetime.now(timezone.utc) - timedelta(seconds=since_s)
-    return f"{at:%Y-%m-%dT%H-%M-%S}.{at.microsecond // 1000:03d}Z"
 
 
 def stream_time(start_s: float) -> str:

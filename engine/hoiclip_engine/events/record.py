@@ -27,9 +27,10 @@ from typing import Any
 
 from hoiclip.core.errors import SinkError
 from hoiclip.core.vocabulary import PERSON
+from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.events.databases import Connection, DatabaseLost, RowRefused, parse_database
 from hoiclip_engine.events.schema import COLUMNS, Row
-from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, WallClock
 from hoiclip_engine.types.rule_hits import Evidence, RuleHit
 from hoiclip_engine.types.tracked_pairs import Event
 
@@ -179,7 +180,7 @@ class Recorder:
                         "clip_start_s": evidence.clip_start_s,
                         "clip_end_s": evidence.clip_end_s,
                         "reencoded": evidence.reencoded,
-                        "recorded_at": wall_time(datetime.now(timezone.utc)),
+                        "recorded_at": stored_time(),
                     },
                 )
             ]
@@ -368,7 +369,7 @@ class Recorder:
         elif time.monotonic() >= self._prune_at and self._connection is not None and self._config.keep_s:
             self._prune_at = time.monotonic() + self._config.prune_every_s
             before = datetime.now(timezone.utc) - timedelta(seconds=self._config.keep_s)
-            self._pruning = self._connection.prune(wall_time(before), self._config.batch)
+            self._pruning = self._connection.prune(stored_time(before), self._config.batch)
 
 
 class Spool:
@@ -519,10 +520,7 @@ class RecordSink(Sink):
         self._recorder, self._checkpoint_s = recorder, checkpoint_s
 
     def start(self, header: RunHeader) -> None:
-        self._header, self._is_live = header, header.policy == "latest"
-        self._zero_s = header.started_at.timestamp()
-        """Wall time of pts_s 0."""
-        self._first_s: float | None = None
+        self._header, self._clock = header, WallClock(header)
         self._last_s = 0.0
         self._numbers: dict[tuple[int, str], int] = {}
         """Number of each verb event that has not ended."""
@@ -535,7 +533,7 @@ class RecordSink(Sink):
     def write(self, result: FrameResult) -> None:
         """Queues events and hits, and pairs that appear or vanish; most frames have nothing new."""
         now_s = time.monotonic()
-        self._keep_time(result, now_s)
+        self._clock.see(result)
         rows: list[Row] = []
         present, due = result.pairs.pair.tobytes(), now_s >= self._checkpoint_at
         if due:
@@ -557,27 +555,14 @@ class RecordSink(Sink):
         rows += self._run_rows(summary)
         self._recorder.put(rows)
 
-    def _keep_time(self, result: FrameResult, now_s: float) -> None:
-        """Live: by the arrival of each frame, since a camera's clock counts from anywhere, and drifts over months."""
-        if self._is_live:
-            age_s = now_s - result.frame.read_s if result.frame.read_s else 0.0
-            self._zero_s = time.time() - age_s - result.pts_s
-        elif self._first_s is None:
-            self._zero_s = self._header.started_at.timestamp() - result.pts_s
-        if self._first_s is None:
-            self._first_s = result.pts_s
-
     def _at(self, pts_s: float) -> str:
-        try:
-            return wall_time(datetime.fromtimestamp(self._zero_s + pts_s, timezone.utc))
-        except (OverflowError, ValueError, OSError):  # a time that no calendar has
-            return wall_time(self._header.started_at)
+        return stored_time(self._clock.at(pts_s))
 
     def _run_rows(self, summary: RunSummary | None = None) -> list[Row]:
-        header, now = self._header, wall_time(datetime.now(timezone.utc))
+        header, now = self._header, stored_time()
         source: dict[str, Any] = {
             "source": header.source,
-            "first_at": wall_time(header.started_at),
+            "first_at": stored_time(header.started_at),
             "last_at": now,
         }
         run: dict[str, Any] = {
@@ -591,10 +576,10 @@ class RecordSink(Sink):
             "policy": header.policy,
             "width_px": header.width_px,
             "height_px": header.height_px,
-            "started_at": wall_time(header.started_at),
+            "started_at": stored_time(header.started_at),
             "last_at": now,
             "ended_at": None,
-            "first_s": self._first_s,
+            "first_s": self._clock.first_s,
         }
         if summary is not None:
             run |= {
@@ -712,6 +697,6 @@ def _path(path: Path | None) -> str | None:
     return None if path is None else os.path.abspath(path)
 
 
-def wall_time(moment: datetime) -> str:
-    """UTC, always of one length."""
-    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+def stored_time(moment: datetime | None = None) -> str:
+    """A wall time as the databases hold it: all of one length. Args: moment: None: now."""
+    return utc_text(moment, "microseconds")

@@ -21,6 +21,7 @@ from aiohttp import web
 from hoiclip.core.errors import SinkError, UsageError
 from hoiclip.core.foreign_file import decode_text, parse_json
 from hoiclip.core.printable import one_line
+from hoiclip.core.wall_time import read_time
 from hoiclip_engine.live.access import HEADERS, error_response, set_time_limit
 from hoiclip_engine.live.control import MAX_NAME_CHARACTERS, AddressRefused, LiveControl, SourceExists
 from hoiclip_engine.live.openapi import (
@@ -234,8 +235,6 @@ def _moment(text: str) -> datetime:
     try:
         if not re.fullmatch(TIME_PATTERN, text):
             raise ValueError
-        # Python 3.10 reads neither Z nor other than three or six digits.
-        plain, fraction, zone = re.fullmatch(r"([^.]+?)(\.\d+)?(Z|[+-]\d\d:\d\d)", text).groups()  # type: ignore[union-attr]
-        return datetime.fromisoformat(f"{plain}{(fraction or '.0').ljust(7, '0')}{'+00:00' if zone == 'Z' else zone}")
-    except ValueError:
+        return read_time(text)
+    except (ValueError, OverflowError):
         raise web.HTTPBadRequest(text="expected a time such as 2026-01-31T08:00:00Z, or with +01:00") from None

@@ -10,11 +10,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any, Protocol
 
+from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.types.frame import SourceEvent
-from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
+from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, WallClock
 from hoiclip_engine.types.rule_hits import Evidence, RuleHit
 from hoiclip_engine.types.tracked_pairs import Event
 
@@ -53,7 +54,7 @@ class EventRow:
     """Id of the source."""
     source_name: str
     time: datetime
-    """Wall time of the start, UTC. Exact for live sources; that of a file is counted from the start of its run."""
+    """Wall time of the start, UTC; see WallClock."""
     start_s: float
     """Time on the source's own clock."""
     rule: str
@@ -85,7 +86,7 @@ class EventRow:
             "kind": self.kind,
             "source": self.source,
             "source_name": self.source_name,
-            "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": utc_text(self.time, "milliseconds"),
             "start_s": round(self.start_s, _TIME_DIGITS),
             "end_s": None if self.end_s is None else round(self.end_s, _TIME_DIGITS),
             "rule": self.rule,
@@ -168,8 +169,10 @@ class RecentEvents:
             self.version += 1
         self.on_change()
 
-    def put_event(self, header: RunHeader, source: tuple[int, str], event: Event) -> None:
-        """Adds a verb that starts, or ends its row."""
+    def put_event(
+        self, header: RunHeader, source: tuple[int, str], event: Event, clock: WallClock | None = None
+    ) -> None:
+        """Adds a verb that starts, or ends its row. Args: clock: of the stream; None: as before its first frame."""
         key = (header.run_id, "verb", event.pair, event.verb)
         with self._lock:
             row = self._by_key.get(key)
@@ -178,6 +181,7 @@ class RecentEvents:
                 row = self._add(
                     key,
                     header,
+                    clock or WallClock(header),
                     source,
                     start_s=start_s,
                     verb=event.verb,
@@ -192,13 +196,14 @@ class RecentEvents:
             self.version += 1
         self.on_change()
 
-    def put_hit(self, header: RunHeader, source: tuple[int, str], hit: RuleHit) -> None:
-        """Adds a hit of a rule, updates its row or ends it."""
+    def put_hit(self, header: RunHeader, source: tuple[int, str], hit: RuleHit, clock: WallClock | None = None) -> None:
+        """Adds a hit of a rule, updates its row or ends it. Args: clock: as of put_event."""
         key = (header.run_id, "rule", hit.hit, "")
         with self._lock:
             row = self._by_key.get(key) or self._add(
                 key,
                 header,
+                clock or WallClock(header),
                 source,
                 start_s=hit.start_s,
                 rule=hit.rule,
@@ -223,7 +228,15 @@ class RecentEvents:
         return next((row for row in rows if abs(row.start_s - evidence.start_s) < 10.0**-_TIME_DIGITS), None)
 
     def _add(
-        self, key: _Key, header: RunHeader, source: tuple[int, str], *, start_s: float, rule: str = "", **fields: Any
+        self,
+        key: _Key,
+        header: RunHeader,
+        clock: WallClock,
+        source: tuple[int, str],
+        *,
+        start_s: float,
+        rule: str = "",
+        **fields: Any,
     ) -> EventRow:
         self._number += 1
         row = EventRow(
@@ -231,7 +244,7 @@ class RecentEvents:
             kind=key[1],
             source=source[0],
             source_name=source[1],
-            time=header.started_at.astimezone(timezone.utc) + timedelta(seconds=start_s),
+            time=clock.at(start_s),
             start_s=start_s,
             rule=rule,
             key=key,
@@ -252,9 +265,10 @@ class _RecentEventsSink(Sink):
         self._events, self._source = events, (source_id, name)
 
     def start(self, header: RunHeader) -> None:
-        self._header = header
+        self._header, self._clock = header, WallClock(header)
 
     def write(self, result: FrameResult) -> None:
+        self._clock.see(result)
         self._put(result.events, result.rule_hits)
 
     def source_event(self, event: SourceEvent) -> None:
@@ -265,6 +279,6 @@ class _RecentEventsSink(Sink):
 
     def _put(self, events: tuple[Event, ...], hits: tuple[RuleHit, ...]) -> None:
         for event in events:
-            self._events.put_event(self._header, self._source, event)
+            self._events.put_event(self._header, self._source, event, self._clock)
         for hit in hits:
-            self._events.put_hit(self._header, self._source, hit)
+            self._events.put_hit(self._header, self._source, hit, self._clock)

@@ -174,6 +174,37 @@ class Sink(Protocol):
         ...
 
 
+class WallClock:
+    """Wall times of moments of one stream.
+
+    Live: counted from the arrival of the latest frame, since the clock of a camera begins anywhere and drifts over
+    months. Of a file, as if its first frame had been shown when the run started.
+    """
+
+    def __init__(self, header: RunHeader) -> None:
+        self._started_at, self._is_live = header.started_at, header.policy == "latest"
+        self._zero_s = header.started_at.timestamp()
+        self.first_s: float | None = None
+        """pts_s of the first frame, once there was one."""
+
+    def see(self, result: FrameResult) -> None:
+        """Takes every result in order, before times of it are asked for."""
+        if self._is_live:
+            read_s = result.frame.read_s
+            self._zero_s = time.time() - (time.monotonic() - read_s if read_s else 0.0) - result.pts_s
+        elif self.first_s is None:
+            self._zero_s -= result.pts_s
+        if self.first_s is None:
+            self.first_s = result.pts_s
+
+    def at(self, pts_s: float) -> datetime:
+        """UTC; that of the start for a time that no calendar has."""
+        try:
+            return datetime.fromtimestamp(self._zero_s + pts_s, timezone.utc)
+        except (OverflowError, ValueError, OSError):
+            return self._started_at.astimezone(timezone.utc)
+
+
 MAX_DURATIONS = 4096
 """Latest durations kept per stage, so that a stream of months stays small."""
 
