@@ -14,7 +14,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -24,6 +24,7 @@ from urllib.parse import urljoin, urlsplit
 from hoiclip import __version__
 from hoiclip.core.atomic_write import TEMPORARY_SUFFIX, write_file
 from hoiclip.core.errors import SinkError, SourceError, UsageError
+from hoiclip.core.file_lock import try_lock
 from hoiclip.core.foreign_file import read_json
 
 Report = Callable[[int, "int | None"], None]
@@ -307,13 +308,8 @@ def _locked(part: Path, address: str) -> Iterator[BinaryIO]:
             f"cannot write {part}: {error.strerror or error}; let HOICLIP_CACHE name another folder"
         ) from error
     with file:
-        with suppress(ImportError):  # Windows
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UsageError(f"another process is downloading {part}; wait until it ends") from error
+        if not try_lock(file):
+            raise UsageError(f"another process is downloading {part}; wait until it ends")
         try:
             yield file
         except BaseException:

@@ -6,7 +6,6 @@ This process coordinates: it hands work out, tracks each file once all of it is 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 import os
 import platform
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hoiclip.core.errors import PARTIAL, BackendMissing, SourceError, UsageError
+from hoiclip.core.file_lock import try_lock
 from hoiclip_engine.cli import options
 from hoiclip_engine.cli.console import messages, progress, table
 from hoiclip_engine.cli.distinct_files import existing, model_inputs, require_distinct, source_inputs
@@ -231,12 +231,8 @@ def _on_gpu(engine: Engine) -> bool:
 def _locked(folder: Path) -> Iterator[None]:
     """Raises UsageError: another process works in this folder."""
     with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                f"expected to be alone in {folder}, found another hoiclip archive at work; wait for it"
-            ) from None
+        if not try_lock(file):
+            raise UsageError(f"expected to be alone in {folder}, found another hoiclip archive at work; wait for it")
         yield
 
 

@@ -7,7 +7,6 @@ is removed by the next run. Deciding what is evidence is up to evidence.py.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
@@ -24,6 +23,7 @@ from typing import BinaryIO
 
 from hoiclip.core.atomic_write import atomic_write
 from hoiclip.core.errors import SinkError, UsageError
+from hoiclip.core.file_lock import try_lock
 
 WAITING_BYTES = 64 << 20
 """Clips and snapshots that wait to be written, of all sources together."""
@@ -303,13 +303,11 @@ def own_files(folder: Path) -> Iterator[Path]:
 
 def _locked(folder: Path) -> BinaryIO:
     lock = (folder / _LOCK_NAME).open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(lock):
         lock.close()
         raise UsageError(
             f"expected an evidence folder of its own, found that another run writes to {folder}; choose another"
-        ) from None
+        )
     return lock
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from hoiclip.core.errors import SinkError
+from hoiclip.core.file_lock import try_lock
 from hoiclip.core.vocabulary import PERSON
 from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.events.databases import Connection, DatabaseLost, RowRefused, parse_database
@@ -493,13 +494,9 @@ def _locked(path: Path, flags: int) -> int | None:
     """
     descriptor = os.open(path, os.O_RDWR | flags | getattr(os, "O_CLOEXEC", 0), 0o600)
     try:
-        with suppress(ImportError):  # Windows
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
+        if try_lock(descriptor) and os.fstat(descriptor).st_ino == os.stat(path).st_ino:
             return descriptor
-    except (BlockingIOError, FileNotFoundError):
+    except FileNotFoundError:
         pass
     os.close(descriptor)
     return None

@@ -7,7 +7,6 @@ lock         held as long as the run lasts, so that two runs never share a folde
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ from typing import IO, Any, Literal, get_args
 
 from hoiclip.core.atomic_write import atomic_write
 from hoiclip.core.errors import SinkError, UsageError
+from hoiclip.core.file_lock import try_lock
 from hoiclip.core.foreign_file import parse_json, read_text
 from hoiclip_engine.live.address import MIN_TOKEN_CHARACTERS
 
@@ -62,15 +62,14 @@ class StateFolder:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock: IO[bytes] = open(folder / "lock", "ab", opener=_private)  # noqa: SIM115
+            is_alone = try_lock(self._lock)
         except OSError as error:
             raise SinkError(f"cannot write into the state folder {folder}: {error.strerror}; choose another") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not is_alone:
             self._lock.close()
             raise UsageError(
                 f"expected a state folder of this run alone, found {folder} in use by another; choose another"
-            ) from None
+            )
 
     def read(self) -> SavedState:
         """The state of the last run; an empty one where there was none.
