@@ -275,6 +275,8 @@ def test_refused_token_is_asked_for_again_and_kept_only_for_the_tab(browser: str
         assert served.control.sources() == []
         await page.run(click("#add-source button"))
         await page.wait_for("document.querySelector('#token-dialog').open")
+        # The event of having been closed before may come as late as this.
+        await page.run("document.querySelector('#token-dialog').dispatchEvent(new Event('close'))")
         await page.run(fill("#token-dialog [name=token]", TOKEN))
         await page.run(click("#token-dialog .primary"))
         await page.wait_for(f"document.querySelector('{ROW} .state')?.textContent === 'waiting to retry'")

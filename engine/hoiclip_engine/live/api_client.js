@@ -5,7 +5,12 @@ const TOKEN_KEY = "hoiclip-token";
 export class ApiClient {
   constructor(dialog) {
     this.dialog = dialog;
-    dialog.querySelector("[data-do=cancel]").addEventListener("click", () => dialog.close());
+    this.form = dialog.querySelector("form");
+    this.question = null;
+    this.form.addEventListener("submit", (event) => { event.preventDefault(); this.answer(this.form.elements.token.value.trim()); });
+    dialog.querySelector("[data-do=cancel]").addEventListener("click", () => this.answer(null));
+    // It comes late, when the dialog may be open again for the next question.
+    dialog.addEventListener("close", () => { if (!dialog.open) this.answer(null); });
   }
 
   async get(path) { return this.read(await fetch(path)); }
@@ -34,21 +39,23 @@ export class ApiClient {
   }
 
   askToken(complaint) {
-    const form = this.dialog.querySelector("form"), field = form.elements.token;
-    field.value = "";
+    if (this.question) return this.question.token;
+    this.form.elements.token.value = "";
     showError(this.dialog, complaint);
     this.dialog.showModal();
-    return new Promise((resolve, reject) => {
-      const closed = () => { form.removeEventListener("submit", submitted); reject(new Error("Changes need the token.")); };
-      const submitted = (event) => {
-        event.preventDefault();
-        this.dialog.removeEventListener("close", closed);
-        this.dialog.close();
-        resolve(field.value.trim());
-      };
-      form.addEventListener("submit", submitted, { once: true });
-      this.dialog.addEventListener("close", closed, { once: true });
-    });
+    const question = {};
+    question.token = new Promise((resolve, reject) => { Object.assign(question, { resolve, reject }); });
+    this.question = question;
+    return question.token;
+  }
+
+  // Ends the question, if there is one; null: without an answer.
+  answer(token) {
+    const question = this.question;
+    this.question = null;
+    this.dialog.close();
+    if (token !== null) question?.resolve(token);
+    else question?.reject(new Error("Changes need the token."));
   }
 }
 
