@@ -13,34 +13,19 @@ from typing import Literal
 
 from hoiclip_engine.events.evidence import EvidenceConfig, EvidenceSink
 from hoiclip_engine.events.evidence_folder import EvidenceFolder, EvidenceLimits
-from hoiclip_engine.sources.base import SourceConfig
+from hoiclip_engine.sources.base import FrameSource, SourceConfig
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.sources.packet_ring import PacketRing
 from hoiclip_engine.types.frame import Frame
 from hoiclip_engine.types.results import FrameResult, Policy, RunHeader
 from hoiclip_engine.types.rule_hits import Evidence, RuleHit
-from tests.engine.frame_results import Row, frame_result, header, summary
+from tests.engine.frame_results import Row, frame_result, header, rule_hit, summary
 
 
 def hit(
     event: Literal["start", "update", "end"], number: int = 0, *, pts_s: float, start_s: float, rule: str = "rides here"
 ) -> RuleHit:
-    return RuleHit(
-        event=event,
-        hit=number,
-        rule=rule,
-        pair=1,
-        human=1,
-        object=2,
-        verb="ride",
-        label="bicycle",
-        pts_s=pts_s,
-        index=0,
-        start_s=start_s,
-        score=0.5,
-        peak_score=0.5,
-        peak_s=start_s,
-    )
+    return rule_hit(event, hit=number, rule=rule, pts_s=pts_s, start_s=start_s, peak_s=start_s)
 
 
 def with_hits(frame: Frame, spans: Sequence[tuple[float, float]], previous_s: float, rule: str) -> FrameResult:
@@ -56,6 +41,31 @@ def with_hits(frame: Frame, spans: Sequence[tuple[float, float]], previous_s: fl
 
 def run_header(source: str, frame: Frame, policy: Policy = "lossless") -> RunHeader:
     return replace(header(size_px=(frame.width_px, frame.height_px), source=source), policy=policy)
+
+
+def feed_live(
+    source: FrameSource, name: str, sink: EvidenceSink, after_s: tuple[float, float]
+) -> tuple[list[Frame], tuple[float, float]]:
+    """Runs a live source to its end, with one hit.
+
+    Args:
+        after_s: start and end of the hit, after the first frame.
+
+    Returns:
+        Its frames, and start and end of the hit.
+    """
+    frames: list[Frame] = []
+    span = (0.0, 0.0)
+    for frame in source:
+        assert isinstance(frame, Frame)
+        if not frames:
+            sink.start(run_header(name, frame, "latest"))
+            span = (frame.pts_s + after_s[0], frame.pts_s + after_s[1])
+        sink.write(with_hits(frame, [span], frames[-1].pts_s if frames else -1.0, "ride"))
+        frames.append(frame)
+    source.close()
+    sink.finish(summary())
+    return frames, span
 
 
 def run_video(

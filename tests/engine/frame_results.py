@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any, Literal
 
 import numpy as np
 
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.types.frame import Frame
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary
+from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 VERBS = ("ride", "sit_on", "hold", "throw", "catch")
@@ -39,6 +41,27 @@ class Row:
     score: float = 0.9
     verbs: Mapping[int, float] = field(default_factory=lambda: {0: 0.88})
     active: Sequence[int] = (0,)
+
+
+def rule_hit(event: Literal["start", "update", "end"] = "start", **fields: Any) -> RuleHit:
+    """A hit of "rides here" by person 1 on bicycle 2. Args: fields: those that matter to a test."""
+    usual = RuleHit(
+        event=event,
+        hit=0,
+        rule="rides here",
+        pair=1,
+        human=1,
+        object=2,
+        verb="ride",
+        label="bicycle",
+        pts_s=0.0,
+        index=0,
+        start_s=0.0,
+        score=0.5,
+        peak_score=0.5,
+        peak_s=0.0,
+    )
+    return replace(usual, **fields)
 
 
 def tracked(*rows: Row) -> TrackedPairs:

@@ -11,7 +11,7 @@ from hoiclip_engine.types.frame import Frame
 from hoiclip_engine.types.results import FrameResult
 from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event
-from tests.engine.frame_results import VOCABULARY, Row, tracked
+from tests.engine.frame_results import VOCABULARY, Row, rule_hit, tracked
 
 _RGB = np.zeros((4, 4, 3), np.uint8)
 
@@ -52,24 +52,10 @@ def verb_event(
     ).with_words(VOCABULARY)
 
 
-def rule_hit(
+def hit_at(
     event: Literal["start", "update", "end"], number: int, *, lasted_s: float = 0.0, rule: str = "rides here"
 ) -> RuleHit:
     """A hit that starts at number / 100 s."""
     start_s = number / 100
-    return RuleHit(
-        event=event,
-        hit=number,
-        rule=rule,
-        pair=1,
-        human=1,
-        object=2,
-        verb="ride",
-        label="bicycle",
-        pts_s=start_s + lasted_s,
-        index=number,
-        start_s=start_s,
-        score=0.5,
-        peak_score=0.75,
-        peak_s=start_s,
-    )
+    times = {"pts_s": start_s + lasted_s, "start_s": start_s, "peak_s": start_s}
+    return rule_hit(event, hit=number, rule=rule, index=number, peak_score=0.75, **times)

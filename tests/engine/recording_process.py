@@ -17,7 +17,7 @@ from itertools import count
 from hoiclip.core.errors import SinkError
 from hoiclip_engine.events.record import RecordConfig, Recorder
 from tests.engine.frame_results import header, summary
-from tests.engine.recorded import result, rule_hit
+from tests.engine.recorded import hit_at, result
 
 if __name__ == "__main__":
     database, run_id, *limit = sys.argv[1:]
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     sink = recorder.sink()
     sink.start(dataclasses.replace(header(), run_id=run_id))
     for number in range(2000) if limit else count():
-        hits = (rule_hit("start", number), rule_hit("end", number, lasted_s=0.5))
+        hits = (hit_at("start", number), hit_at("end", number, lasted_s=0.5))
         sink.write(result(number / 100, hits=hits))
         print(number + 1 - (len(recorder._queue) + 1) // 2, flush=True)
         time.sleep(0.0005)

@@ -18,7 +18,7 @@ from hoiclip_engine.events.record import Recorder
 from hoiclip_engine.types.rule_hits import Evidence
 from tests.engine.command_output import Cli, CommandOutput, python
 from tests.engine.frame_results import header, summary
-from tests.engine.recorded import result, rule_hit, verb_event
+from tests.engine.recorded import hit_at, result, verb_event
 from tests.engine.run_processes import QUICK_BACKEND
 
 RUN = "3f2a9c1e" + "0" * 24
@@ -37,7 +37,7 @@ def db(tmp_path: Path) -> Path:
         sink.start(dataclasses.replace(header(source="rtsp://cam/1"), run_id=run_id, started_at=started))
         sink.write(result(0.5))
         events = [verb_event("start", 1.0), verb_event("end", 1.0, 2.0)]
-        hits = [rule_hit("start", 100, rule="=rides <here>"), rule_hit("end", 100, lasted_s=1.5, rule="=rides <here>")]
+        hits = [hit_at("start", 100, rule="=rides <here>"), hit_at("end", 100, lasted_s=1.5, rule="=rides <here>")]
         sink.write(result(2.0, events=events, hits=hits if run_id == RUN else []))
         sink.finish(summary())
     recorder.put_evidence(

@@ -42,7 +42,7 @@ from hoiclip_engine.types.results import FrameResult
 from hoiclip_engine.types.rule_hits import Evidence
 from hoiclip_engine.types.tracked_pairs import Event
 from tests.engine.command_output import PYTHONPATH
-from tests.engine.evidence_runs import hit, run_header, run_video, with_hits
+from tests.engine.evidence_runs import feed_live, hit, run_header, run_video, with_hits
 from tests.engine.frame_results import Row, frame_result, header, summary
 from tests.engine.loopback_servers import StreamServer, transport_stream
 from tests.engine.video_files import image, index_of, write_clip
@@ -407,17 +407,7 @@ def test_clip_of_a_webcam_has_its_frames(folder: EvidenceFolder, tmp_path: Path,
     connector = Connector(address, SourceConfig(packets=ring, max_frames=75))
     container = av.open(str(path))
     assert isinstance(container, InputContainer)
-    source = LiveSource(connector, container, time.monotonic() + 5)
-    frames: list[Frame] = []
-    for frame in source:
-        assert isinstance(frame, Frame)
-        if not frames:
-            sink.start(run_header(address.name, frame, "latest"))
-            spans = [(frame.pts_s + 1.0, frame.pts_s + 1.5)]
-        sink.write(with_hits(frame, spans, frames[-1].pts_s if frames else -1.0, "ride"))
-        frames.append(frame)
-    source.close()
-    sink.finish(summary())
+    frames, _ = feed_live(LiveSource(connector, container, time.monotonic() + 5), address.name, sink, (1.0, 1.5))
     assert found[0].clip is not None
     assert found[0].clip.suffix == suffix
     assert "_video0_ride_0" in found[0].clip.name
@@ -468,23 +458,13 @@ def test_clip_of_an_rtsp_camera_has_its_frames(folder: EvidenceFolder, transport
         sink = EvidenceSink(folder, config, ring, [found.append])
         address = parse_address(f"rtsp://user:Zq7Zq@127.0.0.1:{port}/live#transport={transport}")
         source = open_source(address, SourceConfig(max_frames=130, packets=ring))
-        frames: list[Frame] = []
-        spans: list[tuple[float, float]] = []
-        for frame in source:
-            assert isinstance(frame, Frame)
-            if not frames:
-                sink.start(run_header(address.name, frame, "latest"))
-                spans = [(frame.pts_s + 2.0, frame.pts_s + 3.0)]
-            sink.write(with_hits(frame, spans, frames[-1].pts_s if frames else -1.0, "ride"))
-            frames.append(frame)
-        source.close()
-        sink.finish(summary())
+        frames, span = feed_live(source, address.name, sink, (2.0, 3.0))
     finally:
         server.kill()
         server.communicate()
     shown = assert_shows(found[0], frames)
-    assert shown[0].pts_s <= spans[0][0] - 1.0
-    assert shown[-1].pts_s >= spans[0][1] + 0.4
+    assert shown[0].pts_s <= span[0] - 1.0
+    assert shown[-1].pts_s >= span[1] + 0.4
     assert "Zq7Zq" not in str(found[0].clip)
 
 

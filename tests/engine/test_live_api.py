@@ -15,29 +15,14 @@ from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.live.api import MAX_BODY_BYTES
 from hoiclip_engine.live.openapi import OPERATIONS
 from hoiclip_engine.live.state_folder import StateFolder
-from hoiclip_engine.types.rule_hits import Evidence, RuleHit
+from hoiclip_engine.types.rule_hits import Evidence
 from hoiclip_engine.types.tracked_pairs import Event
-from tests.engine.frame_results import header
+from tests.engine.frame_results import header, rule_hit
 from tests.engine.supervised_runs import TOKEN, SupervisedPage, ask, supervised, wait_until
 
 ZONE = [[0.0, 0.5], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]]
 RULE = {"name": "rides here", "verbs": ["ride"], "zone": ZONE, "min_duration_s": 0.5}
-HIT = RuleHit(
-    event="start",
-    hit=0,
-    rule="rides here",
-    pair=1,
-    human=1,
-    object=2,
-    verb="ride",
-    label="bicycle",
-    pts_s=1.5,
-    index=30,
-    start_s=1.0,
-    score=0.8,
-    peak_score=0.9,
-    peak_s=1.2,
-)
+HIT = rule_hit(pts_s=1.5, index=30, start_s=1.0, score=0.8, peak_score=0.9, peak_s=1.2)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from hoiclip_engine.types.messages import Message
 from hoiclip_engine.types.results import Sink
 from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event
-from tests.engine.frame_results import frame_result, header, summary
+from tests.engine.frame_results import frame_result, header, rule_hit, summary
 from tests.engine.run_processes import ROOT
 from tests.engine.test_webhook import receiver
 
@@ -196,23 +197,12 @@ def test_outbox_continues_with_the_next_source() -> None:
 # Sinks.
 
 
-def hit(kind: str) -> RuleHit:
-    return RuleHit(
-        event=kind,  # type: ignore[arg-type]
-        hit=4,
-        rule="rides here",
-        pair=7,
-        human=3,
-        object=-1,
-        verb="ride",
-        label="",
-        pts_s=1.0,
-        index=25,
-        start_s=0.5,
-        score=0.8,
-        peak_score=0.9,
-        peak_s=0.7,
-    )
+Kind = Literal["start", "update", "end"]
+
+
+def hit(kind: Kind) -> RuleHit:
+    numbers = {"pts_s": 1.0, "start_s": 0.5, "peak_s": 0.7, "score": 0.8, "peak_score": 0.9}
+    return rule_hit(kind, hit=4, pair=7, human=3, object=-1, label="", index=25, **numbers)
 
 
 def write_everything(sink: Sink) -> None:
@@ -245,7 +235,7 @@ def test_sink_gives_every_event_an_id_a_kind_and_the_name_of_its_source() -> Non
 
 
 @pytest.mark.parametrize("kind", ["start", "update", "end"])
-def test_sink_reports_rule_hits(kind: str) -> None:
+def test_sink_reports_rule_hits(kind: Kind) -> None:
     seen: list[Message] = []
     target = FakeTarget(lambda messages: (seen.extend(messages), Receipt(acknowledged={m.id for m in messages}))[1])
     sink = Outbox([target], config=FAST).sink("gate")

@@ -32,7 +32,7 @@ from tests.docs.documents import blocks
 from tests.engine.command_output import PYTHONPATH, ROOT
 from tests.engine.frame_results import Row, header, summary
 from tests.engine.postgres_server import PASSWORD, USER, PostgresServer
-from tests.engine.recorded import result, rule_hit, verb_event
+from tests.engine.recorded import hit_at, result, verb_event
 
 QUICK = RecordConfig(collect_s=0.01, first_pause_s=0.02, last_pause_s=0.1, drain_s=10.0)
 STARTED = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -113,7 +113,7 @@ def record_hits(
     sink = recorder.sink()
     sink.start(run_header(run_id))
     for number in range(first, first + count):
-        sink.write(result(number / 100, hits=[rule_hit("start", number), rule_hit("end", number, lasted_s=0.5)]))
+        sink.write(result(number / 100, hits=[hit_at("start", number), hit_at("end", number, lasted_s=0.5)]))
         time.sleep(pause_s)
     sink.finish(summary())
 
@@ -131,13 +131,11 @@ def test_run_is_recorded_with_events_hits_pairs_and_tracks(place: Place) -> None
     sink.start(run_header())
     rider, other = Row(), Row(pair=4, human=7, object=-1, label=-1)
     sink.write(result(2.0, rider))
-    sink.write(result(2.5, rider, other, events=[verb_event("start", 2.25)], hits=[rule_hit("start", 0)]))
-    sink.write(result(3.0, other, events=[verb_event("end", 2.25, 2.75)], hits=[rule_hit("update", 0, lasted_s=3.0)]))
+    sink.write(result(2.5, rider, other, events=[verb_event("start", 2.25)], hits=[hit_at("start", 0)]))
+    sink.write(result(3.0, other, events=[verb_event("end", 2.25, 2.75)], hits=[hit_at("update", 0, lasted_s=3.0)]))
     closing_event = verb_event("end", 2.875, 3.0, verb=1)
     sink.finish(
-        dataclasses.replace(
-            summary(), closing_events=(closing_event,), closing_hits=(rule_hit("end", 0, lasted_s=4.0),)
-        )
+        dataclasses.replace(summary(), closing_events=(closing_event,), closing_hits=(hit_at("end", 0, lasted_s=4.0),))
     )
     recorder.close()
     ride, sit, hit = place.store.query(EventFilter(newest_first=False, kind="event")) + place.store.query(
@@ -176,9 +174,9 @@ def test_start_or_update_written_again_does_not_reopen_what_has_ended(place: Pla
     recorder = Recorder(place.where, QUICK)
     sink = recorder.sink()
     sink.start(run_header())
-    again = [rule_hit("start", 0), rule_hit("update", 0, lasted_s=1.0)]
+    again = [hit_at("start", 0), hit_at("update", 0, lasted_s=1.0)]
     events = [verb_event("start", 1.0), verb_event("end", 1.0, 2.0), verb_event("start", 1.0)]
-    sink.write(result(1.0, events=events, hits=[rule_hit("end", 0, lasted_s=2.0), *again]))
+    sink.write(result(1.0, events=events, hits=[hit_at("end", 0, lasted_s=2.0), *again]))
     sink.finish(summary())
     recorder.close()
     assert {(event.kind, event.end_s) for event in place.store.query()} == {("event", 2.0), ("rule", 2.0)}
@@ -190,7 +188,7 @@ def test_lost_database_loses_nothing_and_writes_nothing_twice(place: Place) -> N
     sink.start(run_header())
     chosen = random.Random(5)
     for number in range(600):
-        sink.write(result(number / 100, hits=[rule_hit("start", number), rule_hit("end", number, lasted_s=0.5)]))
+        sink.write(result(number / 100, hits=[hit_at("start", number), hit_at("end", number, lasted_s=0.5)]))
         if number in (150, 300, 450):
             time.sleep(chosen.random() * 0.02)  # in the middle of a batch, or not
             place.lose()
@@ -251,10 +249,10 @@ def test_row_that_cannot_be_stored_is_counted_and_holds_up_no_other(
     sink = recorder.sink()
     sink.start(run_header())
     wrong = [
-        dataclasses.replace(rule_hit("start", 1), human=2**70),
-        dataclasses.replace(rule_hit("start", 2), start_s=float("nan")),
+        dataclasses.replace(hit_at("start", 1), human=2**70),
+        dataclasses.replace(hit_at("start", 2), start_s=float("nan")),
     ]
-    sink.write(result(0.0, hits=[rule_hit("start", 0), *wrong, rule_hit("start", 3)]))
+    sink.write(result(0.0, hits=[hit_at("start", 0), *wrong, hit_at("start", 3)]))
     sink.finish(summary())
     with caplog.at_level(logging.WARNING), pytest.raises(SinkError, match="2 rows could not be recorded"):
         recorder.close()
@@ -274,7 +272,7 @@ def test_any_text_comes_back_as_it_was(place: Place, source: str, rule: str, wor
     recorder = Recorder(place.where, dataclasses.replace(QUICK, collect_s=0.0))
     sink = recorder.sink()
     sink.start(run_header(run_id, source=source))
-    sink.write(result(0.0, hits=[dataclasses.replace(rule_hit("start", 0), rule=rule, verb=word, label=word)]))
+    sink.write(result(0.0, hits=[dataclasses.replace(hit_at("start", 0), rule=rule, verb=word, label=word)]))
     sink.finish(summary())
     recorder.close()
     (hit,) = place.store.query(EventFilter(run=run_id, rule=rule, source=source, verb=word, object=word))
@@ -301,9 +299,7 @@ def test_evidence_is_found_with_its_event_or_hit(place: Place, tmp_path: Path) -
     recorder = Recorder(place.where, QUICK)
     sink = recorder.sink()
     sink.start(run_header())
-    sink.write(
-        result(1.0, events=[verb_event("start", 1.0), verb_event("end", 1.0, 2.0)], hits=[rule_hit("start", 100)])
-    )
+    sink.write(result(1.0, events=[verb_event("start", 1.0), verb_event("end", 1.0, 2.0)], hits=[hit_at("start", 100)]))
     sink.finish(summary())
     of_hit = Evidence(
         run_id="ab" * 16, source="clip.mp4", hit=100, rule="rides here", pair=1, verb="ride", start_s=1.0,
@@ -338,7 +334,7 @@ def several(place: Place) -> Place:
         )
         sink.write(result(0.0))
         events = [verb_event(e, number * 1.0, number + 2.0, human=human, verb=number % 2) for e in ("start", "end")]  # type: ignore[arg-type]
-        sink.write(result(1.0, events=events, hits=[rule_hit("start", 7)] if number == 0 else []))
+        sink.write(result(1.0, events=events, hits=[hit_at("start", 7)] if number == 0 else []))
         sink.finish(summary())
     recorder.close()
     return place
@@ -432,7 +428,7 @@ def test_prune_does_not_hold_up_a_writer(place: Place) -> None:
     sink = recorder.sink()
     sink.start(run_header("cd" * 16))
     place.store.prune(STARTED + timedelta(days=1))
-    sink.write(result(1.0, hits=[rule_hit("start", 1)]))
+    sink.write(result(1.0, hits=[hit_at("start", 1)]))
     recorder.close()
     assert recorder.counts.losses == 0
     assert len(place.store.query(EventFilter(run="cd" * 16))) == 1
@@ -551,11 +547,11 @@ def test_removed_sqlite_file_is_made_again_and_has_the_run_that_lasts(
     recorder = Recorder(place.where, QUICK)
     sink = recorder.sink()
     sink.start(run_header())
-    sink.write(result(0.0, hits=[rule_hit("start", 0)]))
+    sink.write(result(0.0, hits=[hit_at("start", 0)]))
     wait_until(lambda: not recorder.waiting)
     Path(place.where).unlink()
     with caplog.at_level(logging.WARNING):
-        sink.write(result(1.0, hits=[rule_hit("start", 1)]))
+        sink.write(result(1.0, hits=[hit_at("start", 1)]))
         wait_until(lambda: "is back" in caplog.text and not recorder.waiting)
     assert [(hit.number, hit.source) for hit in place.store.query()] == [(1, "clip.mp4")]
     assert "the file was removed or replaced" in caplog.text

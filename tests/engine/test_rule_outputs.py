@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hoiclip.core.errors import UsageError
-from hoiclip_engine import Rule, RuleHit, RuleSet
+from hoiclip_engine import Rule, RuleSet
 from hoiclip_engine.cli.run import summary_table
 from hoiclip_engine.events.outbox import Outbox
 from hoiclip_engine.events.schedule import read_schedule
@@ -24,7 +24,7 @@ from hoiclip_engine.types.frame import Frame, SourceEvent
 from hoiclip_engine.types.rule_hits import RuleShape
 from tests.engine.command_output import Cli
 from tests.engine.fake_source import FakeSource
-from tests.engine.frame_results import VOCABULARY, Row, frame_result, header, summary, tracked
+from tests.engine.frame_results import VOCABULARY, Row, frame_result, header, rule_hit, summary, tracked
 from tests.engine.run_processes import QUICK_BACKEND
 from tests.engine.test_jsonl_schema import validator
 from tests.engine.test_stream import stream_of
@@ -32,15 +32,11 @@ from tests.engine.test_webhook import FAST, receiver
 from tests.engine.untrained import untrained_model
 from tests.engine.video_files import write_clip
 
-HIT = RuleHit(
-    event="start",
+HIT = rule_hit(
     hit=3,
-    rule="rides here",
     pair=7,
     human=2,
     object=5,
-    verb="ride",
-    label="bicycle",
     pts_s=1.5,
     index=40,
     start_s=1.5,
