@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from hoiclip.core.errors import SinkError, UsageError
+from hoiclip.core.errors import SinkError
 from hoiclip.core.vocabulary import Vocabulary
+from hoiclip_engine.events.rules import RuleSet, parse_rules
+from hoiclip_engine.live import control
 from hoiclip_engine.live.api import MAX_BODY_BYTES
 from hoiclip_engine.live.openapi import OPERATIONS
 from hoiclip_engine.live.state_folder import StateFolder
+from hoiclip_engine.streaming.stream import Stream
 from hoiclip_engine.types.rule_hits import Evidence
 from hoiclip_engine.types.tracked_pairs import Event
 from tests.engine.frame_results import header, rule_hit
@@ -233,29 +236,32 @@ def test_rules_with_an_error_are_refused(page: SupervisedPage, body: object, sta
     assert page.request("GET", "/api/rules").json == {"rule": [RULE]}
 
 
-def test_rules_reach_running_streams_without_the_key_of_a_live_run(page: SupervisedPage) -> None:
+def test_rules_reach_running_streams_without_the_key_of_a_live_run(
+    page: SupervisedPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     applied: list[object] = []
-    port = dataclasses.replace(page.control.rules_port, apply=lambda stream, rules: applied.append(rules))
-    page.control.rules_port = port
     source_id = page.add("rtsp://host/live")
     wait_until(lambda: page.control.supervisor.streams())
+    monkeypatch.setattr(Stream, "replace_rules", lambda stream, rules: applied.append(rules.as_dict()))
     for_others = {"name": "others", "sources": [source_id + 1]}
     page.request("PUT", "/api/rules", {"rule": [{**RULE, "sources": [source_id]}, for_others]})
     assert applied == [{"rule": [RULE]}]
 
 
-def test_parser_of_rules_sees_them_as_in_a_file_and_may_refuse_them(page: SupervisedPage) -> None:
+def test_parser_of_rules_sees_them_as_in_a_file_and_may_refuse_them(
+    page: SupervisedPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[object] = []
 
-    def parse(rules: Mapping[str, Any], vocabulary: Vocabulary) -> None:
+    def parse(rules: Mapping[str, Any], where: str, vocabulary: Vocabulary) -> RuleSet:
         seen.append(rules)
-        if rules["rule"]:
-            raise UsageError("rules, rule 1 'rides here', verbs: unknown verb 'rid'; did you mean 'ride'?")
+        return parse_rules(rules, where, vocabulary)
 
-    page.control.rules_port = dataclasses.replace(page.control.rules_port, check=parse)
-    answer = page.request("PUT", "/api/rules", {"rule": [{**RULE, "sources": [1]}]})
+    monkeypatch.setattr(control, "parse_rules", parse)
+    wrong = {**RULE, "verbs": ["rid"]}
+    answer = page.request("PUT", "/api/rules", {"rule": [{**wrong, "sources": [1]}]})
     assert (answer.status, "did you mean" in answer.error) == (422, True)
-    assert seen == [{"rule": [RULE]}]
+    assert seen == [{"rule": [wrong]}]
     assert page.request("GET", "/api/rules").json == {"rule": []}
 
 

@@ -147,7 +147,9 @@ class RuleSet:
         names: set[str] = set()
         for rule in self.rules:
             if rule.name in names:
-                raise ValueError(f"name: {shown(rule.name)} is the name of two rules; rename one of them")
+                raise ValueError(
+                    f"name: {shown(rule.name)} is the name of two rules, which need names of their own; rename one of them"
+                )
             names.add(rule.name)
 
     def __len__(self) -> int:

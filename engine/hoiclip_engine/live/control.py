@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,6 @@ REMOTE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https")
 """Of streams that a client may add: those that connect to a server and speak a protocol of video."""
 MAX_ADDRESS_CHARACTERS = 2048
 MAX_NAME_CHARACTERS = 80
-MAX_RULES = 200
 _CAMERA = re.compile(r"/dev/video\d{1,2}")
 
 
@@ -43,33 +42,21 @@ class SourceExists(UsageError):
     """The run has this source already."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RulesPort:
-    """How rules are checked and given to streams."""
-
-    check: Callable[[Mapping[str, Any], Vocabulary], object]
-    """Raises UsageError, in one line, for rules with an error; they come in the form of a file of rules."""
-    apply: Callable[[Stream, Mapping[str, Any]], None]
-    """Replaces the rules of a running stream; takes effect at its next frame."""
-
-
-def check_form(rules: Mapping[str, Any]) -> None:
-    """Checks what a live run adds to rules, and that there are not too many; RulesPort checks the rest.
+def check_rules(rules: Mapping[str, Any], vocabulary: Vocabulary) -> None:
+    """Checks rules of a live run: those of a rules file, which may name the `sources` that they are for.
 
     Raises:
-        UsageError: they are no list of objects with names of their own.
+        UsageError: a rule makes no sense, or its sources are no ids.
     """
     entries = rules.get("rule", [])
-    if set(rules) - {"rule"} or not isinstance(entries, list) or len(entries) > MAX_RULES:
-        raise UsageError(f"expected rules as an object with a list 'rule' of at most {MAX_RULES}, found something else")
-    if not all(isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"] for entry in entries):
-        raise UsageError("expected every rule to be an object with a name, found one that is not")
-    for entry in entries:
-        sources = entry.get("sources", [])
-        if not isinstance(sources, list) or not all(type(number) is int for number in sources):
-            raise UsageError(f"expected ids of sources in the rule {entry['name']!a:.60}, found something else")
-    if len({entry["name"] for entry in entries}) != len(entries):
-        raise UsageError("expected rules with names of their own, found one twice; rename it")
+    if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+        for entry in entries:
+            sources = entry.get("sources", [])
+            if not isinstance(sources, list) or not all(type(number) is int for number in sources):
+                name = entry.get("name")
+                raise UsageError(f"expected ids of sources in the rule {name!a:.60}, found something else")
+        rules = {**rules, **rules_of(rules)}
+    parse_rules(rules, "rules", vocabulary)
 
 
 def rules_of(rules: Mapping[str, Any], source_id: int | None = None) -> dict[str, Any]:
@@ -78,12 +65,6 @@ def rules_of(rules: Mapping[str, Any], source_id: int | None = None) -> dict[str
     if source_id is not None:
         entries = [entry for entry in entries if source_id in entry.get("sources", [source_id])]
     return {"rule": [{key: value for key, value in entry.items() if key != "sources"} for entry in entries]}
-
-
-RULES = RulesPort(
-    check=lambda rules, vocabulary: parse_rules(rules, "rules", vocabulary),
-    apply=lambda stream, rules: stream.replace_rules(parse_rules(rules, "rules")),
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,7 +80,6 @@ class LiveControl:
     allowed_folders: Sequence[Path] = ()
     """Files below these may be added by clients."""
     evidence_folder: Path | None = None
-    rules_port: RulesPort = RULES
     _saved: dict[int, SavedSource] = field(default_factory=dict, init=False, repr=False)
     _rules: Mapping[str, Any] = field(default_factory=dict, init=False, repr=False)
     _is_restored: bool = field(default=False, init=False, repr=False)
@@ -113,7 +93,7 @@ class LiveControl:
         """
         with self._lock:
             saved = self.state.read()
-            self._check(saved.rules)
+            check_rules(saved.rules, self.vocabulary)
             self._rules = saved.rules
             for source in saved.sources:
                 state: SourceState = "starting" if source.state == "running" else source.state
@@ -194,7 +174,7 @@ class LiveControl:
             UsageError: a rule has an error; nothing has changed.
             SinkError: the state cannot be written; nothing has changed.
         """
-        self._check(rules)
+        check_rules(rules, self.vocabulary)
         with self._lock:
             before, self._rules = self._rules, rules
             try:
@@ -207,7 +187,7 @@ class LiveControl:
 
     def apply_rules(self, source_id: int, stream: Stream) -> None:
         """Gives a stream the rules of its source."""
-        self.rules_port.apply(stream, rules_of(self._rules, source_id))
+        stream.replace_rules(parse_rules(rules_of(self._rules, source_id), "rules"))
 
     def evidence_file(self, event_id: str, kind: str) -> Path | None:
         """The snapshot or clip of an event: a regular file below the evidence folder, or None."""
@@ -229,10 +209,6 @@ class LiveControl:
                     self._save()
             self.supervisor.close()
             self.state.close()
-
-    def _check(self, rules: Mapping[str, Any]) -> None:
-        check_form(rules)
-        self.rules_port.check(rules_of(rules), self.vocabulary)
 
     def _is_known(self, address: SourceAddress) -> bool:
         text = address_text(address)

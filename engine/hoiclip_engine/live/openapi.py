@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hoiclip import __version__
-from hoiclip_engine.live.control import MAX_ADDRESS_CHARACTERS, MAX_NAME_CHARACTERS, MAX_RULES
+from hoiclip_engine.events.rules import MOST_RULES
+from hoiclip_engine.live.control import MAX_ADDRESS_CHARACTERS, MAX_NAME_CHARACTERS
 
 MAX_LIMIT = 500
 MAX_OFFSET = 1_000_000
@@ -66,7 +67,7 @@ _RULES = {
     "properties": {
         "rule": {
             "type": "array",
-            "maxItems": MAX_RULES,
+            "maxItems": MOST_RULES,
             "items": {
                 "type": "object",
                 "required": ["name"],
