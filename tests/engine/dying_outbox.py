@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from hoiclip_engine.events.outbox import Outbox, OutboxConfig
+from hoiclip_engine.events.outbox_file import Message
 from hoiclip_engine.sinks.webhook import Webhook, WebhookConfig
-from hoiclip_engine.types.messages import Message
 
 if __name__ == "__main__":
     path, url, events = sys.argv[1:]

@@ -104,7 +104,7 @@ class PostgresServer:
         return self.url(name)
 
     def drop(self, where: str) -> None:
-        """Removes a database, whoever is connected to it."""
+        """Removes a database, also while clients are connected to it."""
         self.execute("postgres", f"DROP DATABASE {where.rpartition('/')[2]} WITH (FORCE)")
 
     def execute(self, database: str, statement: str) -> None:

@@ -20,7 +20,7 @@ from tests.engine.test_evidence_folder import everything
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four seconds in which somebody rides, at 12.5 frames a second."""
+    """Four seconds in which a person rides, at 12.5 frames a second."""
     return drawn_clip(tmp_path_factory.mktemp("drawn") / "clip.mp4", frames=50)
 
 

@@ -48,11 +48,11 @@ def test_files_are_written_whole_and_known_again(tmp_path: Path) -> None:
 
 
 def test_names_that_are_taken_get_a_number(tmp_path: Path) -> None:
-    (tmp_path / f"{stem(1)}.mp4").write_bytes(b"somebody's own")
+    (tmp_path / f"{stem(1)}.mp4").write_bytes(b"a user's own")
     with EvidenceFolder(tmp_path) as folder:
         names = [folder.store(stem(1), {".jpg": JPEG})[".jpg"].name for _ in range(2)]
     assert names == [f"{stem(1)}-2.jpg", f"{stem(1)}-3.jpg"]
-    assert (tmp_path / f"{stem(1)}.mp4").read_bytes() == b"somebody's own"
+    assert (tmp_path / f"{stem(1)}.mp4").read_bytes() == b"a user's own"
 
 
 def test_oldest_files_are_removed_first_and_both_of_a_name(tmp_path: Path) -> None:

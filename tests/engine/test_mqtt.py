@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from hoiclip.core.errors import SinkError, UsageError
 from hoiclip_engine.events.outbox import Outbox, OutboxConfig, TargetCounters
+from hoiclip_engine.events.outbox_file import Message
 from hoiclip_engine.sinks.mqtt import PASSWORD_VARIABLE, MqttBroker, MqttConfig
 from hoiclip_engine.sinks.mqtt_state import topic_level
 from hoiclip_engine.types.frame import Frame, SourceEvent
-from hoiclip_engine.types.messages import Message
 from hoiclip_engine.types.results import FrameResult, Sink
 from tests.engine.frame_results import Row, frame_result, header, summary
 from tests.engine.loopback_servers import StreamServer, transport_stream

@@ -26,9 +26,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from hoiclip.core.errors import SinkError
 from hoiclip_engine.events.outbox import Outbox, OutboxConfig, Receipt, Target, TargetQueue
-from hoiclip_engine.events.outbox_file import OutboxFile
+from hoiclip_engine.events.outbox_file import Message, OutboxFile
 from hoiclip_engine.types.frame import Frame, SourceEvent
-from hoiclip_engine.types.messages import Message
 from hoiclip_engine.types.results import Sink
 from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event

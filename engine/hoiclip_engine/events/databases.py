@@ -43,7 +43,7 @@ class DatabaseLost(Exception):
     def __init__(self, reason: str, *, may_return: bool = True) -> None:
         super().__init__(reason)
         self.may_return = may_return
-        """Whether waiting may help; where not, somebody has to act."""
+        """Whether waiting may help; where not, the operator has to act."""
 
 
 class RowRefused(Exception):
@@ -131,7 +131,7 @@ class Connection:
         """Writes all rows or none.
 
         Raises:
-            DatabaseLost: nobody knows whether they were written; write them again.
+            DatabaseLost: it is unknown whether they were written; write them again.
             RowRefused: the values of a row, at least, cannot be stored.
         """
         self._check()

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hoiclip.core.errors import SinkError
-from hoiclip_engine.events.outbox_file import OutboxFile
+from hoiclip_engine.events.outbox_file import Message, OutboxFile
 from hoiclip_engine.sinks.jsonl_sink import event_fields, rule_event_fields, source_event_fields
 from hoiclip_engine.sources.uri import file_names
 from hoiclip_engine.types.frame import SourceEvent
-from hoiclip_engine.types.messages import Message
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink
 from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event

@@ -14,10 +14,11 @@ import sqlite3
 import threading
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hoiclip.core.errors import SinkError
-from hoiclip_engine.types.messages import Message
 
 APPLICATION_ID = 0x484F4942
 """Of SQLite files that are outboxes."""
@@ -34,6 +35,22 @@ CLOSE_S = 2.0
 """Time limit of writing what is left at the end."""
 _log = logging.getLogger("hoiclip")
 _Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An event of a source, as it waits for its delivery."""
+
+    id: str
+    """The same in every attempt, also after a restart: the run's id and a number."""
+    kind: str
+    """verb.start, verb.end, rule.start, rule.update, rule.end, source.lost or source.back."""
+    source: str
+    """Name of the source, distinct in its run and safe in topics and file names."""
+    time: str
+    """Time of the report, UTC in ISO 8601."""
+    payload: Mapping[str, Any]
+    """Fields as in JSON lines, and the printable `source`."""
 
 
 class OutboxFile:

@@ -31,7 +31,7 @@ _Key: TypeAlias = tuple[str, int, int, int]
 
 
 class _Match(NamedTuple):
-    """A pair that fulfils a rule in a frame; or nobody, for an absent rule."""
+    """A pair that fulfils a rule in a frame; or none, for an absent rule."""
 
     pts_s: float
     row: int = -1
@@ -246,8 +246,8 @@ class RuleMatcher:
         matches: dict[_Key, tuple[Rule, _Match]] = {}
         for number, rule in enumerate(compiled.rules):
             if rule.absent:
-                someone = not rule.while_present or points.has_human(compiled.zones[number])
-                if number not in found and someone and self._counts(rule, pts_s):
+                is_due = not rule.while_present or points.has_human(compiled.zones[number])
+                if number not in found and is_due and self._counts(rule, pts_s):
                     matches[rule.name, -1, -1, -1] = rule, _Match(pts_s=pts_s)
             elif not rule.line:
                 for match in found.get(number, ()):

@@ -74,7 +74,7 @@ class Rule:
     """Seconds for which it may fail to hold without ending: a box that trembles at the zone's border, a verb or a pair
     that is missed. Two inferences at least must have found that it does not hold."""
     cool_down_s: float = 0.0
-    """Seconds after the end of a hit in which the rule starts no other, whoever it is about; what still holds then
+    """Seconds after the end of a hit in which the rule starts no other, of any pair; what still holds then
     starts."""
     update_every_s: float = 1.0
     """Seconds between two updates of a hit; 0: no updates."""
@@ -148,7 +148,8 @@ class RuleSet:
         for rule in self.rules:
             if rule.name in names:
                 raise ValueError(
-                    f"name: {shown(rule.name)} is the name of two rules, which need names of their own; rename one of them"
+                    f"name: {shown(rule.name)} is the name of two rules, which need names of their own; "
+                    "rename one of them"
                 )
             names.add(rule.name)
 

@@ -26,9 +26,9 @@ from urllib.parse import unquote
 
 from hoiclip.core.errors import BackendMissing, UsageError
 from hoiclip_engine.events.outbox import Receipt, Target
+from hoiclip_engine.events.outbox_file import Message
 from hoiclip_engine.sinks.mqtt_state import SourceState, StateSink, sensor_configs, topic_level
 from hoiclip_engine.sources.uri import failure_reason, split_receiver
-from hoiclip_engine.types.messages import Message
 from hoiclip_engine.types.results import Sink
 
 if TYPE_CHECKING:

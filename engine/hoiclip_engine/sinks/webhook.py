@@ -31,8 +31,8 @@ from urllib.parse import quote, urlunsplit
 from hoiclip import __version__
 from hoiclip.core.errors import UsageError
 from hoiclip_engine.events.outbox import Receipt, Target
+from hoiclip_engine.events.outbox_file import Message
 from hoiclip_engine.sources.uri import failure_reason, is_url, split_receiver
-from hoiclip_engine.types.messages import Message
 
 TOKEN_VARIABLE = "HOICLIP_WEBHOOK_TOKEN"
 SECRET_VARIABLE = "HOICLIP_WEBHOOK_SECRET"
