@@ -341,6 +341,7 @@ def test_run_that_ends_is_offline_also_when_it_was_killed(
         process = start(*argv, "--mqtt-discovery", "--outbox", tmp_path / "outbox", stdout=subprocess.PIPE)
         topic = f"x/127.0.0.1_{server.port}_live"
         until(lambda: seen.last("x/status") == "online" and seen.on(f"{topic}/state"), 90)
+        until(lambda: len(configs_of(seen)) == 2)  # they are published after the state: killed earlier, there are none
         process.send_signal(number)
         output = "".join(process.communicate(timeout=60))
         until(lambda: seen.last("x/status") == "offline")
