@@ -149,9 +149,8 @@ def evaluate_module(
         detect, vocabulary, evaluation_set.annotations[:max_images], evaluation_set.images, config
     )
     numbers = {f"{split}/{key}": value for split, summary in found.summaries.items() for key, value in summary.items()}
-    first = next(iter(found.summary.values()))
     known = {key: round(float(value), 4) for key, value in numbers.items() if math.isfinite(value)}
-    return {"mAP": round(100 * first, 2) if math.isfinite(first) else 0.0, **known}
+    return {"mAP": round(100 * found.mean_ap, 2) if math.isfinite(found.mean_ap) else 0.0, **known}
 
 
 def module_detector(module: HOICLIP, vocabulary: Vocabulary, config: PostprocessConfig) -> Detector:

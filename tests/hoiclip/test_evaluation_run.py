@@ -132,6 +132,32 @@ def test_module_evaluation_has_no_number_for_a_side_that_no_image_shows(
     assert "few/mAP unseen" not in numbers
 
 
+def test_module_evaluation_takes_the_mean_over_all_verbs_of_vcoco(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It decides which weights training keeps: not by the verb that comes first."""
+    hold, ride = VCOCO.verbs.index("hold_obj"), VCOCO.verbs.index("ride_instr")
+    person, cup, horse = (VCOCO.objects.index(name) for name in ("person", "cup", "horse"))
+    annotation = ImageAnnotation(
+        file_name="0.png",
+        boxes_xyxy=np.array([[0, 0, 40, 80], [60, 0, 90, 30], [60, 60, 120, 110]], np.float32),
+        labels=np.array([person, cup, horse]),
+        interactions=np.array([[0, 1, hold], [0, 2, ride]]),
+    )
+    found = HOIDetections(
+        query=np.array([0]),
+        human_boxes_xyxy=annotation.boxes_xyxy[:1],
+        object_boxes_xyxy=annotation.boxes_xyxy[2:],
+        label=np.array([horse]),
+        verb=np.array([ride]),
+        hoi=np.array([-1]),
+        score=np.array([0.9]),
+        verb_score=np.array([0.9]),
+    )
+    monkeypatch.setattr("hoiclip.evaluation.image_loop.module_detector", lambda *_: lambda rgb: found)
+    black = MemoryImages((160, 120), lambda _: np.zeros((120, 160, 3), np.uint8), 1)
+    numbers = evaluate_module(torch.nn.Identity(), VCOCO, EvaluationSet(annotations=[annotation], images=black))  # type: ignore[arg-type]
+    assert (numbers["all/AP_hold_obj"], numbers["all/AP_ride_instr"], numbers["mAP"]) == (0.0, 1.0, 50.0)
+
+
 def test_predictions_are_in_the_order_of_the_images(image_folder: tuple[Path, list[ImageAnnotation]]) -> None:
     """Detection runs in another order, by aspect ratio."""
     folder, annotations = image_folder
