@@ -42,26 +42,26 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         if not (0 <= self.flip <= 1 and 0 <= self.crop <= 1 and 0 <= self.jitter < 1):
-            raise ValueError(f"flip and crop must be probabilities and jitter in [0, 1), got {self}")
+            found = f"{self.flip}, {self.crop} and {self.jitter}"
+            raise ValueError(f"flip and crop must be probabilities and jitter in [0, 1), got {found}")
         sides = (*self.short_sides_px, *self.before_crop_px, *self.crop_px, self.max_side_px)
         if not self.short_sides_px or not self.before_crop_px or min(sides) < 1:
             raise ValueError(f"expected at least one short side, and sides of at least 1 px, got {self}")
         if self.crop_px[0] > self.crop_px[1]:
             raise ValueError(f"crop_px must be smallest and largest side, got {self.crop_px}")
 
-    @staticmethod
-    def for_size(short_side_px: int, max_side_px: int) -> AugmentConfig:
-        """The official augmentation in proportion, for a model of another input size."""
-        official = AugmentConfig()
+    def for_size(self, short_side_px: int, max_side_px: int) -> AugmentConfig:
+        """The same in proportion, from sides for the official input size to those for a model of another one."""
 
         def scaled(side: int) -> int:
             return max(1, round(side * short_side_px / _OFFICIAL_SHORT_SIDE_PX))
 
-        return AugmentConfig(
-            short_sides_px=tuple(map(scaled, official.short_sides_px)),
+        return replace(
+            self,
+            short_sides_px=tuple(map(scaled, self.short_sides_px)),
             max_side_px=max_side_px,
-            before_crop_px=tuple(map(scaled, official.before_crop_px)),
-            crop_px=(scaled(official.crop_px[0]), scaled(official.crop_px[1])),
+            before_crop_px=tuple(map(scaled, self.before_crop_px)),
+            crop_px=(scaled(self.crop_px[0]), scaled(self.crop_px[1])),
         )
 
 

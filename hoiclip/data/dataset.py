@@ -28,6 +28,7 @@ from hoiclip.data.images import EvaluationSet, FolderImages
 from hoiclip.data.samples import Sample, SampleConfig, make_sample
 
 T = TypeVar("T")
+OFFICIAL_AUGMENTATION = AugmentConfig()
 MOST_PER_HOI = 64
 """Images beyond this many of each HOI would hardly move the mean of its embeddings."""
 
@@ -76,12 +77,14 @@ class ImageDataset:
         held_out_percent: float = 0,
         test_annotations: Path | None = None,
         test_images: Path | None = None,
+        augment: AugmentConfig = OFFICIAL_AUGMENTATION,
     ) -> None:
         """
         Args:
             percent: of the images, chosen by `seed`.
             held_out_percent: of the images, chosen by `seed` too, that are for evaluation and not for training.
             test_annotations, test_images: the evaluation set; None: the images held out, or no evaluation.
+            augment: of training images, with sides for the official input size.
 
         Raises:
             ValueError: percent is not in [1, 100], held_out_percent not in [0, 50], or there are two evaluation sets.
@@ -96,6 +99,7 @@ class ImageDataset:
         self._annotations, self._images, self._vocabulary = annotations, images, vocabulary
         self._percent, self._held_out_percent, self._seed = percent, held_out_percent, seed
         self._test_annotations, self._test_images = test_annotations, test_images
+        self._augment = augment
 
     def training_annotations(self) -> list[ImageAnnotation]:
         """Annotations that training may use: not held out, without unseen HOIs, and only the chosen fraction.
@@ -123,7 +127,7 @@ class ImageDataset:
         Raises:
             DataError: the annotations cannot be read, or there are none.
         """
-        augmented = replace(config, augment=AugmentConfig.for_size(config.short_side_px, config.max_side_px))
+        augmented = replace(config, augment=self._augment.for_size(config.short_side_px, config.max_side_px))
         return ImageSamples(self.training_annotations(), self._images, self._vocabulary, augmented, self._seed)
 
     def examples(self) -> Iterator[tuple[Image.Image, ImageAnnotation]]:

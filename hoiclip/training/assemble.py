@@ -11,6 +11,7 @@ from hoiclip.checkpoint.official import detr_weights
 from hoiclip.core.errors import UsageError
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.data.annotations import person_label
+from hoiclip.data.augment import AugmentConfig
 from hoiclip.data.dataset import Dataset, ImageDataset
 from hoiclip.data.samples import Sample, SampleConfig
 from hoiclip.evaluation.splits import bundled_splits
@@ -75,6 +76,7 @@ def dataset_of(recipe: Recipe, vocabulary: Vocabulary) -> Dataset:
             seed=recipe.seed,
             test_annotations=Path(data.test_annotations) if data.test_annotations else None,
             test_images=Path(data.test_images) if data.test_images else None,
+            augment=AugmentConfig(flip=data.flip, jitter=data.jitter, crop=data.crop),
         )
     except ValueError as error:
         raise UsageError(f"recipe {recipe.name}: {error}") from error

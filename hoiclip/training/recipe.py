@@ -50,6 +50,12 @@ class DataConfig:
     test_images: str = ""
     validation: int = 0
     """images: percent of the annotated images that are kept apart to evaluate on, in place of test_annotations."""
+    flip: float = 0.5
+    """images: probability of left for right."""
+    jitter: float = 0.4
+    """images: brightness, contrast and saturation are multiplied by a number this far from 1 at most."""
+    crop: float = 0.5
+    """images: probability of a crop."""
     vocabulary: str = "drawn"
     """drawn, hico, vcoco, or the file of your own (hoiclip vocab show drawn --json shows the form)."""
 

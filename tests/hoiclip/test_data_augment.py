@@ -14,7 +14,7 @@ from hoiclip.data.annotations import ImageAnnotation, image_annotation
 from hoiclip.data.augment import AugmentConfig, augment, crop, flip, jitter, resize
 from tests.hoiclip.small_datasets import same
 
-SMALL = AugmentConfig.for_size(100, 160)
+SMALL = AugmentConfig().for_size(100, 160)
 RED, GREEN, BLUE = range(3)
 BOXES = {RED: (20.0, 30.0, 70.0, 90.0), GREEN: (100.0, 10.0, 150.0, 50.0), BLUE: (90.0, 70.0, 130.0, 110.0)}
 
@@ -96,8 +96,8 @@ def test_augmented_sizes_are_the_official_ones() -> None:
 
 
 def test_augmentation_scales_with_the_model_size() -> None:
-    assert AugmentConfig.for_size(800, 1333) == AugmentConfig()
-    assert AugmentConfig.for_size(200, 333).crop_px == (96, 150)
+    assert AugmentConfig().for_size(800, 1333) == AugmentConfig()
+    assert AugmentConfig().for_size(200, 333).crop_px == (96, 150)
 
 
 def test_augmentation_depends_on_its_generator_alone() -> None:

@@ -23,7 +23,7 @@ from hoiclip.data.targets import Targets
 from tests.hoiclip.small_datasets import FRUIT, fruit, save_noise
 
 PLAIN = SampleConfig(short_side_px=40, max_side_px=64, clip_side_px=32)
-AUGMENTED = replace(PLAIN, augment=AugmentConfig.for_size(40, 64))
+AUGMENTED = replace(PLAIN, augment=AugmentConfig().for_size(40, 64))
 
 
 def dataset(folder: Path, config: SampleConfig, count: int = 4, seed: int = 0) -> ImageSamples:

@@ -10,9 +10,12 @@ import pytest
 from hoiclip.core.errors import ModelError, UsageError
 from hoiclip.core.model_file import load_model_file
 from hoiclip.core.vocabulary import vocabulary_from_words
+from hoiclip.data.formats.hoia import write_hoia
+from hoiclip.data.samples import SampleConfig
 from hoiclip.training.assemble import dataset_of, vocabulary_of
 from hoiclip.training.recipe import Recipe, read_recipe
 from hoiclip_engine.models import find_model
+from tests.hoiclip.small_datasets import FRUIT, fruit, save_noise
 
 FOLDER = Path(__file__).resolve().parents[2] / "hoiclip" / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))
@@ -56,6 +59,26 @@ def test_recipe_values_can_be_overridden() -> None:
     assert (recipe.schedule.steps, recipe.seed) == (400, 9)
     with pytest.raises(UsageError, match=r"\[start\] is called \[init\] now"):
         read_recipe(FOLDER / "drawn.toml", **{"start.clip": ""})
+
+
+def test_recipe_softens_the_augmentation_of_images(tmp_path: Path) -> None:
+    """Mirrored always or never, and with neither crop nor jitter, boxes are relative to the image as they were."""
+    write_hoia(tmp_path / "fruit.json", [fruit()], FRUIT)
+    save_noise(tmp_path / "a.png")
+    images = {"data.kind": "images", "data.annotations": str(tmp_path / "fruit.json"), "data.images": str(tmp_path)}
+
+    def left_sides(**settings: float) -> set[float]:
+        softer = {"data.crop": 0.0, "data.jitter": 0.0} | {f"data.{name}": value for name, value in settings.items()}
+        recipe = read_recipe(FOLDER / "drawn.toml", **images, **softer)
+        samples = dataset_of(recipe, FRUIT).samples(SampleConfig.for_model(recipe.model))
+        boxes = [samples[number].targets.human_boxes_cxcywh[0] for number in range(8)]
+        return {round(float(box[0] - box[2] / 2), 2) for box in boxes}
+
+    assert left_sides(flip=0.0) == {0.03}
+    assert left_sides(flip=1.0) == {0.53}
+    assert len(left_sides(flip=0.0, crop=1.0)) > 1
+    with pytest.raises(UsageError, match="jitter in"):
+        left_sides(jitter=1.5)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_thirty_photos_are_sound_and_become_batches(
     report = check(path, VCOCO, images_dir=folder)
     assert {problem.kind for problem in report.problems} == {"empty-image"}
 
-    augmented = SampleConfig(short_side_px=96, max_side_px=160, augment=AugmentConfig.for_size(96, 160))
+    augmented = SampleConfig(short_side_px=96, max_side_px=160, augment=AugmentConfig().for_size(96, 160))
     whole = ImageSamples(photos, folder, VCOCO, SampleConfig(short_side_px=96, max_side_px=160), seed=0)
     batch = collate([whole[i] for i in range(len(photos))], 32)
     assert all(side % 32 == 0 for side in batch.images.shape[2:])
