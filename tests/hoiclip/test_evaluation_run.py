@@ -28,6 +28,7 @@ from hoiclip.synthetic import draw_scene
 from hoiclip.synthetic.compose import random_scene
 from hoiclip_engine.cli.main import main
 from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.quantization.accuracy_gate import measure_map
 from tests.engine.untrained import CONFIG, untrained_model
 
 HICO = load_vocabulary("hico")
@@ -133,7 +134,7 @@ def test_module_evaluation_has_no_number_for_a_side_that_no_image_shows(
 
 
 def test_module_evaluation_takes_the_mean_over_all_verbs_of_vcoco(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It decides which weights training keeps: not by the verb that comes first."""
+    """It decides which weights training keeps and which builds are accurate enough: not the verb that comes first."""
     hold, ride = VCOCO.verbs.index("hold_obj"), VCOCO.verbs.index("ride_instr")
     person, cup, horse = (VCOCO.objects.index(name) for name in ("person", "cup", "horse"))
     annotation = ImageAnnotation(
@@ -154,8 +155,10 @@ def test_module_evaluation_takes_the_mean_over_all_verbs_of_vcoco(monkeypatch: p
     )
     monkeypatch.setattr("hoiclip.evaluation.image_loop.module_detector", lambda *_: lambda rgb: found)
     black = MemoryImages((160, 120), lambda _: np.zeros((120, 160, 3), np.uint8), 1)
-    numbers = evaluate_module(torch.nn.Identity(), VCOCO, EvaluationSet(annotations=[annotation], images=black))  # type: ignore[arg-type]
+    images = EvaluationSet(annotations=[annotation], images=black)
+    numbers = evaluate_module(torch.nn.Identity(), VCOCO, images)  # type: ignore[arg-type]
     assert (numbers["all/AP_hold_obj"], numbers["all/AP_ride_instr"], numbers["mAP"]) == (0.0, 1.0, 50.0)
+    assert measure_map(lambda _: found, VCOCO, images) == pytest.approx(50)  # what builds are accepted by
 
 
 def test_predictions_are_in_the_order_of_the_images(image_folder: tuple[Path, list[ImageAnnotation]]) -> None:

@@ -138,4 +138,4 @@ def measure_map(
     """mAP in percent by the vocabulary's usual metric."""
     config = EvaluateConfig(metric=choose_metric("auto", vocabulary))
     report, _ = evaluate_images(detect, vocabulary, evaluation_set.annotations, evaluation_set.images, config, on_image)
-    return 100 * float(next(iter(report.summary.values())))
+    return 100 * report.mean_ap
