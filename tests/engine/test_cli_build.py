@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from hoiclip.core.errors import ModelError
 from hoiclip.core.model_file import load_model_file
 from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip.data.annotations import image_annotation
@@ -95,19 +96,41 @@ def test_record_of_a_build_holds_calibration_and_gate(built: Path) -> None:
     assert about["calibration"]["source"] == "film.mp4"
     assert about["calibration"]["count"] == 2
     assert 0 <= about["gate"]["compared"]["agreement"] <= 1
+    speed = about["speed"]
+    assert 0 < speed["low"] <= speed["ratio"] <= speed["high"]
+    assert speed["median_ms"] > 0
     assert set(record["files"]) == {"model.xml", "model.bin"}
     assert record_of(built, "bf16")["files"] == {}
     assert not list((built / "builds").glob(".part-*"))
 
 
 def test_auto_takes_a_passed_build_and_never_a_forced_one(built: Path, cli: Cli, video: Path) -> None:
-    from hoiclip_engine.backends import openvino_backend
-
-    fast = openvino_backend.fast_precisions()
-    expected = "bf16" if "bf16" in fast else "fp32"
+    is_faster = record_of(built, "bf16")["about"]["speed"]["high"] < 1
+    expected = "bf16" if "bf16" in openvino_backend.fast_precisions() and is_faster else "fp32"
     assert header(cli, video)["precision"] == expected
     assert header(cli, video, "--precision", "int8")["precision"] == "int8"
     assert header(cli, video, "--precision", "fp32")["precision"] == "fp32"
+
+
+def test_precision_that_cannot_be_made_keeps_no_other_from_being_made(
+    cache: Path, cli: Cli, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for precision in ("int8", "bf16"):
+        shutil.rmtree(entry(cache, precision))
+    monkeypatch.setattr(openvino_backend, "fast_precisions", lambda: ("int8", "bf16"))
+
+    def fail(*_: object) -> Path:
+        raise ModelError("this graph cannot be quantized")
+
+    monkeypatch.setattr("hoiclip_engine.quantization.quantize.quantize_graph", fail)
+    words = [word for word in build_words(video, "") if word not in ("--precision", "")]
+    output = cli(*words)
+    assert output.code == 0, output.err
+    assert "no build in int8: this graph cannot be quantized" in output.err
+    assert record_of(cache, "bf16")["about"]["forced"] is False
+    assert find_build(load_model_file(untrained_model()), "openvino", "int8") is None
+    output = cli(*build_words(video, "int8"))
+    assert output.is_one_error(4)
 
 
 def test_missing_build_is_one_line_with_the_command(cli: Cli, video: Path, tmp_path: Path) -> None:

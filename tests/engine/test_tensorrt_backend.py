@@ -146,7 +146,7 @@ def test_backend_module_names_library_device_and_precisions(machine: Machine) ->
     module = TensorRtModule(machine.library)
     assert module.library() == "tensorrt 10.3.0"
     assert module.device() == "Fake GPU, compute capability 8.9"
-    assert module.fast_precisions() == ("int8", "fp16")
+    assert module.fast_precisions() == ("fp16", "int8")
     backend = module.load(machine.model, PADDED_HW, "fp16", machine.graph)
     assert machine.requests[0].graph == machine.graph
     backend.close()

@@ -62,7 +62,7 @@ class BackendModule(Protocol):
         ...
 
     def fast_precisions(self) -> tuple[Precision, ...]:
-        """Precisions below fp32 that this machine accelerates, the fastest first."""
+        """Precisions below fp32 that this machine accelerates, those to build first at the front."""
         ...
 
     def load(

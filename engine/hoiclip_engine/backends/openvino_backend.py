@@ -34,7 +34,7 @@ def device() -> str:
 
 
 def fast_precisions() -> tuple[Precision, ...]:
-    """Precisions that this CPU has instructions for, the fastest first; OpenVINO itself computes int8 on any x86."""
+    """Precisions that this CPU has instructions for; OpenVINO itself computes int8 on any x86."""
     found: list[Precision] = []
     if {"avx512_vnni", "avx_vnni", "amx_int8"} & set(cpu_flags()):
         found.append("int8")

@@ -1,15 +1,16 @@
-"""hoiclip build: a model in fp16, bf16 or int8 for this machine, checked against fp32 before any run takes it."""
+"""hoiclip build: a model in fp16, bf16 or int8 for this machine, checked against fp32 and timed beside it."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hoiclip.core.errors import GateFailed, SinkError, UsageError
+from hoiclip.core.errors import GateFailed, HoiclipError, SinkError, UsageError
 from hoiclip.core.torch_extra import require_torch
 from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.cli import options
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from hoiclip.core.model_file import ModelFile
     from hoiclip.core.preprocess import ModelInput
     from hoiclip.data.images import EvaluationSet
-    from hoiclip_engine.backends.base import BackendName, Precision
+    from hoiclip_engine.backends.base import Backend, BackendName, Precision
     from hoiclip_engine.engine import EngineConfig
     from hoiclip_engine.quantization.accuracy_gate import GateVerdict
-    from hoiclip_engine.quantization.builds import Build
+    from hoiclip_engine.quantization.builds import Build, MeasuredSpeed
     from hoiclip_engine.quantization.calibration import CalibrationConfig
     from hoiclip_engine.quantization.quantize import TargetRuntime
 
 
 EXAMPLES = """\
-  hoiclip build drawn                                     the fastest precision of this machine, if accuracy allows
+  hoiclip build drawn                                     all precisions of this machine; runs take the fastest
   hoiclip build hico.safetensors --calibrate clip.mp4 --data test.json --images test
   hoiclip build drawn --precision int8 --if-missing
 """
@@ -117,11 +118,10 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _BuildJob:
-    """One build in progress."""
+    """What all builds of a command share."""
 
     model: ModelFile
     backend: BackendName
-    precision: Precision
     config: EngineConfig
     padded_hw: tuple[int, int]
     calibrated: list[ModelInput]
@@ -132,61 +132,90 @@ class _BuildJob:
 
 
 def build(model: ModelFile, request: BuildRequest) -> int:
-    """Makes, checks and publishes one build.
+    """Makes, checks and times builds, and publishes those that are accurate enough.
 
     Raises:
-        GateFailed: it loses more than its precision may, and is not forced.
-        SinkError: it cannot be kept.
+        GateFailed: each loses more than its precision may, and none is forced.
+        SinkError: one cannot be kept.
         HoiclipError: the source, the backend or the model is not as expected.
     """
     from hoiclip_engine.backends.registry import select_backend
     from hoiclip_engine.cache.signed_store import SignedStore
-    from hoiclip_engine.quantization.builds import BUILDS_KIND, Build, find_build, publish_build
+    from hoiclip_engine.quantization.builds import BUILDS_KIND, find_build, publish_build
 
     backend = select_backend(request.backend)
-    precision = _precision(backend, request.precision)
-    existing = find_build(model, backend, precision) if request.if_missing else None
-    if existing is not None and not existing.forced:
-        messages.print(f"{model.name} exists in {precision} for {backend}")
-        return 0
+    precisions = _precisions(backend, request.precision)
+    for precision in precisions if request.if_missing else ():
+        existing = find_build(model, backend, precision)
+        if existing is not None and not existing.forced:
+            messages.print(f"{model.name} exists in {precision} for {backend}")
+            return 0
     require_torch(f"building {model.name}, which is compared with fp32 in torch,")
-    job = _prepare(model, backend, precision, request)
+    job = _prepare(model, backend, precisions, request)
     try:
         folder = SignedStore(BUILDS_KIND).make_staging_folder()
     except OSError as error:
         raise _cannot_keep(error) from error
     try:
-        with working(f"Making {model.name} in {precision} for {backend}"):
-            graph = _make_graph(job, folder)
-        verdict = _run_gate(job, Build(precision=precision, graph=graph))
-        messages.print(verdict_table(verdict))
-        if not verdict.passed and not request.force:
-            raise GateFailed(
-                f"{verdict.failed_by}; nothing is kept: try another precision or --calibrate, or --force it"
-            )
-        publish_build(model, backend, precision, graph, _record(job, verdict))
+        checked = _make_and_check(job, precisions, folder)
+        kept = [(build, verdict) for build, verdict in checked if verdict.passed or request.force]
+        if not kept:
+            reasons = "; ".join(verdict.failed_by for _, verdict in checked)
+            raise GateFailed(f"{reasons}; nothing is kept: try another precision or --calibrate, or --force it")
+        speeds = _measure_speeds(job, [build for build, _ in kept])
+        for build, verdict in kept:
+            publish_build(model, backend, build.precision, build.graph, _record(job, verdict, speeds[build.precision]))
     except OSError as error:
         raise _cannot_keep(error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    taken = "auto takes it" if verdict.passed else f"only --precision {precision} takes it: it was forced"
-    messages.print(f"{model.name} exists in {precision} for {backend}; {taken}")
+    messages.print(_speed_table(speeds))
+    messages.print(_conclusion(model, backend, kept))
     return 0
 
 
-def _make_graph(job: _BuildJob, folder: Path) -> Path | None:
+def _make_and_check(
+    job: _BuildJob, precisions: Sequence[Precision], folder: Path
+) -> Sequence[tuple[Build, GateVerdict]]:
+    """Builds with their verdicts. One that cannot be made does not keep the others from being made.
+
+    Raises:
+        HoiclipError: none can be made; that of the last one.
+    """
+    from hoiclip_engine.quantization.builds import Build
+
+    gate = _Gate(job)
+    checked: list[tuple[Build, GateVerdict]] = []
+    for precision in precisions:
+        (folder / precision).mkdir()
+        try:
+            with working(f"Making {job.model.name} in {precision} for {job.backend}"):
+                build = Build(precision=precision, graph=_make_graph(job, precision, folder / precision))
+            verdict = gate.verdict(build)
+        except HoiclipError as error:
+            if precision == precisions[-1] and not checked:
+                raise
+            messages.print(f"there will be no build in {precision}: {error}")
+            continue
+        messages.print(verdict_table(precision, verdict))
+        checked.append((build, verdict))
+    return checked
+
+
+def _make_graph(job: _BuildJob, precision: Precision, folder: Path) -> Path | None:
     """None where the backend takes the fp32 graph, or the module, and does the rest itself."""
     from hoiclip_engine.cache.artifacts import exported_graph
     from hoiclip_engine.quantization.quantize import QUANTIZED_PRECISIONS, quantize_graph
 
     target = TARGET_OF_BACKEND.get(job.backend)
-    if target is None or job.precision not in QUANTIZED_PRECISIONS[target]:
+    if target is None or precision not in QUANTIZED_PRECISIONS[target]:
         return None
     samples = [model_input.arrays() for model_input in job.calibrated or job.checked]
-    return quantize_graph(exported_graph(job.model, job.padded_hw), target, job.precision, samples, folder)
+    return quantize_graph(exported_graph(job.model, job.padded_hw), target, precision, samples, folder)
 
 
-def _precision(backend: BackendName, wanted: str) -> Precision:
+def _precisions(backend: BackendName, wanted: str) -> Sequence[Precision]:
+    """Those to build; for "auto" all that this machine accelerates."""
     from hoiclip_engine.backends.registry import backend_module
     from hoiclip_engine.quantization.builds import parse_precision
 
@@ -197,14 +226,16 @@ def _precision(backend: BackendName, wanted: str) -> Precision:
         if precision not in BACKEND_PRECISIONS[backend]:
             known = ", ".join(("fp32", *BACKEND_PRECISIONS[backend]))
             raise UsageError(f"{backend} does not compute in {precision}, but in {known}; name another --precision")
-        return precision
+        return (precision,)
     fast = backend_module(backend).fast_precisions()
     if not fast:
         raise UsageError(f"{backend} has nothing faster than fp32 on this machine; name a --precision to insist")
-    return fast[0]
+    return fast
 
 
-def _prepare(model: ModelFile, backend: BackendName, precision: Precision, request: BuildRequest) -> _BuildJob:
+def _prepare(
+    model: ModelFile, backend: BackendName, precisions: Sequence[Precision], request: BuildRequest
+) -> _BuildJob:
     from hoiclip.core.preprocess import preprocess
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.quantization.builds import FP32
@@ -221,10 +252,9 @@ def _prepare(model: ModelFile, backend: BackendName, precision: Precision, reque
     return _BuildJob(
         model=model,
         backend=backend,
-        precision=precision,
         config=config,
         padded_hw=padded_hw,
-        calibrated=[preprocess(rgb, size) for rgb in images.calibrated] if precision == "int8" else [],
+        calibrated=[preprocess(rgb, size) for rgb in images.calibrated] if "int8" in precisions else [],
         checked=[preprocess(rgb, size) for rgb in images.checked],
         calibration=images.about,
         benchmark=_benchmark(model, request),
@@ -238,26 +268,40 @@ def _benchmark(model: ModelFile, request: BuildRequest) -> EvaluationSet | None:
     return benchmark and replace(benchmark, annotations=benchmark.annotations[: request.gate_images])
 
 
-def _run_gate(job: _BuildJob, build: Build) -> GateVerdict:
-    """Compares the build with eager fp32."""
-    from hoiclip_engine.backends.registry import load_backend
-    from hoiclip_engine.quantization.accuracy_gate import MeanPrecisions, compare_backends, gate_verdict
-    from hoiclip_engine.quantization.builds import FP32
+class _Gate:
+    """Compares builds with eager fp32."""
 
-    with working("Comparing with fp32"):
-        reference, engine = (
-            load_backend("torch", job.model, job.padded_hw),
-            load_backend(job.backend, job.model, job.padded_hw, build.precision, build.graph),
+    def __init__(self, job: _BuildJob) -> None:
+        self._job = job
+        self._eager_map: float | None = None
+
+    def verdict(self, build: Build) -> GateVerdict:
+        from hoiclip_engine.backends.registry import load_backend
+        from hoiclip_engine.quantization.accuracy_gate import MeanPrecisions, compare_backends, gate_verdict
+        from hoiclip_engine.quantization.builds import FP32
+
+        job = self._job
+        with working("Comparing with fp32"):
+            reference, engine = load_backend("torch", job.model, job.padded_hw), _load(job, build)
+            compared = compare_backends(reference, engine, job.checked, job.model.vocabulary)
+            reference.close()
+            engine.close()
+        if job.benchmark is None or not compared.is_finite:
+            return gate_verdict(build.precision, compared)
+        if self._eager_map is None:
+            self._eager_map = _measure_map(job, job.benchmark, replace(job.config, backend="torch"), FP32)
+        maps = MeanPrecisions(
+            num_images=len(job.benchmark.annotations),
+            reference=self._eager_map,
+            engine=_measure_map(job, job.benchmark, job.config, build),
         )
-        compared = compare_backends(reference, engine, job.checked, job.model.vocabulary)
-        reference.close()
-        engine.close()
-    if job.benchmark is None or not compared.is_finite:
-        return gate_verdict(job.precision, compared)
-    eager_map = _measure_map(job, job.benchmark, replace(job.config, backend="torch"), FP32)
-    engine_map = _measure_map(job, job.benchmark, job.config, build)
-    maps = MeanPrecisions(num_images=len(job.benchmark.annotations), reference=eager_map, engine=engine_map)
-    return gate_verdict(job.precision, compared, maps)
+        return gate_verdict(build.precision, compared, maps)
+
+
+def _load(job: _BuildJob, build: Build) -> Backend:
+    from hoiclip_engine.backends.registry import load_backend
+
+    return load_backend(job.backend, job.model, job.padded_hw, build.precision, build.graph)
 
 
 def _measure_map(job: _BuildJob, benchmark: EvaluationSet, config: EngineConfig, build: Build) -> float:
@@ -269,12 +313,28 @@ def _measure_map(job: _BuildJob, benchmark: EvaluationSet, config: EngineConfig,
         return measure_map(engine.detect, job.model.vocabulary, benchmark, lambda: bar.advance(task))
 
 
-def _record(job: _BuildJob, verdict: GateVerdict) -> dict[str, Any]:
+def _measure_speeds(job: _BuildJob, builds: Sequence[Build]) -> Mapping[Precision, MeasuredSpeed]:
+    """Times of one image against fp32 on the same backend, in turns."""
+    from hoiclip_engine.bench.turns import speeds_in_turns
+    from hoiclip_engine.quantization.builds import FP32
+
+    backends = {build.precision: _load(job, build) for build in (FP32, *builds)}
+    try:
+        with working("Timing in turns with fp32"):
+            calls = {precision: partial(backend, job.checked[0]) for precision, backend in backends.items()}
+            return speeds_in_turns(calls, base="fp32")
+    finally:
+        for backend in backends.values():
+            backend.close()
+
+
+def _record(job: _BuildJob, verdict: GateVerdict, speed: MeasuredSpeed) -> dict[str, Any]:
     from hoiclip import __version__
 
     return {
         "gate": verdict.to_json(),
         "forced": not verdict.passed,
+        "speed": asdict(speed),
         "calibration": job.calibration,
         "canvas_hw": job.padded_hw,
         "hoiclip": __version__,
@@ -282,7 +342,26 @@ def _record(job: _BuildJob, verdict: GateVerdict) -> dict[str, Any]:
     }
 
 
-def verdict_table(verdict: GateVerdict) -> Any:
+def _conclusion(model: ModelFile, backend: BackendName, kept: Sequence[tuple[Build, GateVerdict]]) -> str:
+    from hoiclip_engine.quantization.builds import select_build
+
+    names = " and ".join(build.precision for build, _ in kept)
+    taken = select_build(model, backend, "auto").precision
+    forced = [build.precision for build, verdict in kept if not verdict.passed]
+    only = f"; only --precision {forced[0]} takes what was forced" if forced else ""
+    slower = "; nothing else is faster here" if taken == "fp32" else ""
+    return f"{model.name} exists in {names} for {backend}; auto takes {taken}{slower}{only}"
+
+
+def _speed_table(speeds: Mapping[Precision, MeasuredSpeed]) -> Any:
+    rows = [
+        (precision, f"{speed.median_ms:.2f}", f"{1 / speed.ratio:.2f} ({1 / speed.high:.2f} to {1 / speed.low:.2f})")
+        for precision, speed in speeds.items()
+    ]
+    return table("One image, timed in turns with fp32", ("precision", "ms", "times as fast as fp32"), rows)
+
+
+def verdict_table(precision: Precision, verdict: GateVerdict) -> Any:
     """The measurements and the verdict of the gate, for a terminal."""
     from hoiclip_engine.quantization.accuracy_gate import TOP_TRIPLETS
 
@@ -296,7 +375,7 @@ def verdict_table(verdict: GateVerdict) -> Any:
         rows.append(("mAP in fp32", f"{maps.reference:.2f} on {maps.num_images} images"))
         rows.append(("mAP of the build", f"{maps.engine:.2f}"))
     rows.append(("accuracy gate", verdict.failed_by or "passed"))
-    return table("Compared with fp32", ("measurement", "value"), rows)
+    return table(f"{precision} compared with fp32", ("measurement", "value"), rows)
 
 
 def _cannot_keep(error: OSError) -> SinkError:

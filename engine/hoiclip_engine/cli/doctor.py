@@ -168,7 +168,7 @@ def _taken(path: Path, backend: BackendName) -> str:
     """Backend and precision, and what would make it faster."""
     from hoiclip.core.model_file import load_model_file
     from hoiclip_engine.backends.registry import backend_module
-    from hoiclip_engine.quantization.builds import build_command, select_build
+    from hoiclip_engine.quantization.builds import build_command, find_build, select_build
 
     try:
         model = load_model_file(path)
@@ -178,5 +178,5 @@ def _taken(path: Path, backend: BackendName) -> str:
         return f"{backend}, fp32, once it is exported: hoiclip export {model.name} -o DIR --with-model, where torch is"
     build = select_build(model, backend, "auto")
     fast = backend_module(backend).fast_precisions()
-    faster = fast[0] if fast and build.precision != fast[0] else None
-    return f"{backend}, {build.precision}" + (f"; faster: {build_command(model, backend, faster)}" if faster else "")
+    is_complete = all(find_build(model, backend, precision) is not None for precision in fast)
+    return f"{backend}, {build.precision}" + ("" if is_complete else f"; faster: {build_command(model, backend)}")

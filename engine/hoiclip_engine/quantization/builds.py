@@ -1,14 +1,14 @@
 """Builds: models in fp16, bf16 or int8, made and checked on this machine by `hoiclip build`; a run takes no others.
 
-A build is a record of the model, the calibration and the verdict of the accuracy gate, with the quantized graph where
-it has one.
+A build is a record of the model, the calibration, the verdict of the accuracy gate and the speed beside fp32, with the
+quantized graph where it has one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,21 @@ from hoiclip_engine.export.graph_spec import GRAPH_VERSION
 from hoiclip_engine.quantization.quantize import policy_text
 
 BUILDS_KIND = "builds"
+RECORD_VERSION = 2
+"""2: with the measured speed."""
 _log = logging.getLogger("hoiclip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredSpeed:
+    """Time of one image, measured in turns with fp32 on the same backend."""
+
+    median_ms: float
+    ratio: float
+    """Time divided by that of fp32: below 1 it is faster."""
+    low: float
+    high: float
+    """Both ends of the ratio's interval, each with 95 % confidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +54,17 @@ class Build:
         """Whether it was kept although the accuracy gate did not pass it."""
         return bool(self.about and self.about["forced"])
 
+    @property
+    def speed(self) -> MeasuredSpeed | None:
+        """None of fp32."""
+        return None if self.about is None else MeasuredSpeed(**self.about["speed"])
+
 
 FP32 = Build()
 
 
 def select_build(model: ModelFile, backend: BackendName, wanted: str) -> Build:
-    """The build of a precision; for "auto" the fastest that this machine accelerates and the gate passed, else fp32.
+    """The build of a precision; for "auto" the fastest measured one that the gate passed, else fp32.
 
     Raises:
         ModelError: this machine has no build of the wanted precision.
@@ -53,11 +72,7 @@ def select_build(model: ModelFile, backend: BackendName, wanted: str) -> Build:
     if wanted == "fp32":
         return FP32
     if wanted == "auto":
-        for precision in backend_module(backend).fast_precisions():
-            build = find_build(model, backend, precision)
-            if build is not None and not build.forced:
-                return build
-        return FP32
+        return min(_faster_than_fp32(model, backend), key=lambda found: found[0], default=(1.0, FP32))[1]
     build = find_build(model, backend, parse_precision(wanted))
     if build is None:
         raise ModelError(
@@ -65,6 +80,14 @@ def select_build(model: ModelFile, backend: BackendName, wanted: str) -> Build:
             f"{build_command(model, backend, wanted)}"
         )
     return build
+
+
+def _faster_than_fp32(model: ModelFile, backend: BackendName) -> Iterator[tuple[float, Build]]:
+    """Builds that the gate passed and that are surely faster, with the ratio of their time to that of fp32."""
+    for precision in backend_module(backend).fast_precisions():
+        build = find_build(model, backend, precision)
+        if build is not None and not build.forced and build.speed is not None and build.speed.high < 1:
+            yield build.speed.ratio, build
 
 
 def parse_precision(text: str) -> Precision:
@@ -75,8 +98,9 @@ def parse_precision(text: str) -> Precision:
     raise ModelError(f"unknown precision {text!r}; there are auto, {', '.join(PRECISIONS)}")
 
 
-def build_command(model: ModelFile, backend: str, precision: str) -> str:
-    return f"hoiclip build {model.name} --backend {backend} --precision {precision}"
+def build_command(model: ModelFile, backend: str, precision: str = "") -> str:
+    """The command that makes a build; without a precision it makes all that this machine accelerates."""
+    return f"hoiclip build {model.name} --backend {backend}" + (f" --precision {precision}" if precision else "")
 
 
 def find_build(model: ModelFile, backend: BackendName, precision: Precision) -> Build | None:
@@ -125,5 +149,6 @@ def _key(model: ModelFile, backend: BackendName, precision: Precision) -> dict[s
         "device": module.device(),
         "precision": precision,
         "graph version": GRAPH_VERSION,
+        "record": RECORD_VERSION,
         "policy": hashlib.sha256(policy_text().encode()).hexdigest(),
     }
