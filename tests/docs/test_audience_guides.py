@@ -1,4 +1,4 @@
-"""The guides for a shop floor, for retail and for research: every command is run, as the guide has it but for stand-ins.
+"""The guides for a shop floor, for retail and for research: each of their commands is run, with stand-ins.
 
 A synthetic clip of a second stands in for cameras, the bundled model for weights of one's own; broker, receiver and
 database are real ones on this machine.
