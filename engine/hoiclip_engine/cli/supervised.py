@@ -125,7 +125,12 @@ class _PassOutputs:
 
     def sinks_for(self, source_id: int, name: str, stream: Stream) -> list[Sink]:
         files = self._outputs.sinks_for_pass(
-            source_id, name, datetime.now(timezone.utc), self._rings.get(source_id), self._events.put_evidence
+            source_id,
+            name,
+            datetime.now(timezone.utc),
+            self._rings.get(source_id),
+            self._events.put_evidence,
+            stream.rules.names,
         )
         return [*files, self._events.sink(source_id, name), self._server.sink_for(name, source_id)]
 
