@@ -250,6 +250,14 @@ class Outputs:
             made: T = self._made[kind]
             return made
 
+    def recorder(self) -> Recorder | None:
+        """The record, which is opened where it is not yet; None without one.
+
+        Raises:
+            UsageError, BackendMissing, SinkError: as of Recorder.
+        """
+        return self._recorder(self.db) if self.db else None
+
     def _recorder(self, where: str) -> Recorder:
         from hoiclip_engine.events.record import RecordConfig, Recorder
 
