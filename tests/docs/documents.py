@@ -16,6 +16,7 @@ from website.links import ROOT
 
 FOREIGN = {
     **dict.fromkeys(("cd", "export", "git", "openssl", "curl", "jq", "mpv", "ffmpeg", "cat", "sudo"), "every system's"),
+    **dict.fromkeys(("cmp", "echo"), "every system's"),
     **dict.fromkeys(("docker", "systemctl", "journalctl", "tegrastats", "nvpmodel", "jetson_clocks"), "the platform's"),
     **dict.fromkeys(("trtexec", "tritonserver", "cmake", "tensorboard", "ray", "nvidia-smi"), "another project's"),
 }

@@ -46,6 +46,9 @@ OWN_TESTS = {
     "deploy.md": "for other machines",
     "live_control.md": "tests/docs/test_live_control.py, on a running page",
     "capacity.md": "counts, runs nothing",
+    "shop_floor.md": "tests/docs/test_audience_guides.py, with broker and receiver",
+    "retail.md": "tests/docs/test_audience_guides.py, with PostgreSQL",
+    "research.md": "tests/docs/test_audience_guides.py",
     "CONTRIBUTING.md": "make, which runs this test",
 }
 SMALLER = {

@@ -14,6 +14,7 @@ from hoiclip_engine.archive.manifest import Manifest
 from hoiclip_engine.archive.work_directory import FileJob, JobReport, WorkDirectory
 from hoiclip_engine.archive.worker import Worker, WorkerConfig, may_begin, plan_work_items
 from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.events.rules import RuleSet
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
 from hoiclip_engine.streaming.stream import StreamConfig
 from tests.engine.untrained import untrained_model
@@ -27,9 +28,11 @@ def write_video(path: Path, frames: int) -> Path:
     return write_clip(path, [40 * index for index in range(frames)], gop=12, b_frames=2)
 
 
-def single_run(engine: Engine, path: Path, folder: Path, detect_every: int = 1) -> list[str]:
+def single_run(
+    engine: Engine, path: Path, folder: Path, detect_every: int = 1, rules: RuleSet | None = None
+) -> list[str]:
     """JSON lines of a file, without the summary, as `hoiclip run` writes them."""
-    stream = engine.open(path, StreamConfig(detect_every=detect_every))
+    stream = engine.open(path, StreamConfig(detect_every=detect_every, rules=rules))
     target = folder / f"single-{path.stem}.jsonl"
     sink = JsonlSink(target)
     sink.start(stream.header)
@@ -67,8 +70,14 @@ class Workers:
 
     workers = 2
 
-    def __init__(self, detect_every: int = 1, deadly: Iterable[str] = (), deaths: int = 99) -> None:
-        self._worker = _worker(detect_every)
+    def __init__(
+        self,
+        detect_every: int = 1,
+        deadly: Iterable[str] = (),
+        deaths: int = 99,
+        worker: Worker | None = None,
+    ) -> None:
+        self._worker = worker or _worker(detect_every)
         self._deadly, self._deaths = set(deadly), deaths
         self.processed: list[tuple[str, str]] = []
         self.rounds: list[int] = []
@@ -90,8 +99,26 @@ class Workers:
         return self._worker.process(job)
 
 
+class RayPoolStandIn(Workers):
+    """Those of `hoiclip archive`, in place of ray_pool.RayPool."""
+
+    def __init__(self, worker_config: WorkerConfig, _config: object) -> None:
+        super().__init__(worker=Worker(worker_config))
+
+    def __enter__(self) -> RayPoolStandIn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
 def coordinate(
-    engine: Engine, out: Path, files: Sequence[Path], pool: Workers | None = None, detect_every: int = 1
+    engine: Engine,
+    out: Path,
+    files: Sequence[Path],
+    pool: Workers | None = None,
+    detect_every: int = 1,
+    rules: RuleSet | None = None,
 ) -> tuple[Coordinator, Manifest]:
     """Coordinator of one call, which has finished its work if a pool is given."""
     out.mkdir(exist_ok=True)
@@ -99,7 +126,7 @@ def coordinate(
     entries = manifest.add([str(path) for path in files])
     for entry in entries:
         entry.renew()
-    config = CoordinatorConfig(stream=StreamConfig(detect_every=detect_every), segment_s=0.5)
+    config = CoordinatorConfig(stream=StreamConfig(detect_every=detect_every, rules=rules), segment_s=0.5)
     coordinator = Coordinator(engine.stream_factory, manifest, entries, config, Progress(disable=True))
     coordinator.settle()
     if pool is not None:

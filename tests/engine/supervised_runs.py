@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hoiclip.core.errors import SourceError
+from hoiclip_engine.events.event_store import EventStore
 from hoiclip_engine.live.address import LiveAddress
 from hoiclip_engine.live.control import LiveControl
-from hoiclip_engine.live.recent_events import RecentEvents
+from hoiclip_engine.live.recent_events import RecentEvents, StoredEvents
 from hoiclip_engine.live.server import LiveServer
 from hoiclip_engine.live.state_folder import StateFolder
 from hoiclip_engine.sources.uri import SourceAddress
@@ -191,17 +192,24 @@ def ask(port: int, method: str, path: str, data: bytes | None = None, headers: d
 
 
 @contextmanager
-def supervised(folder: Path, *, read_token: str = "", allowed: Sequence[Path] = ()) -> Iterator[SupervisedPage]:
-    """A live run without sources; its evidence lies in the folder `evidence`."""
+def supervised(
+    folder: Path, *, read_token: str = "", allowed: Sequence[Path] = (), database: str | Path = ""
+) -> Iterator[SupervisedPage]:
+    """A live run without sources; its evidence lies in the folder `evidence`.
+
+    Args:
+        database: a record that events are listed from, if given.
+    """
     cameras, events = FakeCameras(), RecentEvents()
     server = LiveServer(LiveAddress(port=0, token=read_token))
     supervisor = Supervisor(cameras.open, PageOutputs(server, events), QUICK)
-    supervisor.on_change = events.on_change = server.notify
+    stored = StoredEvents(events, EventStore(database), supervisor.sources) if database else events
+    supervisor.on_change = events.on_change = stored.on_change = server.notify
     control = LiveControl(
         supervisor=supervisor,
         state=StateFolder(folder / "state"),
         vocabulary=VOCABULARY,
-        events=events,
+        events=stored,
         token=TOKEN,
         allowed_folders=allowed,
         evidence_folder=folder / "evidence",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,23 @@ from hoiclip.core.errors import HoiclipError, UsageError
 from hoiclip_engine.archive.coordinator import MOST_DEATHS
 from hoiclip_engine.archive.manifest import Manifest
 from hoiclip_engine.archive.work_directory import FileJob, JobReport, WorkDirectory
+from hoiclip_engine.archive.worker import plan_work_items
 from hoiclip_engine.engine import Engine
+from hoiclip_engine.events.rules import Rule, RuleSet
 from hoiclip_engine.sources.base import SourceConfig
 from hoiclip_engine.sources.decoder import default_decoder_threads
 from hoiclip_engine.sources.file import open_video
 from tests.docs.documents import blocks
-from tests.engine.archive_runs import TORCH, Workers, coordinate, repeatable, single_run, write_video
-from tests.engine.command_output import PYTHONPATH, ROOT, Cli
+from tests.engine.archive_runs import (
+    TORCH,
+    RayPoolStandIn,
+    Workers,
+    coordinate,
+    repeatable,
+    single_run,
+    write_video,
+)
+from tests.engine.command_output import PYTHONPATH, ROOT, Cli, CommandOutput
 from tests.engine.untrained import untrained_model
 from tests.engine.video_files import write_clip
 
@@ -184,6 +195,85 @@ def test_archive_resumes_after_an_interrupted_call(
     assert (third.processed, third.rounds) == ([], [])
 
 
+ALWAYS = RuleSet(rules=(Rule(name="always", update_every_s=0.2),))
+"""Holds for every active verb."""
+
+
+class ReversedWorkers(Workers):
+    """Hands the last segment of the last file out first."""
+
+    def run(self, jobs: Sequence[FileJob], *, workers: int) -> Generator[JobReport | None, None, None]:
+        items = [item for job in jobs for item in plan_work_items(job)]
+        for item in reversed(items):
+            yield self._process(item) if isinstance(item, FileJob) else item
+
+
+@pytest.mark.parametrize("detect_every", [1, 4])
+def test_hits_of_rules_are_those_of_a_single_run_whatever_the_order_of_segments(
+    engine: Engine, videos: list[Path], tmp_path: Path, detect_every: int
+) -> None:
+    for name, pool in (("ordered", Workers(detect_every)), ("reversed", ReversedWorkers(detect_every))):
+        _, manifest = coordinate(engine, tmp_path / name, videos, pool, detect_every, ALWAYS)
+        assert all(entry.hits for entry in manifest.entries)
+    expected = {video.stem: single_run(engine, video, tmp_path, detect_every, ALWAYS) for video in videos}
+    assert results(tmp_path / "ordered") == results(tmp_path / "reversed") == expected
+
+
+def test_hit_that_lasts_over_segments_is_one(engine: Engine, videos: list[Path], tmp_path: Path) -> None:
+    coordinator, _ = coordinate(engine, tmp_path / "out", videos[:1], rules=ALWAYS)
+    first = StoppingWorkers()
+    first.coordinator = coordinator
+    coordinator.work(first)
+    coordinator.close()
+    _, manifest = coordinate(engine, tmp_path / "out", videos[:1], Workers(), rules=ALWAYS)
+    hits = [json.loads(line) for line in results(tmp_path / "out")["a"] if '"type":"rule"' in line]
+    numbers = {event: [hit["hit"] for hit in hits if hit["event"] == event] for event in ("start", "end")}
+    assert numbers["start"] == list(range(manifest.entries[0].hits or 0))
+    assert sorted(numbers["end"]) == numbers["start"]
+    lasted_s = [hit["pts_s"] - hit["start_s"] for hit in hits if hit["event"] == "end"]
+    assert max(lasted_s) > 0.5, "none lasts over a segment"
+
+
+RULES = """
+[[rule]]
+name = "rides"
+verbs = ["{verb}"]
+schedule = {{ days = ["mon"] }}
+"""
+
+
+def test_archive_command_checks_rules_and_refuses_others_for_the_same_folder(
+    cli: Cli, videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hoiclip_engine.archive.ray_pool.RayPool", RayPoolStandIn)
+    rules, out = tmp_path / "rules.toml", tmp_path / "out"
+
+    def archive(*more: object) -> CommandOutput:
+        options = ("--model", untrained_model(), "--backend", "torch", "--rules", rules)
+        return cli("archive", videos[0], "-o", out, *options, *more)
+
+    rules.write_text(RULES.format(verb="levitate"), encoding="utf-8")
+    said = archive()
+    assert said.is_one_error(2)
+    assert "levitate" in said.err
+    assert not out.exists()
+    rules.write_text(RULES.format(verb="ride"), encoding="utf-8")
+    said = archive()
+    assert said.code == 0, said.err
+    assert "schedules do not count in files" in said.err
+    assert re.search(r"rules +│ \d+ hits", said.err)
+    (settings, source) = (json.loads((out / "manifest.json").read_text())[key] for key in ("settings", "sources"))
+    assert settings["rules"][0]["name"] == "rides"
+    assert isinstance(source[0]["hits"], int)
+    assert json.loads((out / "jsonl" / "a.jsonl").read_text().splitlines()[-1])["hits"] == source[0]["hits"]
+    assert archive().code == 0
+    assert archive("--clock", "2026-01-31T08:00Z").is_one_error(2)
+    rules.write_text(RULES.format(verb="carry"), encoding="utf-8")
+    said = archive()
+    assert said.is_one_error(2)
+    assert "other rules" in said.err
+
+
 def test_changed_file_is_processed_anew(engine: Engine, videos: list[Path], tmp_path: Path) -> None:
     video = tmp_path / "video.mp4"
     video.write_bytes(videos[0].read_bytes())
@@ -285,6 +375,8 @@ def test_work_directory_tidies_marks_of_ended_processes(tmp_path: Path) -> None:
         (["{clip}", "--segment-seconds", "0"], "at least a second"),
         (["{clip}", "--detect-every", "auto"], "whole number"),
         (["{clip}", "--min-score", "7"], "min_score"),
+        (["{clip}", "--clock", "2026-01-31T08:00"], "name the rules"),
+        (["{clip}", "--rules", "nowhere.toml"], "rules file"),
     ],
 )
 def test_archive_refuses_impossible_options_in_one_line(

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.engine.loopback_servers import StreamServer, transport_stream
+from tests.engine.mosquitto import Mosquitto, subscriber
 from tests.engine.run_processes import QUICK_BACKEND, ROOT, json_lines
 from tests.engine.supervised_runs import Answer, ask, wait_until
 from tests.engine.untrained import untrained_model
@@ -245,3 +246,50 @@ def test_options_that_make_no_sense_are_refused(
     assert reason in err
     assert err.count("\n") == 1
     assert not (tmp_path / "state" / "state.json").exists()
+
+
+def test_rules_replaced_by_the_api_are_sensors_of_home_assistant(tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path / "broker") as broker,
+        subscriber(broker) as seen,
+        StreamServer(transport_stream(tmp_path, frames=1500), frames=1500) as server,
+        running(tmp_path / "state", "--mqtt", f"mqtt://{broker.host}/x", "--mqtt-discovery") as run,
+    ):
+
+        def sensors() -> set[str]:
+            last = {found.topic: found for found in list(seen.seen) if found.topic.startswith("homeassistant/")}
+            return {found.fields["name"] for found in last.values() if found.payload}
+
+        number = run.add(server.url, "gate")
+        other_source = {"name": "elsewhere", "verbs": ["ride"], "sources": [number + 1]}
+        wait_until(lambda: sensors() == {"connected"}, 90)
+        for names in (["rides", "sits"], ["sits", "stands"], []):
+            rules = [*({"name": name, "verbs": ["ride"]} for name in names), other_source]
+            assert run.request("PUT", "/api/rules", {"rule": rules}).status == 200
+            wait_until(lambda names=names: sensors() == {"connected", *names}, 60)  # type: ignore[misc]
+        run.interrupt()
+
+
+def test_events_of_before_a_restart_are_listed_from_the_database(camera: StreamServer, tmp_path: Path) -> None:
+    options = ("--db", tmp_path / "events.sqlite", "--evidence", tmp_path / "evidence", "--min-score", 0)
+
+    def events(run: Run) -> dict[str, dict[str, Any]]:
+        page = run.request("GET", "/api/events?kind=rule&limit=500").json
+        return {event["id"]: event for event in page["events"]} if page["stored"] else {}
+
+    with running(tmp_path / "state", *options) as run:
+        camera_id = run.add(camera.url, "door")
+        assert run.request("PUT", "/api/rules", {"rule": [{"name": "anything"}]}).status == 200
+        wait_until(lambda: events(run), 90)
+        run.request("POST", f"/api/sources/{camera_id}/pause")
+        wait_until(lambda: any(event["evidence"] for event in events(run).values()), 60)
+        before = events(run)
+        run.process.kill()
+    with running(tmp_path / "state", *options) as run:
+        wait_until(lambda: before.keys() <= events(run).keys())
+        again = {event_id: events(run)[event_id] for event_id in before}
+        assert {event["source"] for event in again.values()} == {camera_id}
+        assert not any(event["is_open"] for event in again.values())
+        kept = next(event["evidence"] for event in again.values() if event["evidence"])
+        assert run.request("GET", next(iter(kept.values()))).status == 200
+        run.interrupt()

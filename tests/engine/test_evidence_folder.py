@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,31 @@ def test_disk_that_hangs_is_given_up(tmp_path: Path) -> None:
         assert folder.drain("another") == 0
         assert folder.drain("hung", timeout_s=0.1) == 2
         may_go.set()
+
+
+def test_file_does_not_wait_for_a_disk_that_hangs_and_is_served_again_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence_folder, "HANGS_S", 0.3)
+    monkeypatch.setattr(evidence_folder, "WAITING_JOBS", 1)
+    warnings: list[str] = []
+    with EvidenceFolder(tmp_path, warn=warnings.append) as folder:
+        os.mkfifo(pipe := tmp_path / "hangs")  # opening it waits for a reader
+        real = Path.write_bytes
+        monkeypatch.setattr(Path, "write_bytes", lambda _path, data: real(pipe, data))
+        store = partial(folder.store, "000h00m01.000s_a_b_1", {".jpg": JPEG})
+        assert folder.submit("a", store, 1, wait=True)
+        while folder._jobs:
+            time.sleep(0.001)
+        assert folder.submit("a", lambda: None, 1, wait=True)  # finds room beside the one that hangs
+        began_s = time.monotonic()
+        assert [folder.submit("a", lambda: None, 1, wait=True) for _ in range(3)] == [False] * 3
+        assert time.monotonic() - began_s < 5
+        assert len(warnings) == 1
+        assert "hangs; evidence is dropped" in warnings[0]
+        monkeypatch.setattr(Path, "write_bytes", real)
+        pipe.read_bytes()
+        assert folder.submit("a", lambda: None, 1, wait=True)
 
 
 def test_callback_that_fails_ends_neither_thread_nor_run(tmp_path: Path) -> None:

@@ -292,8 +292,13 @@ def rendered(config: dict[str, Any], state: dict[str, Any]) -> str:
 
 
 def configs_of(seen: Subscriber) -> dict[str, dict[str, Any]]:
-    """Sensors by topic."""
-    return {found.topic: found.fields for found in list(seen.seen) if found.topic.startswith("homeassistant/")}
+    """Sensors by topic, without those that were removed."""
+    last = {found.topic: found for found in list(seen.seen) if found.topic.startswith("homeassistant/")}
+    return {topic: found.fields for topic, found in last.items() if found.payload}
+
+
+def sensor_names(seen: Subscriber) -> set[str]:
+    return {str(config["name"]) for config in configs_of(seen).values()}
 
 
 @pytest.mark.thorough
@@ -324,6 +329,55 @@ def test_home_assistant_discovers_a_sensor_for_the_source_and_each_rule(broker: 
         events.finish(summary())
     with subscriber(broker, "later") as later:
         until(lambda: len([found for found in later.seen if found.topic in configs]) == 3)
+
+
+def with_rules(index: int, *names: str) -> FrameResult:
+    return dataclasses.replace(result(index), rule_names=names)
+
+
+@pytest.mark.thorough
+def test_sensors_follow_rules_that_are_replaced_while_they_run(broker: Mosquitto) -> None:
+    with subscriber(broker) as seen:
+        box, target = outbox(f"mqtt://{broker.host}/x", discovery="homeassistant")
+        (state, events), (other, others_events) = (
+            sinks_of(box, target, name, rules=["a", "b"]) for name in ("gate", "yard")
+        )
+        until(lambda: len(configs_of(seen)) == 6)
+        state.write(with_rules(0, "a", "b"))
+        state.write(with_rules(1, "b", "c"))
+        until(lambda: seen.last("x/gate/state") and seen.on("x/gate/state")[-1].fields["rules"] == {"b": 0, "c": 0})
+        until(lambda: len([found for found in seen.seen if not found.payload]) == 1)
+        until(lambda: sensor_names(seen) == {"connected", "a", "b", "c"})  # the yard has its own a
+        state.write(with_rules(2))
+        until(lambda: len(configs_of(seen)) == 4)
+        state.write(with_rules(3, "a"))
+        until(lambda: len(configs_of(seen)) == 5)
+        for sink in (state, other, events, others_events):
+            sink.finish(summary())
+    with subscriber(broker, "later") as later:
+        until(lambda: len(configs_of(later)) == 5)
+        of_gate = {c["name"] for c in configs_of(later).values() if c["state_topic"] == "x/gate/state"}
+        assert of_gate == {"connected", "a"}
+
+
+@pytest.mark.thorough
+def test_sensor_is_removed_later_where_the_broker_was_away_and_the_source_ended(broker: Mosquitto) -> None:
+    with subscriber(broker) as seen:
+        box, target = outbox(f"mqtt://{broker.host}/x", discovery="homeassistant")
+        box.opened()
+        state, events = sinks_of(box, target, rules=["a"])
+        until(lambda: len(configs_of(seen)) == 2)
+        broker.save()
+        broker.kill()
+        state.write(with_rules(0, "b"))
+        for sink in (state, events):
+            sink.finish(summary())
+        broker.start()
+        until(lambda: sensor_names(seen) == {"connected", "b"}, 30)
+        again = target.state_sink("gate", [])
+        again.start(header(source="rtsp://camera/1"))
+        until(lambda: sensor_names(seen) == {"connected"})
+        box.closed()
 
 
 # Runs.

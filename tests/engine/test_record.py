@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from hoiclip.core.errors import HoiclipError, SinkError, SourceError, UsageError
 from hoiclip_engine.events import databases, schema
-from hoiclip_engine.events.databases import parse_database
+from hoiclip_engine.events.databases import parse_database, stored_time
 from hoiclip_engine.events.event_store import EventFilter, EventStore
-from hoiclip_engine.events.record import RecordConfig, Recorder, stored_time
+from hoiclip_engine.events.record import RecordConfig, Recorder
 from hoiclip_engine.events.spool import Spool
 from hoiclip_engine.types.results import RunHeader
 from hoiclip_engine.types.rule_hits import Evidence

@@ -186,7 +186,7 @@ class Coordinator:
     def _done(self, entry: Entry, summary: RunSummary) -> None:
         entry.state, entry.error = "done", None
         entry.frames, entry.decode_errors = summary.decoded, summary.decode_errors
-        entry.pairs, entry.events = summary.pairs, summary.events
+        entry.pairs, entry.events, entry.hits = summary.pairs, summary.events, summary.hits
         self._finish(entry)
 
     def _fail(self, entry: Entry, error: str) -> None:

@@ -42,6 +42,8 @@ class Entry:
     frames: int | None = None
     pairs: int | None = None
     events: int | None = None
+    hits: int | None = None
+    """Of rules; None without rules."""
     decode_errors: int | None = None
     uncut_because: str | None = None
     """Reason for which it was processed as a whole after all."""
@@ -103,7 +105,7 @@ class Manifest:
             raise UsageError(f"expected the schema {SCHEMA}, found {schema!s:.40} in {path}; choose another folder")
         others = [name for name in settings if before.get(name) != settings[name]]
         if others:
-            differs = ", ".join(f"{name} {before.get(name)!s:.64}, now {settings[name]!s:.64}" for name in others)
+            differs = ", ".join(_difference(name, before.get(name), settings[name]) for name in others)
             raise UsageError(f"{folder} holds results with {differs}; choose another folder, or the same again")
         return manifest
 
@@ -137,3 +139,9 @@ class Manifest:
             raise SinkError(
                 f"cannot write {self.folder / FILE}: {error.strerror}; make room, and start again"
             ) from None
+
+
+def _difference(name: str, before: object, now: object) -> str:
+    if isinstance(before, list) and isinstance(now, list):  # rules, whose first characters may be equal
+        return f"other {name}"
+    return f"{name} {before!s:.64}, now {now!s:.64}"

@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hoiclip_engine.archive.manifest import Entry, Manifest
     from hoiclip_engine.archive.worker import WorkerConfig
     from hoiclip_engine.engine import Engine, EngineConfig
+    from hoiclip_engine.events.rules import RuleSet
     from hoiclip_engine.sources.base import Hwaccel
     from hoiclip_engine.sources.uri import SourceAddress
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   hoiclip archive videos/ -o results --workers 2          again after an interrupt: it resumes
   hoiclip archive videos.txt -o results --detect-every 4 --retry-failed
+  hoiclip archive videos/ -o results --rules rules.toml   hits of rules, among the events
   hoiclip archive videos/ -o results --ray-address head:6379
 """
 
@@ -61,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of the segments a file is split into (default: 60)",
     )
     options.add_hwaccel(parser)
+    options.add_rules(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try files again that failed before")
     parser.add_argument(
         "--ray-address", metavar="HOST:PORT", help="a Ray cluster to use (default: one of its own, on this machine)"
@@ -76,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.models import find_model
     from hoiclip_engine.sources.source_list import expand_sources
 
+    rules = options.rules_of(args)
     try:
         track = options.track_config(args.min_score)
         config = ArchiveConfig(
@@ -86,13 +91,16 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             retry_failed=args.retry_failed,
             ray_address=args.ray_address,
+            rules=rules,
+            rules_file=str(args.rules),
+            clock=args.clock,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
     engine = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side, track=track)
     addresses, model = expand_sources(args.source), find_model(args.model)
     require_distinct(
-        [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary)],
+        [*source_inputs(args.source, addresses), *model_inputs(model, args.vocabulary), *filter(None, [args.rules])],
         existing(args.out, "manifest.json", ".lock", "jsonl/*", "parquet/*", "work/**/*"),
         [args.out],
         args.source,
@@ -115,6 +123,12 @@ class ArchiveConfig:
     workers: int | None = None
     retry_failed: bool = False
     ray_address: str | None = None
+    rules: RuleSet | None = None
+    """Rules whose hits are reported with the frames."""
+    rules_file: str = "rules"
+    """Their origin, for messages."""
+    clock: datetime | None = None
+    """Time of day at second 0 of every file, for schedules of rules."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.segment_s < float("inf"):
@@ -128,7 +142,7 @@ def archive(model: Path, engine_config: EngineConfig, addresses: Sequence[Source
         The exit code: 0; 7 where some files failed and others did not, 3 where all did; or 130/143 after a signal.
 
     Raises:
-        UsageError: a source is no file, or the folder holds other results.
+        UsageError: a source is no file, a rule has unknown words, or the folder holds other results.
         ModelError, BackendMissing, SinkError: no worker can work.
     """
     from hoiclip.core.atomic_write import make_folder
@@ -139,6 +153,8 @@ def archive(model: Path, engine_config: EngineConfig, addresses: Sequence[Source
     _check_files(addresses)
     path = model.resolve()
     with Engine.load(path, engine_config) as engine:
+        if config.rules is not None:
+            config.rules.check_words(engine.vocabulary, config.rules_file)
         worker_config = WorkerConfig(
             model=str(path),
             backend=engine.backend_name,
@@ -150,8 +166,9 @@ def archive(model: Path, engine_config: EngineConfig, addresses: Sequence[Source
         with _locked(config.out):
             manifest = Manifest.at(config.out, _settings(engine, engine_config, config), _versions(engine))
             entries = _entries(manifest, addresses, config)
-            if engine.model.notice:
-                messages.print(f"Note: {engine.model.notice}", style="yellow")
+            notices = [engine.model.notice, _unused_schedules(config)]
+            for notice in filter(None, notices):
+                messages.print(f"Note: {notice}", style="yellow")
             return _work(engine, worker_config, manifest, entries, config)
 
 
@@ -165,7 +182,9 @@ def _work(
 
     pool_config = PoolConfig(workers=config.workers, on_gpu=_on_gpu(engine), address=config.ray_address)
     coordinator_config = CoordinatorConfig(
-        stream=StreamConfig(detect_every=config.detect_every), segment_s=config.segment_s, hwaccel=config.hwaccel
+        stream=StreamConfig(detect_every=config.detect_every, rules=config.rules, clock=config.clock),
+        segment_s=config.segment_s,
+        hwaccel=config.hwaccel,
     )
     with progress() as bar:
         coordinator = Coordinator(engine.stream_factory, manifest, entries, coordinator_config, bar)
@@ -204,7 +223,17 @@ def _settings(engine: Engine, engine_config: EngineConfig, config: ArchiveConfig
         "short_side_px": engine_config.short_side_px,
         "detect_every": config.detect_every,
         "min_score": engine_config.track.min_score,
+        "rules": config.rules.as_dict()["rule"] if config.rules is not None else None,
+        "clock": config.clock.astimezone().isoformat() if config.clock is not None else None,
     }
+
+
+def _unused_schedules(config: ArchiveConfig) -> str:
+    """A line about schedules that do not count; empty where all do."""
+    names = [rule.name for rule in config.rules or () if rule.schedule is not None and config.clock is None]
+    if not names:
+        return ""
+    return f"schedules do not count in files, which have no time of day ({', '.join(names)}); give --clock"
 
 
 def _versions(engine: Engine) -> dict[str, str]:
@@ -247,6 +276,8 @@ def _report(entries: Sequence[Entry]) -> None:
         ("frames", sum(entry.frames or 0 for entry in done)),
         ("found", f"{sum(e.pairs or 0 for e in done)} pairs, {sum(e.events or 0 for e in done)} events"),
     ]
+    if any(entry.hits is not None for entry in done):
+        rows.append(("rules", f"{sum(entry.hits or 0 for entry in done)} hits"))
     messages.print(table("Archive", ("what", "value"), rows))
 
 

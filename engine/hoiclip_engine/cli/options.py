@@ -10,11 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hoiclip.core.errors import UsageError
 from hoiclip.core.printable import one_line
 from hoiclip.core.wall_time import read_time
 from hoiclip_engine.backends.base import BACKENDS, PRECISIONS
 
 if TYPE_CHECKING:
+    from hoiclip_engine.events.rules import RuleSet
     from hoiclip_engine.track.pair_tracker import TrackConfig
 
 LARGEST_INT, LARGEST_REAL = 999_999_999, 1e9
@@ -224,6 +226,32 @@ def add_hwaccel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hwaccel", default="none", choices=("auto", "cuda", "none"), help="video decoding hardware (default: none)"
     )
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    rules = parser.add_argument_group("rules", "which interactions are worth a hit, where and for how long")
+    rules.add_argument("--rules", type=Path, metavar="FILE.toml", help="rules whose hits are reported (docs/rules.md)")
+    rules.add_argument(
+        "--clock",
+        type=moment,
+        metavar="TIME",
+        help="time of day at second 0 of a file, for schedules of rules, such as 2026-01-31T08:00",
+    )
+
+
+def rules_of(args: argparse.Namespace) -> RuleSet | None:
+    """Rules of the options of `add_rules`; their words are not checked yet.
+
+    Raises:
+        UsageError: --clock without rules, or a rule that makes no sense.
+    """
+    if args.rules:
+        from hoiclip_engine.events.rules import read_rules
+
+        return read_rules(args.rules)
+    if args.clock:
+        raise UsageError("--clock is for schedules of rules; name the rules, such as --rules rules.toml")
+    return None
 
 
 def add_json_to(parser: argparse.ArgumentParser, what: str) -> None:

@@ -127,7 +127,7 @@ class Outputs:
                 own.append(detections.sink(number))
         names = file_names([address.name for address in addresses])
         for own, name in zip(sinks, names, strict=True):
-            own += self._delivering_sinks(name)
+            own += self._delivering_sinks(name, self.rules)
         if self.live:
             server = self.server(self.live)
             for own, address in zip(sinks, addresses, strict=True):
@@ -161,6 +161,7 @@ class Outputs:
         started_at: datetime,
         packets: PacketRing | None = None,
         on_evidence: Callable[[Evidence], None] = lambda evidence: None,
+        rules: Sequence[str] = (),
     ) -> list[Sink]:
         """Sinks of one pass over a source of a run whose sources come and go; makes the folders.
 
@@ -168,6 +169,7 @@ class Outputs:
 
         Args:
             packets: the `packet_ring` that keeps the source's packets.
+            rules: names of the source's rules, as far as they are known.
 
         Raises:
             SinkError: a folder cannot be made.
@@ -181,7 +183,7 @@ class Outputs:
         for kind, folder in self._named().items():
             make_folder(Path(folder))
             sinks.append(_sink(kind, _unused(Path(folder), stem, _ENDINGS[kind])))
-        sinks += self._delivering_sinks(file_name, held=True)
+        sinks += self._delivering_sinks(file_name, rules, held=True)
         if self.db:
             sinks.append(self._recorder(self.db).sink())
         if self.evidence:
@@ -248,6 +250,14 @@ class Outputs:
             made: T = self._made[kind]
             return made
 
+    def recorder(self) -> Recorder | None:
+        """The record, which is opened where it is not yet; None without one.
+
+        Raises:
+            UsageError, BackendMissing, SinkError: as of Recorder.
+        """
+        return self._recorder(self.db) if self.db else None
+
     def _recorder(self, where: str) -> Recorder:
         from hoiclip_engine.events.record import RecordConfig, Recorder
 
@@ -282,10 +292,11 @@ class Outputs:
 
         return self._make_once("delivery", make)
 
-    def _delivering_sinks(self, name: str, *, held: bool = False) -> list[Sink]:
+    def _delivering_sinks(self, name: str, rules: Sequence[str], *, held: bool = False) -> list[Sink]:
         """Sinks of a source that fill the outbox, if there is one.
 
         Args:
+            rules: names of the source's rules, for discovery before they first hold.
             held: keep it open until `close`, also while no source runs.
         """
         if not (self.webhook or self.mqtt):
@@ -294,7 +305,7 @@ class Outputs:
         if held:
             self._make_once("held outbox", outbox.opened)
         # States come first: the outbox's sink ends the connection after the last source.
-        return [*(broker.state_sink(name, self.rules) for broker in brokers), outbox.sink(name)]
+        return [*(broker.state_sink(name, rules) for broker in brokers), outbox.sink(name)]
 
     def server(self, address: LiveAddress) -> LiveServer:
         try:

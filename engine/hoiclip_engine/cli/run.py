@@ -93,14 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds without data until a stream counts as lost (default: 5)",
     )
     options.add_hwaccel(parser)
-    rules = parser.add_argument_group("rules", "which interactions are worth a hit, where and for how long")
-    rules.add_argument("--rules", type=Path, metavar="FILE.toml", help="rules whose hits are reported (docs/rules.md)")
-    rules.add_argument(
-        "--clock",
-        type=options.moment,
-        metavar="TIME",
-        help="time of day at second 0 of a file, for schedules of rules, such as 2026-01-31T08:00",
-    )
+    options.add_rules(parser)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -200,14 +193,12 @@ def _add_delivery(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.engine import Engine, EngineConfig
-    from hoiclip_engine.events.rules import read_rules
     from hoiclip_engine.models import find_model
     from hoiclip_engine.sources.base import SourceConfig
     from hoiclip_engine.sources.source_list import expand_sources
     from hoiclip_engine.streaming.stream import StreamConfig
 
-    if args.clock and not args.rules:
-        raise UsageError("--clock is for schedules of rules; name the rules, such as --rules rules.toml")
+    rules = options.rules_of(args)
     try:
         source = SourceConfig(
             start_s=args.start,
@@ -222,7 +213,6 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     _require_sources(args)
-    rules = read_rules(args.rules) if args.rules else None
     outputs = _outputs(args, rules)
     config = EngineConfig(backend=args.backend, precision=args.precision, short_side_px=args.short_side, track=track)
     addresses = expand_sources(args.source)
@@ -279,7 +269,7 @@ def _outputs(args: argparse.Namespace, rules: RuleSet | None) -> Outputs:
         mqtt=args.mqtt,
         mqtt_ca=args.mqtt_ca,
         mqtt_discovery=args.mqtt_discovery,
-        rules=tuple(rule.name for rule in rules or ()),
+        rules=() if rules is None else rules.names,
         outbox=args.outbox,
         live=LiveAddress.parse(args.live, args.live_token) if args.live else None,
         **evidence,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from hoiclip_engine.cli.run import RunConfig
     from hoiclip_engine.engine import Engine
     from hoiclip_engine.live.control import LiveControl
-    from hoiclip_engine.live.recent_events import RecentEvents
+    from hoiclip_engine.live.recent_events import EventList, RecentEvents
     from hoiclip_engine.live.server import LiveServer
     from hoiclip_engine.sources.packet_ring import PacketRing
     from hoiclip_engine.sources.uri import SourceAddress
     from hoiclip_engine.streaming.stream import Stream
+    from hoiclip_engine.types.frame import SupervisedSource
     from hoiclip_engine.types.results import Sink
 
 CONCURRENT = 2
@@ -63,12 +64,13 @@ def run_supervised(
         server, events = outputs.server(outputs.live), RecentEvents()
         opener = _Opener(engine, config, outputs)
         supervisor = Supervisor(opener.open, _PassOutputs(outputs, server, events, opener.rings))
+        listed = _listed(events, outputs, supervisor.sources, server.notify)
         token = outputs.live.token or state.token()
         control = opener.control = LiveControl(
             supervisor=supervisor,
             state=state,
             vocabulary=engine.vocabulary,
-            events=events,
+            events=listed,
             token=token,
             allowed_folders=allowed_folders,
             evidence_folder=outputs.evidence,
@@ -86,6 +88,24 @@ def run_supervised(
             while not signalled:
                 time.sleep(_POLL_S)
     return 128 + signalled[0]
+
+
+def _listed(
+    events: RecentEvents,
+    outputs: Outputs,
+    sources: Callable[[], Sequence[SupervisedSource]],
+    notify: Callable[[], None],
+) -> EventList:
+    """The list of events that is shown: of the record, where there is one."""
+    from hoiclip_engine.events.event_store import EventStore
+    from hoiclip_engine.live.recent_events import StoredEvents
+
+    recorder = outputs.recorder()
+    if recorder is None or outputs.db is None:
+        return events
+    stored = StoredEvents(events, EventStore(outputs.db), sources, lambda: recorder.is_connected)
+    stored.on_change, recorder.on_written = notify, stored.written
+    return stored
 
 
 class _Opener:
@@ -125,7 +145,12 @@ class _PassOutputs:
 
     def sinks_for(self, source_id: int, name: str, stream: Stream) -> list[Sink]:
         files = self._outputs.sinks_for_pass(
-            source_id, name, datetime.now(timezone.utc), self._rings.get(source_id), self._events.put_evidence
+            source_id,
+            name,
+            datetime.now(timezone.utc),
+            self._rings.get(source_id),
+            self._events.put_evidence,
+            stream.rules.names,
         )
         return [*files, self._events.sink(source_id, name), self._server.sink_for(name, source_id)]
 

@@ -15,12 +15,14 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from hoiclip.core.cache_dirs import cache_base
 from hoiclip.core.errors import BackendMissing, UsageError
 from hoiclip.core.printable import one_line
+from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.events import schema
 from hoiclip_engine.events.schema import Row
 from hoiclip_engine.sources.uri import is_stream, redact
@@ -242,6 +244,11 @@ class Connection:
             with suppress(*failures):
                 self._raw.execute("ROLLBACK")  # after a COMMIT that failed
             raise self._dialect.translate(error) from None
+
+
+def stored_time(moment: datetime | None = None) -> str:
+    """A wall time as the databases hold it: all of one length. Args: moment: None: now."""
+    return utc_text(moment, "microseconds")
 
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]|\\(?=u[0-9a-f]{4})")

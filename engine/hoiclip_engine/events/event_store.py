@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from hoiclip.core.errors import SourceError, UsageError
 from hoiclip_engine.events import schema
-from hoiclip_engine.events.databases import Connection, DatabaseLost, parse_database
-from hoiclip_engine.events.record import stored_time
+from hoiclip_engine.events.databases import Connection, DatabaseLost, parse_database, stored_time
 
 EventKind = Literal["event", "rule"]
 PRUNE_ROWS = 1000
@@ -34,6 +33,8 @@ class EventFilter:
     """Those that start before."""
     source: str | None = None
     """Those of sources whose name contains it."""
+    source_name: str | None = None
+    """Those of the source of this name."""
     verb: str | None = None
     """With spaces or underscores, as are objects."""
     object: str | None = None
@@ -139,6 +140,17 @@ class EventStore:
             values |= {"limit": 2**62 if wanted.limit is None else wanted.limit, "offset": wanted.offset}
         return self._events(statement, values)
 
+    def count(self, wanted: EventFilter | None = None, most: int = 10_000) -> int:
+        """Number of events and hits, counted up to `most`; the filter's limit and offset do not matter.
+
+        Raises:
+            UsageError, SourceError: as in `query`.
+        """
+        wanted = wanted or EventFilter()
+        names, values = _conditions(wanted)
+        ((number,),) = self._select(schema.count(schema.found(_kinds(wanted), names)), {**values, "most": most})
+        return int(number)
+
     def get(self, event_id: str) -> RecordedEvent:
         """The event or hit of an id.
 
@@ -235,6 +247,7 @@ def _conditions(wanted: EventFilter) -> tuple[list[str], dict[str, Any]]:
         "since": wanted.since and stored_time(wanted.since),
         "until": wanted.until and stored_time(wanted.until),
         "source": wanted.source or None,
+        "source_name": wanted.source_name,
         "verb": wanted.verb and wanted.verb.replace("_", " "),
         "object": wanted.object and wanted.object.replace("_", " "),
         "rule": wanted.rule,

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -28,10 +28,13 @@ from hoiclip.core.file_lock import try_lock
 WAITING_BYTES = 64 << 20
 """Clips and snapshots that wait to be written, of all sources together."""
 WAITING_JOBS = 256
+HANGS_S = 60.0
+"""A disk that takes so long for one write hangs: files do not wait for it any longer."""
 _DRAIN_S = 10.0
 """Seconds after the end of a source in which its last evidence is written."""
 _CHECK_AGE_S = 60.0
 _LEAST_WAIT_S = 1.0
+_POLL_S = 0.5
 _LOCK_NAME = ".hoiclip-evidence.lock"
 _MARK = b"hoiclip-evidence/1"
 _NAME = r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z|\d{3,}h\d\dm\d\d\.\d{3}s)_.+\.(jpg|mp4|mkv)"
@@ -95,6 +98,8 @@ class EvidenceFolder:
         self._warn, self._failing, self._outdated = warn, False, False
         self._stored: deque[_Stored] = deque()
         self._storing = threading.Lock()
+        self._disk_since_s: float | None = None
+        """Time at which the disk was last given something to do, if it is not done."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.path)
@@ -125,19 +130,21 @@ class EvidenceFolder:
 
         Args:
             size: bytes that it holds.
-            wait: for room, rather than to refuse.
+            wait: for room, rather than to refuse; for as long as the disk does not hang.
 
         Returns:
             False where there is no room, or the folder is closed.
         """
         with self._changed:
-            if wait:
-                self._changed.wait_for(lambda: self._has_room(size) or self._closed)
-            if self._closed or not self._has_room(size):
-                return False
-            self._jobs.append(_Job(owner, work, size))
-            self._changed.notify_all()
-            return True
+            while wait and not (self._has_room(size) or self._closed or self._hangs):
+                self._changed.wait(_POLL_S)
+            is_taken = not self._closed and self._has_room(size)
+            if is_taken:
+                self._jobs.append(_Job(owner, work, size))
+                self._changed.notify_all()
+        if wait and not is_taken and self._hangs:
+            self.report(SinkError(f"the disk of {self.path} hangs; evidence is dropped until it takes files again"))
+        return is_taken
 
     def drain(self, owner: object, timeout_s: float = _DRAIN_S) -> int:
         """Waits for the work of one owner; returns the number of jobs that were given up because the disk hangs."""
@@ -171,7 +178,7 @@ class EvidenceFolder:
         if not self.can_hold(len(marked), size):
             limit = self.limits.max_bytes
             raise SinkError(f"expected evidence of at most {limit} bytes, found {size}; raise the limit")
-        with self._storing:
+        with self._disk():
             try:
                 if self._outdated:
                     self._scan()
@@ -197,6 +204,21 @@ class EvidenceFolder:
         self._thread.join(_DRAIN_S)
         if not self._thread.is_alive():  # else it may still write
             self._lock.close()
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """What the disk is waited for in: one thread at a time."""
+        with self._storing:
+            self._disk_since_s = time.monotonic()
+            try:
+                yield
+            finally:
+                self._disk_since_s = None
+
+    @property
+    def _hangs(self) -> bool:
+        since_s = self._disk_since_s
+        return since_s is not None and time.monotonic() - since_s > HANGS_S
 
     def _has_room(self, size: int) -> bool:
         waiting = [job.size for job in self._jobs]
@@ -235,7 +257,7 @@ class EvidenceFolder:
         return min(_CHECK_AGE_S, max(_LEAST_WAIT_S, left_s))
 
     def _remove_aged(self) -> None:
-        with self._storing, suppress(OSError):
+        with self._disk(), suppress(OSError):
             self._make_room(0, 0)
 
     def _scan(self) -> None:

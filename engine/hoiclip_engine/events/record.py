@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -24,8 +24,7 @@ from typing import Any
 
 from hoiclip.core.errors import SinkError
 from hoiclip.core.vocabulary import PERSON
-from hoiclip.core.wall_time import utc_text
-from hoiclip_engine.events.databases import Connection, DatabaseLost, RowRefused, parse_database
+from hoiclip_engine.events.databases import Connection, DatabaseLost, RowRefused, parse_database, stored_time
 from hoiclip_engine.events.schema import Row
 from hoiclip_engine.events.spool import Spool
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, WallClock
@@ -34,6 +33,7 @@ from hoiclip_engine.types.tracked_pairs import Event
 
 _log = logging.getLogger("hoiclip")
 
+_LISTED = frozenset(("events", "rule_hits", "evidence"))
 PRUNE_PAUSE_S = 0.05
 """Seconds between two deletions while nothing is written."""
 
@@ -100,6 +100,8 @@ class Recorder:
             BackendMissing: psycopg is not installed.
             SinkError: the database or the spool cannot be opened.
         """
+        self.on_written: Callable[[], None] = lambda: None
+        """Called in the thread of the recorder after events, hits or evidence were written."""
         self._database, self._config = parse_database(where), config or RecordConfig()
         self._queue: deque[Row] = deque()
         self._changed = threading.Condition()
@@ -333,6 +335,8 @@ class Recorder:
         try:
             self._connection.write(rows)
             self._count(written=len(rows))
+            if any(table in _LISTED for table, _ in rows):
+                self.on_written()
         except RowRefused as error:
             if len(rows) > 1:
                 for row in rows:
@@ -552,8 +556,3 @@ def _present(identity: int) -> int | None:
 
 def _path(path: Path | None) -> str | None:
     return None if path is None else os.path.abspath(path)
-
-
-def stored_time(moment: datetime | None = None) -> str:
-    """A wall time as the databases hold it: all of one length. Args: moment: None: now."""
-    return utc_text(moment, "microseconds")

@@ -159,6 +159,10 @@ class RuleSet:
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(rule.name for rule in self.rules)
+
     def as_dict(self) -> dict[str, Any]:
         """As `parse_rules` reads it; only what differs from the defaults."""
         return {"rule": [rule.as_dict() for rule in self.rules]}

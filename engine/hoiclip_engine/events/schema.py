@@ -148,6 +148,7 @@ CONDITIONS = {
     "until": "t.start_at < :until",
     # Contains it. LIKE differs in whether case counts, and would need an escape.
     "source": "REPLACE(r.source, :source, '') <> r.source",
+    "source_name": "r.source = :source_name",
     "verb": "REPLACE(t.verb, '_', ' ') = :verb",
     "object": "REPLACE(t.label, '_', ' ') = :object",
     "rule": "t.rule = :rule",
@@ -193,6 +194,11 @@ def totals(by: str, rows: str) -> str:
         SUM(CASE WHEN kind = 'rule' THEN 1 ELSE 0 END) AS hits,
         SUM(CASE WHEN kind = '{timed}' THEN COALESCE(end_s - start_s, 0.0) ELSE 0.0 END) AS seconds
         FROM ({rows}) AS found GROUP BY {GROUPS[by]} ORDER BY 1"""
+
+
+def count(rows: str) -> str:
+    """Number of rows, counted up to `most`. Args: rows: as `found` has it."""
+    return f"SELECT COUNT(*) FROM (SELECT 1 FROM ({rows}) AS found LIMIT :most) AS counted"
 
 
 _EXPIRED = {

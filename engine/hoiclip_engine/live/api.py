@@ -106,8 +106,9 @@ class Api:
 
     async def list_events(self, request: web.Request) -> web.Response:
         query = _event_query(request.query)
-        total, events = await self._call(lambda: self._control.events.query(query))
-        return _json({"events": events, "total": total, "limit": query.limit, "offset": query.offset})
+        page = await self._call(lambda: self._control.events.query(query))
+        fields = {"events": page.events, "total": page.total, "stored": page.is_stored}
+        return _json({**fields, "limit": query.limit, "offset": query.offset})
 
     async def get_snapshot(self, request: web.Request) -> web.StreamResponse:
         return await self._evidence(request, "snapshot")

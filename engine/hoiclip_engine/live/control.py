@@ -191,8 +191,7 @@ class LiveControl:
 
     def evidence_file(self, event_id: str, kind: str) -> Path | None:
         """The snapshot or clip of an event: a regular file below the evidence folder, or None."""
-        evidence = self.events.evidence(event_id)
-        path = None if evidence is None else evidence.snapshot if kind == "snapshot" else evidence.clip
+        path = self.events.evidence_file(event_id, kind)
         if path is None or self.evidence_folder is None:
             return None
         try:

@@ -35,7 +35,8 @@ export class EventList {
     catch { this.version = -1; }  // the next report tries again
   }
 
-  show({ events, total }) {
+  show({ events, total, stored }) {
+    this.hasDatabase ||= stored;
     const ids = new Set(events.map((event) => event.id));
     for (const [id, card] of this.cards) if (!ids.has(id)) { card.remove(); this.cards.delete(id); }
     const list = this.root.querySelector("ol");
@@ -45,13 +46,14 @@ export class EventList {
       if (list.children[index] !== card) list.insertBefore(card, list.children[index] || null);
       this.fill(card, event);
     });
-    this.root.querySelector(".count").textContent = total ? `· ${total}` : "";
+    this.root.querySelector(".count").textContent =
+      (total ? `· ${total}` : "") + (this.hasDatabase && !stored ? " · the database does not answer: only the latest" : "");
     this.root.querySelector(".empty").hidden = total > 0;
     this.root.querySelector(".more-events").hidden = events.length >= total;
   }
 
   fill(card, event) {
-    const key = JSON.stringify([event.end_s, event.score, event.evidence]);
+    const key = JSON.stringify([event.end_s, event.is_open, event.score, event.evidence]);
     if (card.dataset.key === key) return;
     card.dataset.key = key;
     if (card.querySelector("video")) card.querySelector(".text").replaceWith(words(event));  // it may be playing
@@ -60,12 +62,7 @@ export class EventList {
 
   media(event) {
     const { snapshot, clip } = event.evidence || {};
-    if (!snapshot && !clip) {
-      const none = document.createElement("div");
-      none.className = "media none";
-      none.textContent = event.end_s === null ? "in progress" : "no evidence kept";
-      return none;
-    }
+    if (!snapshot && !clip) return none(event.is_open ? "in progress" : "no evidence kept");
     const media = document.createElement(clip ? "button" : "div");
     media.className = "media";
     if (snapshot) {
@@ -73,6 +70,7 @@ export class EventList {
       image.loading = "lazy";
       image.src = snapshot;
       image.alt = `Snapshot: ${title(event)}`;
+      image.addEventListener("error", () => media.replaceWith(none("evidence removed")));  // by the limits of its folder
       media.append(image);
     }
     if (clip) {
@@ -86,6 +84,13 @@ export class EventList {
     }
     return media;
   }
+}
+
+function none(why) {
+  const media = document.createElement("div");
+  media.className = "media none";
+  media.textContent = why;
+  return media;
 }
 
 function video(clip, poster, event) {
@@ -108,7 +113,8 @@ function words(event) {
   const when = document.createElement("time");
   when.dateTime = event.time;
   when.textContent = new Date(event.time).toLocaleString();
-  const duration = event.end_s === null ? "since then" : `${(event.end_s - event.start_s).toFixed(1)} s`;
+  const duration = event.end_s !== null ? `${(event.end_s - event.start_s).toFixed(1)} s`
+    : event.is_open ? "since then" : "end unknown";
   const object = event.object ? ` ${event.object.replaceAll("_", " ")} ${event.object_id ?? ""}` : "";
   const who = event.human === null ? "nobody" : `person ${event.human}: ${event.verb.replaceAll("_", " ")}${object}`;
   text.append(what, line(who.trim()), line(`${event.source_name} · ${duration}`), when);

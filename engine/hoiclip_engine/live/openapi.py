@@ -9,6 +9,7 @@ from typing import Any
 from hoiclip import __version__
 from hoiclip_engine.events.rules import MOST_RULES
 from hoiclip_engine.live.control import MAX_ADDRESS_CHARACTERS, MAX_NAME_CHARACTERS
+from hoiclip_engine.live.recent_events import MAX_COUNTED
 
 MAX_LIMIT = 500
 MAX_OFFSET = 1_000_000
@@ -83,11 +84,12 @@ _RULES = {
 _EVENT_FIELDS = {
     "id": {"type": "string"},
     "kind": {"enum": ["verb", "rule"]},
-    "source": {"type": "integer"},
+    "source": {"type": ["integer", "null"], "description": "null of one that the run does not have."},
     "source_name": {"type": "string"},
     "time": {"type": "string", "description": "Wall time of the start, UTC."},
     "start_s": {"type": "number"},
-    "end_s": {"type": ["number", "null"], "description": "null while it holds."},
+    "end_s": {"type": ["number", "null"], "description": "null while it holds, or where its run was killed."},
+    "is_open": {"type": "boolean", "description": "Whether it holds now."},
     "rule": {"type": "string"},
     "verb": {"type": "string"},
     "object": {"type": "string"},
@@ -103,14 +105,21 @@ _EVENT_FIELDS = {
 }
 _EVENTS = {
     "type": "object",
-    "required": ["events", "total", "limit", "offset"],
+    "required": ["events", "total", "stored", "limit", "offset"],
     "additionalProperties": False,
     "properties": {
         "events": {
             "type": "array",
             "items": {"type": "object", "required": list(_EVENT_FIELDS), "properties": _EVENT_FIELDS},
         },
-        "total": {"type": "integer"},
+        "total": {
+            "type": "integer",
+            "description": f"Events that fit; in a database, counted up to {MAX_COUNTED} beyond the range.",
+        },
+        "stored": {
+            "type": "boolean",
+            "description": "Whether they come from the database of --db; else from memory: the latest of this run.",
+        },
         "limit": {"type": "integer"},
         "offset": {"type": "integer"},
     },
@@ -250,7 +259,7 @@ OPERATIONS = (
         method="get",
         path="/api/events",
         id="list_events",
-        summary="Latest verb events and rule hits, the newest first, with links to their evidence.",
+        summary="Verb events and rule hits, the newest first, with links to their evidence.",
         parameters=_FILTERS,
         responses={200: ("Events of the range.", "Events")},
         errors=(400, *_READ),

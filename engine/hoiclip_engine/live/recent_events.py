@@ -1,25 +1,39 @@
-"""The latest events of a live run in memory, with the evidence that was kept of them: what the page lists.
+"""Events of a live run with the evidence that was kept of them: what the page lists.
 
-A verb that starts and ends is one row, as is a rule from its start to its end. Evidence comes later and is joined to
-its row. The number of rows is bounded; a record that outlives the run is another matter.
+RecentEvents has the latest ones in memory. A verb that starts and ends is one row, as is a rule from its start to its
+end; evidence comes later and is joined to its row; the number of rows is bounded. StoredEvents reads the record of
+--db, with the events of earlier runs.
 """
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from hoiclip.core.wall_time import utc_text
-from hoiclip_engine.types.frame import SourceEvent
+from hoiclip.core.errors import SourceError, UsageError
+from hoiclip.core.wall_time import read_time, utc_text
+from hoiclip_engine.events.event_store import EventFilter, EventStore, RecordedEvent
+from hoiclip_engine.types.frame import SourceEvent, SupervisedSource
 from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, WallClock
 from hoiclip_engine.types.rule_hits import Evidence, RuleHit
 from hoiclip_engine.types.tracked_pairs import Event
 
 MAX_ROWS = 2000
+MAX_COUNTED = 10_000
+"""Rows of a record that are counted beyond a range, so that a count takes no longer over the years."""
+MAX_QUERY_WAIT_S = 2.0
+"""For other queries of the record; then the answer comes from memory."""
+RETRY_S = 5.0
+"""After a record that could not be read, it is not asked again for so long."""
+_STORED_ID = re.compile(r".*-[er]\d+")
+T = TypeVar("T")
 _TIME_DIGITS, _SCORE_DIGITS = 3, 3
 
 
@@ -50,8 +64,8 @@ class EventRow:
 
     id: str
     kind: str
-    source: int
-    """Id of the source."""
+    source: int | None
+    """Id of the source; None of one that this run does not have."""
     source_name: str
     time: datetime
     """Wall time of the start, UTC; see WallClock."""
@@ -74,13 +88,6 @@ class EventRow:
 
     def fields(self) -> dict[str, Any]:
         """For JSON. Files are named by the row's id, never by their path."""
-        evidence, links = self.evidence, {}
-        if evidence is not None:
-            links = {
-                kind: f"/api/evidence/{self.id}/{kind}"
-                for kind, path in (("snapshot", evidence.snapshot), ("clip", evidence.clip))
-                if path is not None
-            }
         return {
             "id": self.id,
             "kind": self.kind,
@@ -89,6 +96,7 @@ class EventRow:
             "time": utc_text(self.time, "milliseconds"),
             "start_s": round(self.start_s, _TIME_DIGITS),
             "end_s": None if self.end_s is None else round(self.end_s, _TIME_DIGITS),
+            "is_open": self.end_s is None,
             "rule": self.rule,
             "verb": self.verb,
             "object": self.object,
@@ -96,7 +104,7 @@ class EventRow:
             "object_id": self.object_id if self.object_id >= 0 else None,
             "pair": self.pair if self.pair >= 0 else None,
             "score": None if self.score is None else round(self.score, _SCORE_DIGITS),
-            "evidence": links or None,
+            "evidence": self.evidence and _links(self.id, self.evidence.snapshot, self.evidence.clip),
         }
 
     def fits(self, query: EventQuery) -> bool:
@@ -114,15 +122,33 @@ class EventRow:
         )
 
 
+def _links(event_id: str, snapshot: Path | str | None, clip: Path | str | None) -> dict[str, str] | None:
+    """Paths on the server, of those files that there are."""
+    files = {"snapshot": snapshot, "clip": clip}
+    return {kind: f"/api/evidence/{event_id}/{kind}" for kind, file in files.items() if file} or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """Events of a range, the newest first."""
+
+    total: int
+    """Events that fit; of a record, counted up to MAX_COUNTED beyond the range."""
+    events: list[dict[str, Any]]
+    """As EventRow.fields."""
+    is_stored: bool = False
+    """Whether they come from the record rather than from memory."""
+
+
 class EventList(Protocol):
     """A list of events that the live server can serve: the one in memory, or a record. Called from any thread."""
 
-    def query(self, query: EventQuery) -> tuple[int, list[dict[str, Any]]]:
-        """Number of events that fit, and those of the range asked for, the newest first, as EventRow.fields."""
+    def query(self, query: EventQuery) -> EventPage:
+        """Events that fit."""
         ...
 
-    def evidence(self, event_id: str) -> Evidence | None:
-        """Evidence of an event, if it has some."""
+    def evidence_file(self, event_id: str, kind: str) -> Path | None:
+        """Path of the snapshot or clip of an event, as it was kept; the file may have been removed."""
         ...
 
     @property
@@ -149,12 +175,23 @@ class RecentEvents:
         """A sink for one pass over a source."""
         return _RecentEventsSink(self, source_id, name)
 
-    def query(self, query: EventQuery) -> tuple[int, list[dict[str, Any]]]:
+    def query(self, query: EventQuery) -> EventPage:
         with self._lock:
             fitting = [row for row in reversed(self._rows.values()) if row.fits(query)]
-            return len(fitting), [row.fields() for row in fitting[query.offset : query.offset + query.limit]]
+            events = [row.fields() for row in fitting[query.offset : query.offset + query.limit]]
+            return EventPage(total=len(fitting), events=events)
+
+    def open_keys(self) -> set[_Key]:
+        """Keys of the rows that have not ended."""
+        with self._lock:
+            return {row.key for row in self._rows.values() if row.end_s is None}
+
+    def evidence_file(self, event_id: str, kind: str) -> Path | None:
+        evidence = self.evidence(event_id)
+        return None if evidence is None else evidence.snapshot if kind == "snapshot" else evidence.clip
 
     def evidence(self, event_id: str) -> Evidence | None:
+        """Evidence of an event, if it has some."""
         with self._lock:
             row = self._rows.get(event_id)
             return None if row is None else row.evidence
@@ -282,3 +319,112 @@ class _RecentEventsSink(Sink):
             self._events.put_event(self._header, self._source, event, self._clock)
         for hit in hits:
             self._events.put_hit(self._header, self._source, hit, self._clock)
+
+
+class StoredEvents:
+    """All events of a record, whichever run and source they are of; those in memory while it cannot be read.
+
+    One query at a time reads it, so that a slow database holds up no other request for long.
+    """
+
+    def __init__(
+        self,
+        recent: RecentEvents,
+        store: EventStore,
+        sources: Callable[[], Sequence[SupervisedSource]],
+        is_connected: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """
+        Args:
+            recent: events of this run.
+            sources: those of this run, whose events are known by their name in the record.
+            is_connected: whether the record is being written; while it is not, nobody waits for it here.
+        """
+        self.on_change: Callable[[], None] = lambda: None
+        self._recent, self._store, self._sources, self._is_connected = recent, store, sources, is_connected
+        self._lock = threading.Lock()
+        self._retry_at_s = 0.0
+        self._written = 0
+
+    @property
+    def version(self) -> int:
+        return self._recent.version + self._written
+
+    def written(self) -> None:
+        """Called after something was written to the record, from the thread that does."""
+        self._written += 1
+        self.on_change()
+
+    def query(self, query: EventQuery) -> EventPage:
+        return self._read(lambda: self._page(query)) or self._recent.query(query)
+
+    def evidence_file(self, event_id: str, kind: str) -> Path | None:
+        if not _STORED_ID.fullmatch(event_id):  # listed from memory
+            return self._recent.evidence_file(event_id, kind)
+        event = self._read(lambda: self._store.get(event_id))
+        path = None if event is None else event.snapshot if kind == "snapshot" else event.clip
+        return None if path is None else Path(path)
+
+    def _read(self, read: Callable[[], T]) -> T | None:
+        """What is read; None where that is not possible now."""
+        if not self._is_connected() or time.monotonic() < self._retry_at_s:
+            return None
+        if not self._lock.acquire(timeout=MAX_QUERY_WAIT_S):
+            return None
+        try:
+            return read()
+        except UsageError:  # no such event, or a file that is about to be made again
+            return None
+        except SourceError:
+            self._retry_at_s = time.monotonic() + RETRY_S
+            return None
+        finally:
+            self._lock.release()
+
+    def _page(self, query: EventQuery) -> EventPage:
+        ids = {source.name: source.id for source in self._sources()}
+        name = next((name for name, number in ids.items() if number == query.source), None)
+        is_of_another_kind = query.kind == "verb" and query.rule is not None
+        if (query.source is not None and name is None) or is_of_another_kind:
+            return EventPage(total=0, events=[], is_stored=True)
+        wanted = EventFilter(
+            since=query.since,
+            until=query.until,
+            source_name=name,
+            verb=query.verb,
+            object=query.object,
+            rule=query.rule,
+            kind="event" if query.kind == "verb" else "rule" if query.kind else None,
+            limit=query.limit,
+            offset=query.offset,
+        )
+        total = self._store.count(wanted, query.offset + query.limit + MAX_COUNTED)
+        open_keys = self._recent.open_keys()
+        events = [_stored_fields(event, ids.get(event.source), open_keys) for event in self._store.query(wanted)]
+        return EventPage(total=total, events=events, is_stored=True)
+
+
+def _stored_fields(event: RecordedEvent, source: int | None, open_keys: set[_Key]) -> dict[str, Any]:
+    """As EventRow.fields; without an end, it holds only if this run knows of it: its run may have been killed."""
+    is_rule = event.kind == "rule"
+    pair = -1 if event.pair is None else event.pair
+    key = (event.run_id, "rule", event.number, "") if is_rule else (event.run_id, "verb", pair, event.verb)
+    row = EventRow(
+        id=f"{event.run_id}-{event.kind[0]}{event.number}",
+        kind=key[1],
+        source=source,
+        source_name=event.source,
+        time=read_time(event.start_at),
+        start_s=event.start_s,
+        end_s=event.end_s,
+        rule=event.rule,
+        verb=event.verb,
+        object=event.label,
+        human=-1 if event.human is None else event.human,
+        object_id=-1 if event.object is None else event.object,
+        pair=pair,
+        score=event.peak_score,
+        key=key,
+    )
+    links = _links(row.id, event.snapshot, event.clip)
+    return {**row.fields(), "is_open": event.end_s is None and key in open_keys, "evidence": links}

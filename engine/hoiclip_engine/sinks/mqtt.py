@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE = "HOICLIP_MQTT_PASSWORD"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _LONGEST_PREFIX = 200
+_MOST_ANNOUNCED = 1024
+"""Sources whose sensors are remembered, also after their end, to be removed with their rules."""
 _BAD_CREDENTIALS = (134, 135)
 """Reason codes: wrong user name or password, not authorized."""
 
@@ -96,6 +98,8 @@ class MqttBroker(Target):
         self._connection: _Connection | None = None
         self._lock = threading.Lock()
         self._states: dict[str, SourceState] = {}
+        self._announced: dict[str, set[str]] = {}
+        """Topics of discovery that the broker may retain, by source."""
 
     def state_sink(self, name: str = "", rules: Sequence[str] = ()) -> Sink:
         """A sink that keeps the state of one source up to date; it stands before the outbox's.
@@ -115,10 +119,12 @@ class MqttBroker(Target):
         assert self._connection is not None
         states = self._current_states()
         published = [(message.id, self._topic(message), _json(_event(message))) for message in messages]
-        receipt = self._connection.publish(self._retained(states), published)
+        retained = self._retained(states)
+        receipt = self._connection.publish(retained, published)
         if receipt.failure:
             self._end_connection()
         else:
+            self._forget_removed(retained)
             self._forget_ended(states)
         return receipt
 
@@ -185,17 +191,26 @@ class MqttBroker(Target):
                 if state.state == "ended" and self._states.get(state.name) is state:
                     del self._states[state.name]
 
+    def _forget_removed(self, published: Mapping[str, str]) -> None:
+        for topics in self._announced.values():
+            topics -= {topic for topic in topics if published.get(topic) == ""}
+        while len(self._announced) > _MOST_ANNOUNCED:
+            del self._announced[next(iter(self._announced))]
+
     def _retained(self, states: Sequence[SourceState]) -> dict[str, str]:
-        """Retained messages by topic, as they should be now."""
+        """Retained messages by topic, as they should be now; an empty one removes a sensor."""
         retained = {self._status_topic: "online"}
         for state in states:
             topic = f"{self._prefix}/{state.name}/state"
             retained[topic] = _json(state.fields())
             if self._discovery:
-                sensors = sensor_configs(state, self._prefix, self._status_topic)
-                retained |= {
-                    f"{self._discovery}/binary_sensor/{sensor['unique_id']}/config": _json(sensor) for sensor in sensors
+                sensors = {
+                    f"{self._discovery}/binary_sensor/{sensor['unique_id']}/config": _json(sensor)
+                    for sensor in sensor_configs(state, self._prefix, self._status_topic)
                 }
+                announced = self._announced.setdefault(state.name, set())
+                announced.update(sensors)
+                retained |= {topic: sensors.get(topic, "") for topic in sorted(announced)}
         return retained
 
 

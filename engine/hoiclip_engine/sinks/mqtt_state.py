@@ -36,7 +36,7 @@ class SourceState:
     last_event: str | None = None
     """Time of the last report, UTC in ISO 8601."""
     rules: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """Rules that are known or have held, with the numbers of the hits that hold now."""
+    """Rules of the source, with the numbers of the hits that hold now."""
 
     def fields(self) -> dict[str, Any]:
         holding: Counter[str] = Counter()
@@ -50,13 +50,13 @@ class SourceState:
             "rules": holding,
         }
 
-    def after(self, hits: Sequence[RuleHit]) -> dict[str, frozenset[int]]:
-        """The rules after some starts, updates and ends."""
+    def after(self, hits: Sequence[RuleHit], names: Sequence[str] | None = None) -> dict[str, frozenset[int]]:
+        """The rules after some starts, updates and ends. Args: names: of all rules there are now; None: as before."""
         rules = dict(self.rules)
         for hit in hits:
             others = rules.get(hit.rule, frozenset()) - {hit.hit}
             rules[hit.rule] = others if hit.event == "end" else others | {hit.hit}
-        return rules
+        return rules if names is None else {name: rules.get(name, frozenset()) for name in names}
 
 
 class StateSink(Sink):
@@ -73,18 +73,19 @@ class StateSink(Sink):
         self._change()
 
     def write(self, result: FrameResult) -> None:
-        active = int(result.pairs.verb_active.sum())
+        active, names = int(result.pairs.verb_active.sum()), result.rule_names
+        are_replaced = names is not None and names != tuple(self._state.rules)
         if result.events or result.rule_hits:
-            self._change(active=active, last_event=_now(), rules=self._state.after(result.rule_hits))
-        elif active != self._state.active:
-            self._change(active=active)
+            self._change(active=active, last_event=_now(), rules=self._state.after(result.rule_hits, names))
+        elif active != self._state.active or are_replaced:
+            self._change(active=active, rules=self._state.after((), names))
 
     def source_event(self, event: SourceEvent) -> None:
         self._change(state="lost" if event.event == "source_lost" else "online", last_event=_now())
 
     def finish(self, summary: RunSummary) -> None:
         last_event = _now() if summary.closing_events or summary.closing_hits else self._state.last_event
-        rules = dict.fromkeys(self._state.after(summary.closing_hits), frozenset[int]())
+        rules = dict.fromkeys(self._state.rules, frozenset[int]())
         self._change(state="ended", active=0, last_event=last_event, rules=rules)
 
     def _change(self, **changes: Any) -> None:

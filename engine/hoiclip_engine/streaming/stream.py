@@ -111,6 +111,11 @@ class Stream:
         if self._reader is not None:
             self._reader.stop()
 
+    @property
+    def rules(self) -> RuleSet:
+        """Rules of the next frame."""
+        return self._matcher.rules
+
     def replace_rules(self, rules: RuleSet) -> None:
         """Replaces the rules from the next frame on; hits of equal rules go on, others end. For any thread.
 
@@ -264,7 +269,8 @@ class Stream:
         if not self._matcher.is_used:
             return result
         with self._times.measure("rules"):
-            return replace(result, rule_hits=self._matcher.update(result), rule_shapes=self._matcher.shapes(result))
+            hits, shapes = self._matcher.update(result), self._matcher.shapes(result)
+            return replace(result, rule_hits=hits, rule_shapes=shapes, rule_names=self._matcher.rules.names)
 
     def _with_words(self, events: Iterable[Event]) -> tuple[Event, ...]:
         return tuple(event.with_words(self.header.vocabulary) for event in events)

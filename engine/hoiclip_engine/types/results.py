@@ -78,6 +78,8 @@ class FrameResult:
     """Starts, updates and ends of hits of the stream's rules, reported with this frame."""
     rule_shapes: tuple[RuleShape, ...] = ()
     """Zones and lines of the stream's rules."""
+    rule_names: tuple[str, ...] | None = None
+    """Names of the rules that this frame was checked by; None where the stream never had any."""
     dropped_before: int = 0
     """Decoded frames skipped since the previous result, because newer ones had come."""
     age_s: float = 0.0
