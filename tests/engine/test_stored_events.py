@@ -199,7 +199,7 @@ def test_slow_record_holds_up_one_request_and_a_lost_one_is_left_alone_for_a_whi
     assert store.asked == asked + 1
 
 
-def test_page_is_told_once_events_are_in_the_record(tmp_path: Path) -> None:
+def test_page_is_notified_once_events_are_in_the_record(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "events.sqlite", RecordConfig(collect_s=0.01))
     events = RecentEvents()
     stored = StoredEvents(events, EventStore(tmp_path / "events.sqlite"), lambda: list[SupervisedSource]())

@@ -26,7 +26,13 @@ from hoiclip_engine.session import Session
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.sources.segment import SegmentSource
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
-from hoiclip_engine.streaming.inference_worker import QUEUE_FRAMES, Inference, max_frames_waiting, prefetch_inferences
+from hoiclip_engine.streaming.inference_worker import (
+    QUEUE_FRAMES,
+    Inference,
+    every_nth,
+    max_frames_waiting,
+    prefetch_inferences,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +131,8 @@ def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, detect_ever
     source = open_video(job.path, config) if segment is None else SegmentSource(job.path, segment, config)
     room = max_frames_waiting(width_px, height_px)
     reader = FrameReader(source, room=room if detect_every > 1 else QUEUE_FRAMES, waits=True)
-    prefetched = prefetch_inferences(reader, session.infer, every=detect_every, depth=session.prefetch_depth, room=room)
+    is_due = every_nth(detect_every)
+    prefetched = prefetch_inferences(reader, session.infer, is_due=is_due, depth=session.prefetch_depth, room=room)
     try:
         with (
             atomic_write(WorkDirectory(Path(job.folder)).detections(job.work_item)) as path,

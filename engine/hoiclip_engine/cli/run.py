@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         type=options.detect_every,
         metavar="auto|N",
-        help="detect in every Nth frame (default: 1); auto: live, whenever the model is free",
+        help="detect in every Nth frame (default: 1); auto: in frames that show a change",
     )
     parser.add_argument(
         "--batch",

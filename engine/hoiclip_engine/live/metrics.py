@@ -38,6 +38,8 @@ class Metrics:
         self.decoded = self._by_source(Counter, "hoiclip_frames_decoded", "Frames received.")
         self.processed = self._by_source(Counter, "hoiclip_frames_processed", "Frames with a result.")
         self.dropped = self._by_source(Counter, "hoiclip_frames_dropped", "Frames skipped for newer ones.")
+        reasons = "Frames by the reason to infer them or not (--detect-every auto)."
+        self.reasons = self._by_source(Counter, "hoiclip_frames_by_reason", reasons, "reason")
         self.lost = self._by_source(Counter, "hoiclip_source_losses", "Losses of the source.")
         self.reconnects = self._by_source(Counter, "hoiclip_source_reconnects", "Reconnects of the source.")
         self.up = self._by_source(Gauge, "hoiclip_source_up", "1 while the source is connected.")
@@ -115,6 +117,8 @@ class SourceMetrics:
         self._processed.inc()
         self._dropped.inc(result.dropped_before)
         self._counted_dropped += result.dropped_before
+        if result.reason is not None:
+            self._metrics.reasons.labels(result.reason, self._source).inc()
         self._age.observe(result.age_s)
         for stage, took_ms in result.stage_ms.items():
             self._metrics.stages.labels(stage, self._source).observe(took_ms / 1e3)

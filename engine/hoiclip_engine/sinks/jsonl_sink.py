@@ -63,6 +63,8 @@ class JsonlSink(Sink):
             "pts_s": rounded_time(result.pts_s),
             "detected": result.detected,
         }
+        if result.reason is not None:
+            line["reason"] = result.reason
         if (frame.width_px, frame.height_px) != self._size_px:
             line |= {"width_px": frame.width_px, "height_px": frame.height_px}
         if self._reports_age:

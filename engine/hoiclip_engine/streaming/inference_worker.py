@@ -22,6 +22,7 @@ from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess, st
 from hoiclip.core.raw_output import RawOutput
 from hoiclip_engine.backends.base import Backend
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame, ReadItem
+from hoiclip_engine.types.frame import Frame
 
 Postprocess = Callable[[RawOutput, tuple[int, int]], HOIDetections]
 
@@ -173,6 +174,13 @@ _WAITING_BYTES = 2**28
 
 Prefetched = tuple[ReadItem, Future[Inference] | None]
 """An item of the source, with the inference in flight for it, if it gets one."""
+IsDue = Callable[[Frame], bool]
+"""Whether a frame is to be inferred; called once for each, in order."""
+
+
+def every_nth(every: int) -> IsDue:
+    """Frames 0, N, 2 N ... by their index."""
+    return lambda frame: frame.index % every == 0
 
 
 def max_frames_waiting(width_px: int, height_px: int) -> int:
@@ -181,12 +189,12 @@ def max_frames_waiting(width_px: int, height_px: int) -> int:
 
 
 def prefetch_inferences(
-    reader: FrameReader, infer: Infer, *, every: int, depth: int, room: int
+    reader: FrameReader, infer: Infer, *, is_due: IsDue, depth: int, room: int
 ) -> Generator[Prefetched, None, None]:
-    """Everything that is read, in order, with an inference in flight for every Nth frame. Unused ones are cancelled.
+    """Everything that is read, in order, with an inference in flight for every frame that is due. Unused ones are
+    cancelled.
 
     Args:
-        every: frames from inference to inference, by their index.
         depth: frames that are submitted before the first result is needed.
         room: frames that wait at most.
     """
@@ -197,7 +205,7 @@ def prefetch_inferences(
                 item = reader.take(wait=not waiting)
                 if item is None:
                     break
-                due = isinstance(item, ReadFrame) and item.frame.index % every == 0
+                due = isinstance(item, ReadFrame) and is_due(item.frame)
                 waiting.append((item, infer(item.frame.rgb) if isinstance(item, ReadFrame) and due else None))
             if not waiting:
                 return

@@ -23,18 +23,20 @@ from hoiclip_engine.events.rule_matcher import RuleMatcher
 from hoiclip_engine.events.rules import RuleSet
 from hoiclip_engine.sources.base import FrameSource
 from hoiclip_engine.sources.timestamps import nominal_step_s
+from hoiclip_engine.streaming.change_gate import ChangeGate
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
 from hoiclip_engine.streaming.inference_worker import (
     QUEUE_FRAMES,
     Infer,
     Inference,
+    every_nth,
     max_frames_waiting,
     prefetch_inferences,
 )
 from hoiclip_engine.track.motion import interpolate_pairs
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 from hoiclip_engine.types.frame import Frame, SourceEvent
-from hoiclip_engine.types.results import FrameResult, Policy, RunHeader, RunSummary, StageTimes
+from hoiclip_engine.types.results import FrameResult, Policy, Reason, RunHeader, RunSummary, StageTimes
 from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
@@ -47,7 +49,8 @@ class StreamConfig:
     """auto: latest for live sources, lossless for files."""
     detect_every: int | Literal["auto"] = 1
     """Infer every Nth frame; pairs between are interpolated, or predicted in live streams, which cannot wait. "auto":
-    whenever the model is free; of a file, which waits, every frame."""
+    frames that show a change (ChangeGate); for others the last detections count again, and live streams predict those
+    that come while the model is busy."""
     max_age_s: float = 1.0
     """A frame that was read longer ago is skipped (latest)."""
     rules: RuleSet | None = None
@@ -94,6 +97,10 @@ class Stream:
         self._source, self._infer, self._tracker, self._config = source, infer, tracker, config
         self._prefetch_depth, self._on_end = prefetch_depth, on_end
         self._max_waiting = max_frames_waiting(header.width_px, header.height_px)
+        self._gate = ChangeGate() if config.detect_every == "auto" else None
+        self._reasons: dict[int, Reason] = {}
+        """Of frames that wait, by index."""
+        self._last: Inference | None = None
         self._reader: FrameReader | None = None
         self._times = StageTimes()
         self._processed = self._detected = self._events = self._skipped = self._reported_dropped = 0
@@ -155,7 +162,7 @@ class Stream:
 
     @property
     def _predicts(self) -> bool:
-        """Whether a live stream shows the frames between two inferences."""
+        """Whether a live stream shows the frames that come while others are inferred."""
         return self._config.detect_every == "auto" or self._config.detect_every > 1
 
     def _every_frame(self, reader: FrameReader) -> Generator[FrameResult, None, None]:
@@ -165,7 +172,9 @@ class Stream:
         waiting: list[FrameResult] = []
         try:
             for read, future in self._with_inferences(reader):
-                if future is None:
+                if future is None and self._gate is not None:
+                    waiting.append(self._unchanged_result(read))
+                elif future is None:
                     waiting.append(self._predicted_result(read))
                     if waits:
                         continue
@@ -184,8 +193,9 @@ class Stream:
 
     def _with_inferences(self, reader: FrameReader) -> Iterator[tuple[ReadFrame, Future[Inference] | None]]:
         """Every frame in order, with the inference in flight for it, if it gets one."""
-        every, depth, room = self._config.detection_interval, self._prefetch_depth, self._max_waiting
-        with closing(prefetch_inferences(reader, self._infer, every=every, depth=depth, room=room)) as items:
+        is_due = every_nth(self._config.detection_interval) if self._gate is None else self._is_changed
+        depth, room = self._prefetch_depth, self._max_waiting
+        with closing(prefetch_inferences(reader, self._infer, is_due=is_due, depth=depth, room=room)) as items:
             for item, future in items:
                 if isinstance(item, ReadFrame):
                     yield item, future
@@ -214,11 +224,19 @@ class Stream:
                 since_inference += 1
                 if not self._is_fresh(newest.frame):
                     self._skipped += 1
+                elif self._gate is not None and not self._is_changed(newest.frame):
+                    yield self._unchanged_result(newest)
                 elif since_inference > self._config.detection_interval:
                     since_inference = 1
                     yield self._detected_result(newest, self._infer(newest.frame.rgb).result())
                 else:
                     yield self._predicted_result(newest)
+
+    def _is_changed(self, frame: Frame) -> bool:
+        assert self._gate is not None
+        reason = self._gate.why_infer(frame)
+        self._reasons[frame.index] = reason or "unchanged"
+        return reason is not None
 
     def _is_fresh(self, frame: Frame) -> bool:
         return time.monotonic() - frame.read_s <= self._config.max_age_s
@@ -228,7 +246,16 @@ class Stream:
         self._show_to_tracker(read.frame)
         pairs = self._tracker.update(inference.detections, read.frame.pts_s)
         self._detected += 1
+        self._last = inference
         return self._result(read, pairs, inference.stage_ms, started)
+
+    def _unchanged_result(self, read: ReadFrame) -> FrameResult:
+        """The last detections again: to the tracker they are as good as an inference of the same image."""
+        assert self._last is not None, "the first frame is always inferred"
+        started = time.perf_counter()
+        self._show_to_tracker(read.frame)
+        pairs = self._tracker.update(self._last.detections, read.frame.pts_s)
+        return self._result(read, pairs, None, started)
 
     def _predicted_result(self, read: ReadFrame) -> FrameResult:
         started = time.perf_counter()
@@ -256,6 +283,7 @@ class Stream:
         return FrameResult(
             frame=read.frame,
             detected=inference_ms is not None,
+            reason=None if self._gate is None else self._reasons.pop(read.frame.index, "busy"),
             pairs=pairs,
             events=events,
             dropped_before=dropped,

@@ -22,6 +22,11 @@ from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
 Policy = Literal["lossless", "latest"]
 """Every frame, or the newest one with every skipped one counted."""
+InferenceReason = Literal["first", "changed", "settling", "interval"]
+"""Why a frame was inferred: it is the first one, shows a change, follows one, or the last inference is long ago."""
+Reason = Literal[InferenceReason, "unchanged", "busy"]
+"""Also why it was not: it shows what the last inferred frame showed, whose detections count again; or newer frames came
+while others were inferred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +76,15 @@ class FrameResult:
 
     frame: Frame
     detected: bool
-    """False where pairs were predicted from motion, without inference."""
+    """False without inference: pairs were predicted from motion, or detections of an earlier frame count again."""
     pairs: TrackedPairs
     events: tuple[Event, ...]
     rule_hits: tuple[RuleHit, ...] = ()
     """Starts, updates and ends of hits of the stream's rules, reported with this frame."""
     rule_shapes: tuple[RuleShape, ...] = ()
     """Zones and lines of the stream's rules."""
+    reason: Reason | None = None
+    """Why it was inferred or not, where changes decide (`detect_every="auto"`)."""
     rule_names: tuple[str, ...] | None = None
     """Names of the rules that this frame was checked by; None where the stream never had any."""
     dropped_before: int = 0

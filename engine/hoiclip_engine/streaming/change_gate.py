@@ -1,0 +1,103 @@
+"""Whether a frame may show something else than the last inferred one: a cheap comparison before inference.
+
+Frames are compared as small grey images, cell by cell, with the last one that was inferred rather than the last one
+that was seen, so that slow changes add up. A change must be larger than the noise of the source, which is learned from
+consecutive frames. Nothing but the frames decides, so that a file gives the same decisions every time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from hoiclip.core.array_types import F32
+from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.results import InferenceReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeConfig:
+    """What counts as a change, and how long inference goes on after one."""
+
+    short_side_px: int = 144
+    """Of the small grey image. An object of a few of its pixels still changes a cell."""
+    cell_px: int = 4
+    """Side of the squares of the small image whose mean change counts."""
+    least_change: float = 5.0
+    """Grey levels of 255 that a cell must change by, whatever the noise: encoders alter still images by less."""
+    times_noise: float = 3.0
+    """The change of a cell relative to the noise of the source."""
+    settle_s: float = 0.3
+    """Inference goes on for so long after the last change, until averages of scores have settled."""
+    longest_s: float = 2.0
+    """From inference to inference, at most."""
+
+    def __post_init__(self) -> None:
+        if min(self.short_side_px, self.cell_px) < 1 or not self.longest_s > 0 or self.settle_s < 0:
+            raise ValueError(f"sides and longest_s must be positive, settle_s at least 0, got {self}")
+
+
+class ChangeGate:
+    """Decides frame by frame whether to infer it."""
+
+    def __init__(self, config: ChangeConfig | None = None) -> None:
+        self._config = config or ChangeConfig()
+        self._inferred: F32 | None = None
+        """Small image of the last frame that was to be inferred."""
+        self._before: F32 | None = None
+        """Small image of the last frame."""
+        self._inferred_s = self._changed_s = -np.inf
+        self._size_px = (0, 0)
+        self._noise: float | None = None
+        """Grey levels that a typical cell changes by from frame to frame."""
+
+    def why_infer(self, frame: Frame) -> InferenceReason | None:
+        """The reason to infer a frame, which the caller then does; None where it shows what the last inferred did."""
+        seen = self._small(frame)
+        size_px = (frame.width_px, frame.height_px)
+        reason = self._reason(seen, frame.pts_s, is_resized=size_px != self._size_px)
+        self._learn_noise(seen)
+        self._size_px = size_px
+        self._before = seen
+        if reason is not None:
+            self._inferred, self._inferred_s = seen, frame.pts_s
+        return reason
+
+    def _reason(self, seen: F32, pts_s: float, *, is_resized: bool) -> InferenceReason | None:
+        config = self._config
+        if self._inferred is None:
+            return "first"
+        least = max(config.least_change, config.times_noise * (self._noise or 0.0))
+        if is_resized or self._changes(seen, self._inferred).max() > least:
+            self._changed_s = pts_s
+            return "changed"
+        if pts_s - self._changed_s <= config.settle_s:
+            return "settling"
+        return "interval" if pts_s - self._inferred_s >= config.longest_s else None
+
+    def _learn_noise(self, seen: F32) -> None:
+        """Most of an image shows no motion, so that its typical cell shows noise. It rises slowly: a lasting motion of
+        the whole image is none."""
+        if self._before is not None and self._before.shape == seen.shape:
+            typical = float(np.median(self._changes(seen, self._before)))
+            known = self._noise if self._noise is not None else typical
+            self._noise = known + (typical - known) * (_RISE if typical > known else _FALL)
+
+    def _changes(self, a: F32, b: F32) -> F32:
+        """Mean absolute difference of every cell, at every place."""
+        return np.asarray(cv2.blur(cv2.absdiff(a, b), (self._config.cell_px, self._config.cell_px)), np.float32)
+
+    def _small(self, frame: Frame) -> F32:
+        scale = self._config.short_side_px / min(frame.width_px, frame.height_px)
+        rgb = frame.rgb
+        if scale < 1:
+            size = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
+            # Not all pixels count, at a tenth of the time: the mean of a cell is over enough of them.
+            rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+_RISE, _FALL = 0.02, 0.2
+"""Fractions of the difference that the noise moves by with a frame."""
