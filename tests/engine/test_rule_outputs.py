@@ -13,7 +13,7 @@ import pytest
 
 from hoiclip.core.errors import UsageError
 from hoiclip_engine import Rule, RuleSet
-from hoiclip_engine.cli.run import summary_table
+from hoiclip_engine.cli.run_sources import summary_table
 from hoiclip_engine.events.outbox import Outbox
 from hoiclip_engine.events.schedule import read_schedule
 from hoiclip_engine.sinks.annotate import HOLDING_COLOR, SHAPE_COLOR, Annotator, FramePainter

@@ -49,7 +49,7 @@ def demo(folder: Path, backend: str) -> int:
     from hoiclip.core.atomic_write import make_folder
     from hoiclip.evaluation.video import read_results
     from hoiclip_engine.cli.outputs import Outputs
-    from hoiclip_engine.cli.run import RunConfig, run_sources
+    from hoiclip_engine.cli.run_sources import RunConfig, run_sources
     from hoiclip_engine.engine import Engine, EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.sinks.video_sink import unfinished_name

@@ -16,7 +16,7 @@ from hoiclip_engine.cli.signals import stopping_on_signals
 
 if TYPE_CHECKING:
     from hoiclip_engine.cli.outputs import Outputs
-    from hoiclip_engine.cli.run import RunConfig
+    from hoiclip_engine.cli.run_sources import RunConfig
     from hoiclip_engine.engine import Engine
     from hoiclip_engine.live.control import LiveControl
     from hoiclip_engine.live.recent_events import EventList, RecentEvents

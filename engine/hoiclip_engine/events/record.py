@@ -7,9 +7,7 @@ counted. One Recorder serves all sources of a run, with a sink for each.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import random
 import threading
 import time
@@ -20,16 +18,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from hoiclip.core.errors import SinkError
-from hoiclip.core.vocabulary import PERSON
 from hoiclip_engine.events.databases import Connection, DatabaseLost, RowRefused, parse_database, stored_time
+from hoiclip_engine.events.record_sink import RecordSink, evidence_row
 from hoiclip_engine.events.schema import Row
 from hoiclip_engine.events.spool import Spool
-from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sink, WallClock
-from hoiclip_engine.types.rule_hits import Evidence, RuleHit
-from hoiclip_engine.types.tracked_pairs import Event
+from hoiclip_engine.types.results import Sink
+from hoiclip_engine.types.rule_hits import Evidence
 
 _log = logging.getLogger("hoiclip")
 
@@ -132,7 +128,7 @@ class Recorder:
 
     def sink(self) -> Sink:
         """A sink for one source."""
-        return RecordSink(self, self._config.checkpoint_s)
+        return RecordSink(self.put, self._config.checkpoint_s)
 
     @property
     def counts(self) -> RecordCounts:
@@ -163,28 +159,7 @@ class Recorder:
 
     def put_evidence(self, evidence: Evidence) -> None:
         """Queues the paths of evidence, which may be written long after its event or hit."""
-        of_hit = evidence.hit is not None
-        self.put(
-            [
-                (
-                    "evidence",
-                    {
-                        "run_id": evidence.run_id,
-                        "hit": evidence.hit if of_hit else -1,
-                        "pair": evidence.pair,
-                        "verb": evidence.verb,
-                        "start_s": evidence.start_s,
-                        "rule": evidence.rule,
-                        "snapshot": _path(evidence.snapshot),
-                        "clip": _path(evidence.clip),
-                        "clip_start_s": evidence.clip_start_s,
-                        "clip_end_s": evidence.clip_end_s,
-                        "reencoded": evidence.reencoded,
-                        "recorded_at": stored_time(),
-                    },
-                )
-            ]
-        )
+        self.put([evidence_row(evidence)])
 
     def close(self) -> None:
         """Writes or spools what waits, and ends. Call it after the sinks and all evidence; may be called twice.
@@ -372,187 +347,3 @@ class Recorder:
             self._prune_at = time.monotonic() + self._config.prune_every_s
             before = datetime.now(timezone.utc) - timedelta(seconds=self._config.keep_s)
             self._pruning = self._connection.prune(stored_time(before), self._config.batch)
-
-
-class RecordSink(Sink):
-    """Writes one source's run into a record."""
-
-    def __init__(self, recorder: Recorder, checkpoint_s: float) -> None:
-        self._recorder, self._checkpoint_s = recorder, checkpoint_s
-
-    def start(self, header: RunHeader) -> None:
-        self._header, self._clock = header, WallClock(header)
-        self._last_s = 0.0
-        self._numbers: dict[tuple[int, str], int] = {}
-        """Number of each verb event that has not ended."""
-        self._next_number = 0
-        self._present = b""
-        self._seen: dict[int, _SeenPair] = {}
-        self._checkpoint_at = time.monotonic() + self._checkpoint_s
-        self._recorder.put(self._run_rows())
-
-    def write(self, result: FrameResult) -> None:
-        """Queues events and hits, and pairs that appear or vanish; most frames have nothing new."""
-        now_s = time.monotonic()
-        self._clock.see(result)
-        rows: list[Row] = []
-        present, due = result.pairs.pair.tobytes(), now_s >= self._checkpoint_at
-        if due:
-            self._checkpoint_at = now_s + self._checkpoint_s
-            rows += self._run_rows()
-        if present != self._present or due:
-            rows += self._presence_rows(result, due)
-            self._present = present
-        self._last_s = result.pts_s
-        rows += [self._event_row(event) for event in result.events]
-        rows += [self._hit_row(hit) for hit in result.rule_hits]
-        if rows:
-            self._recorder.put(rows)
-
-    def finish(self, summary: RunSummary) -> None:
-        rows = [row for pair in self._seen for row in self._pair_rows(pair, self._last_s)]
-        rows += [self._event_row(event) for event in summary.closing_events]
-        rows += [self._hit_row(hit) for hit in summary.closing_hits]
-        rows += self._run_rows(summary)
-        self._recorder.put(rows)
-
-    def _at(self, pts_s: float) -> str:
-        return stored_time(self._clock.at(pts_s))
-
-    def _run_rows(self, summary: RunSummary | None = None) -> list[Row]:
-        header, now = self._header, stored_time()
-        source: dict[str, Any] = {
-            "source": header.source,
-            "first_at": stored_time(header.started_at),
-            "last_at": now,
-        }
-        run: dict[str, Any] = {
-            "run_id": header.run_id,
-            "source": header.source,
-            "model": header.model,
-            "model_sha256": header.model_sha256,
-            "vocabulary": header.vocabulary.name,
-            "backend": header.backend,
-            "precision": header.precision,
-            "policy": header.policy,
-            "width_px": header.width_px,
-            "height_px": header.height_px,
-            "started_at": stored_time(header.started_at),
-            "last_at": now,
-            "ended_at": None,
-            "first_s": self._clock.first_s,
-        }
-        if summary is not None:
-            run |= {
-                "ended_at": now,
-                "decoded": summary.decoded,
-                "detected": summary.detected,
-                "dropped": summary.dropped,
-                "reconnects": summary.reconnects,
-                "interrupted": summary.interrupted,
-            }
-        return [("sources", source), ("runs", run)]
-
-    def _presence_rows(self, result: FrameResult, due: bool) -> list[Row]:
-        """Rows of pairs that are new, of those that are gone, and, where it is due, of all."""
-        pairs, objects = result.pairs, self._header.vocabulary.objects
-        present = {
-            pair: (human, obj, objects[label] if label >= 0 else "")
-            for pair, human, obj, label in zip(
-                pairs.pair.tolist(), pairs.human.tolist(), pairs.object.tolist(), pairs.label.tolist(), strict=True
-            )
-        }
-        rows: list[Row] = []
-        for pair in [pair for pair in self._seen if pair not in present]:
-            rows += self._pair_rows(pair, self._last_s)
-            del self._seen[pair]
-        for pair, (human, obj, label) in present.items():
-            known = self._seen.get(pair)
-            self._seen[pair] = _SeenPair(human, obj, label, result.pts_s if known is None else known.first_s)
-            if known is None or due:
-                rows += self._pair_rows(pair, result.pts_s)
-        return rows
-
-    def _pair_rows(self, pair: int, last_s: float) -> list[Row]:
-        """Rows of a pair and of its human and object, which other pairs may have too."""
-        seen, run_id = self._seen[pair], self._header.run_id
-        span = {
-            "first_s": seen.first_s,
-            "last_s": last_s,
-            "first_at": self._at(seen.first_s),
-            "last_at": self._at(last_s),
-        }
-        both = {"pair": pair, "human": seen.human, "object": _present(seen.object), "label": seen.label}
-        human = {"track": seen.human, "kind": "human", "label": PERSON}
-        rows: list[Row] = [
-            ("pairs", {"run_id": run_id, **both, **span}),
-            ("tracks", {"run_id": run_id, **human, **span}),
-        ]
-        if seen.object >= 0:
-            obj = {"track": seen.object, "kind": "object", "label": seen.label}
-            rows.append(("tracks", {"run_id": run_id, **obj, **span}))
-        return rows
-
-    def _event_row(self, event: Event) -> Row:
-        vocabulary, has_ended = self._header.vocabulary, event.event == "end"
-        verb = vocabulary.verbs[event.verb_index]
-        start_s = event.pts_s if event.start_s is None else event.start_s
-        return "events", {
-            "run_id": self._header.run_id,
-            "pair": event.pair,
-            "verb": verb,
-            "start_s": start_s,
-            "number": self._number_of(event.pair, verb, has_ended),
-            "human": event.human,
-            "object": _present(event.object),
-            "label": vocabulary.objects[event.label_index] if event.label_index >= 0 else "",
-            "end_s": event.pts_s if has_ended else None,
-            "peak_score": event.peak_score,
-            "evidence_s": json.dumps(event.evidence_s) if has_ended else None,
-            "start_at": self._at(start_s),
-            "end_at": self._at(event.pts_s) if has_ended else None,
-        }
-
-    def _number_of(self, pair: int, verb: str, has_ended: bool) -> int:
-        number = self._numbers.pop((pair, verb), None) if has_ended else None
-        if number is None:
-            number, self._next_number = self._next_number, self._next_number + 1
-        if not has_ended:
-            self._numbers[pair, verb] = number
-        return number
-
-    def _hit_row(self, hit: RuleHit) -> Row:
-        has_ended = hit.event == "end"
-        return "rule_hits", {
-            "run_id": self._header.run_id,
-            "hit": hit.hit,
-            "rule": hit.rule,
-            "pair": _present(hit.pair),
-            "human": _present(hit.human),
-            "object": _present(hit.object),
-            "verb": hit.verb,
-            "label": hit.label,
-            "start_s": hit.start_s,
-            "last_s": hit.pts_s,
-            "end_s": hit.pts_s if has_ended else None,
-            "peak_score": hit.peak_score,
-            "peak_s": hit.peak_s,
-            "start_at": self._at(hit.start_s),
-            "end_at": self._at(hit.pts_s) if has_ended else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class _SeenPair:
-    human: int
-    object: int
-    label: str
-    first_s: float
-
-
-def _present(identity: int) -> int | None:
-    return identity if identity >= 0 else None
-
-
-def _path(path: Path | None) -> str | None:
-    return None if path is None else os.path.abspath(path)
