@@ -57,9 +57,10 @@ SMALLER = {
     r"127\.0\.0\.1:80\d\d|--live 80\d\d": lambda found: "--live 0" if found[0].startswith("--live") else "127.0.0.1:0",
     r"(hoiclip bench .*)": r"\1 --duration 1",
     r"(hoiclip distill .*)": r"\1 --steps 2 --workers 0",
+    r"(hoiclip tune .*)--target \S+": r"\1--target fps=0.1 --max-frames 20",
     r"(hoiclip build .*)": r"\1 --precision int8 --force --gate-pictures 4 --calibration-pictures 8",
 }
-SLOW = r"hoiclip (build|export|bench)|python examples"
+SLOW = r"hoiclip (build|export|bench|tune)|python examples"
 """Half a minute each."""
 IN_PROCESS = ("README.md", "first_video.md", "own_dataset.md", "own_model.md", "own_vocabulary.md", "rules.md")
 """What a stranger reads first; the others wait for the slow test."""

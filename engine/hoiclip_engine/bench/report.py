@@ -252,15 +252,25 @@ def plot(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
         SinkError: the file cannot be written.
     """
     require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.6 * len(reports)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(reports), 2, squeeze=False, gridspec_kw={"width_ratios": (2, 1)})
     for (over_time, spread), report in zip(axes, reports, strict=True):
         _over_time(over_time, report)
         _spread(spread, report)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure of matplotlib as PNG.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="png", dpi=110)

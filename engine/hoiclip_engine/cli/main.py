@@ -54,6 +54,7 @@ COMMANDS = {
     "data": "check, convert and draw datasets",
     "export": "write a model as ONNX graphs",
     "build": "compile and check a faster build of a model",
+    "tune": "measure settings of a run on a video, and choose one",
     "bench": "measure latency and throughput, compare with a report",
     "train": "train a model by a recipe, or resume the run",
     "distill": "train a small student of a model on images and videos without annotation",
