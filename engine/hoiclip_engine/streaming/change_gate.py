@@ -29,9 +29,9 @@ class ChangeConfig:
     """Grey levels of 255 that a cell must change by, whatever the noise: encoders alter still images by less."""
     times_noise: float = 3.0
     """The change of a cell relative to the noise of the source."""
-    settle_s: float = 0.3
+    settle_s: float = 0.2
     """Inference goes on for so long after the last change, until averages of scores have settled."""
-    longest_s: float = 2.0
+    longest_s: float = 3.0
     """From inference to inference, at most."""
 
     def __post_init__(self) -> None:
