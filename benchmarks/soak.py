@@ -98,7 +98,7 @@ def soak(folder: Path, minutes: float, seed: int) -> dict[str, Any]:
 
 
 def watch(observer: Observer, parts: Sequence[Flapping], end_s: float) -> None:
-    """Kills, starts and looks, once a second, until the end."""
+    """Kills, starts and samples, once a second, until the end."""
     server, number = observer.server, 0
     while time.monotonic() < end_s:
         began_s = time.monotonic()
@@ -125,7 +125,7 @@ def end_in_order(server: Server, observer: Observer) -> dict[str, int]:
     with suppress(SystemExit):  # what waits then is a fault of its own
         wait_until(lambda: not outbox_counts(server)["waiting"], 120, "the outbox is empty")
     counts = outbox_counts(server)
-    observer.look()
+    observer.sample_last()
     code = server.terminate()
     if code != 143:
         observer.fault("ends in order", f"exit code {code}")

@@ -52,7 +52,7 @@ VERDICTS = (
 
 @dataclass
 class Observer:
-    """Looks at the run once a second, and keeps what it has seen and what was wrong."""
+    """Samples the run once a second, and keeps what it has seen and what was wrong."""
 
     server: Server
     cameras: Sequence[Flapping]
@@ -78,19 +78,19 @@ class Observer:
             self._results.clear()
         with self.server.held():
             self.server.life.usage.append(self.server.usage())
-            self._look_into_the_folder()
+            self._check_folder()
         self._judge_health()
         if number % 5 == 0:
             self._scrape()
             self._read_database()
 
-    def look(self) -> None:
-        """Looks at what there is, whatever the state of the run."""
+    def sample_last(self) -> None:
+        """Takes what there is of evidence and hits when the run is about to end."""
         with self.server.held():
-            self._look_into_the_folder()
+            self._check_folder()
         self._read_database()
 
-    def _look_into_the_folder(self) -> None:
+    def _check_folder(self) -> None:
         files = [path for path in self.server.evidence.iterdir() if not path.name.endswith(".lock")]
         size = sum(path.stat().st_size for path in files)
         self.most_files, self.most_bytes = max(self.most_files, len(files)), max(self.most_bytes, size)
@@ -115,7 +115,7 @@ class Observer:
         running = {source["name"] for source in sources if source["state"] == "running"}
         after = self._silent_s()
         self.longest_silence_s = max([self.longest_silence_s, *(after[name] for name in running)])
-        # A second or two may lie between a result and the look at it.
+        # A second or two may lie between a result and its sample.
         must_stall = any(min(after[name], before.get(name, 0.0)) > STALLED_S + 3 for name in running)
         may_stall = any(silent_s > STALLED_S - 3 for silent_s in before.values())
         if (word == "stalled" and not may_stall) or (word != "stalled" and must_stall):
@@ -138,9 +138,9 @@ class Observer:
     def _scrape(self) -> None:
         self.scrapes += 1
         values = scrape(self.server)
-        for kind in ("pictures", "events"):
-            seen = values.get(("hoiclip_live_viewers", kind), 0.0)
-            self.server.life.viewers[kind] = max(self.server.life.viewers.get(kind, 0.0), seen)
+        for (name, kind), viewers in values.items():
+            if name == "hoiclip_live_viewers":
+                self.server.life.viewers[kind] = max(self.server.life.viewers.get(kind, 0.0), viewers)
         for (name, source), decoded in values.items():
             if name == "hoiclip_frames_decoded_total":
                 shown = values["hoiclip_frames_processed_total", source]
@@ -272,7 +272,7 @@ def judge_lives(server: Server, observer: Observer) -> dict[str, Any]:
             line["first_and_last_third"] = medians = growth(warm)
             if not is_flat(medians):
                 observer.fault("resources are flat", f"life {number}: {medians}")
-        if len(life.usage) > 60 and not all(life.viewers.get(kind) for kind in ("pictures", "events")):
+        if len(life.usage) > 60 and not (len(life.viewers) == 2 and all(life.viewers.values())):
             observer.fault("the page is watched", f"life {number}: {life.viewers}")
         lines.append(line)
     return {
