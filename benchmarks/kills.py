@@ -195,7 +195,7 @@ def kills(folder: Path, count: int, rng: random.Random) -> dict[str, Any]:
     for number in range(count):
         jsonl = ground.folder / f"{number}.jsonl"
         killed, sure_s = killed_run(ground, jsonl, startup_s, size, rng)
-        when["while starting" if "starting" in killed else "later" if "at " in killed else killed] += 1
+        when["later" if killed.startswith("at ") else killed] += 1
         ground.check(jsonl, sure_s)
         print(f"{number + 1}: killed {killed}, {len(ground.runs)} runs, {len(ground.faults)} faults", flush=True)
         if ground.faults:  # what follows would only repeat them

@@ -127,6 +127,7 @@ def end_in_order(server: Server, observer: Observer) -> dict[str, int]:
     counts = outbox_counts(server)
     observer.sample_last()
     code = server.terminate()
+    observer.check_folder()  # what was still written
     if code != 143:
         observer.fault("ends in order", f"exit code {code}")
     return counts

@@ -78,7 +78,7 @@ class Observer:
             self._results.clear()
         with self.server.held():
             self.server.life.usage.append(self.server.usage())
-            self._check_folder()
+            self.check_folder()
         self._judge_health()
         if number % 5 == 0:
             self._scrape()
@@ -87,10 +87,10 @@ class Observer:
     def sample_last(self) -> None:
         """Takes what there is of evidence and hits when the run is about to end."""
         with self.server.held():
-            self._check_folder()
+            self.check_folder()
         self._read_database()
 
-    def _check_folder(self) -> None:
+    def check_folder(self) -> None:
         files = [path for path in self.server.evidence.iterdir() if not path.name.endswith(".lock")]
         size = sum(path.stat().st_size for path in files)
         self.most_files, self.most_bytes = max(self.most_files, len(files)), max(self.most_bytes, size)
