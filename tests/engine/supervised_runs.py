@@ -29,7 +29,9 @@ from tests.engine.frame_results import VOCABULARY
 from tests.engine.test_stream import stream_of
 
 TOKEN = "a-token-of-some-length"
-QUICK = SupervisorConfig(wedged_after_s=0.6, stalled_after_s=2.0, first_retry_s=0.2, max_retry_s=1.0, stop_s=0.4)
+QUICK = SupervisorConfig(
+    wedged_after_s=0.6, stalled_after_s=2.0, first_retry_s=0.2, max_retry_s=1.0, stop_s=0.4, finish_s=2.0
+)
 PERIOD_S = 0.02
 SIZE_PX = (160, 120)
 FOREVER = 10**9

@@ -266,6 +266,16 @@ def test_metrics_count_frames_events_and_losses(page: RunningPage) -> None:
     assert (found["hoiclip_source_up", ""], found["hoiclip_source_reconnects_total", ""]) == (1, 1)
 
 
+def test_counts_of_frames_add_up_although_one_is_counted_during_the_scrape(page: RunningPage) -> None:
+    sink, found = page.sinks[0], dict[str, float]()
+    sink.write(result(0))
+    for family in page.server.metrics.registry.collect():
+        if family.name.startswith("hoiclip_frames_"):
+            found[family.name.removeprefix("hoiclip_frames_")] = family.samples[0].value
+            sink.write(result(len(found), dropped_before=3))
+    assert found == {"decoded": 1, "processed": 1, "dropped": 0}
+
+
 def test_metrics_of_a_forgotten_source_are_gone(page: RunningPage) -> None:
     sink, metrics = page.sinks[0], page.server.metrics
     sink.write(result(0, RIDES, events=(START,), rule_hits=(hit("start", pts_s=0.0, start_s=0.0),)))

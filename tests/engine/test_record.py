@@ -320,6 +320,26 @@ def test_evidence_is_found_with_its_event_or_hit(place: Place, tmp_path: Path) -
     }
 
 
+def test_evidence_whose_name_was_given_again_is_not_found_with_the_earlier_hit(place: Place, tmp_path: Path) -> None:
+    """A second run over a file gives the same names, once limits have removed the files of the first."""
+    recorder = Recorder(place.where, QUICK)
+    for run_id, name in (("ab" * 16, "hit"), ("cd" * 16, "other"), ("ef" * 16, "hit")):
+        record_hits(recorder, 1, run_id=run_id)
+        recorder.put_evidence(
+            Evidence(
+                run_id=run_id, source="clip.mp4", hit=0, rule="rides here", pair=1, verb="ride", start_s=0.0,
+                snapshot=tmp_path / f"{name}.jpg", clip=tmp_path / f"{name}.mp4", clip_start_s=0.0, clip_end_s=3.0,
+            )
+        )  # fmt: skip
+        wait_until(lambda: not recorder.waiting)
+    recorder.close()
+    assert {event.run_id[:2]: (event.snapshot, event.clip) for event in place.store.query()} == {
+        "ab": (None, None),
+        "cd": (str(tmp_path / "other.jpg"), str(tmp_path / "other.mp4")),
+        "ef": (str(tmp_path / "hit.jpg"), str(tmp_path / "hit.mp4")),
+    }
+
+
 @pytest.fixture
 def several(place: Place) -> Place:
     """Three runs of two sources: rides by person 1 at 0 and 1 s, one by person 5 an hour later; and a hit."""
@@ -450,16 +470,17 @@ def test_migration_keeps_rows_and_is_done_once(place: Place) -> None:
     recorder = Recorder(place.where, QUICK)
     record_hits(recorder, 3)
     recorder.close()
-    second = ("ALTER TABLE rule_hits ADD COLUMN note TEXT", "UPDATE rule_hits SET note = 'kept'")
+    added = ("ALTER TABLE rule_hits ADD COLUMN note TEXT", "UPDATE rule_hits SET note = 'kept'")
+    version = len(schema.MIGRATIONS) + 1
     database = parse_database(place.where)
     with closing(database.connect(write=True)) as connection:
         for _ in range(2):
-            connection.migrate((*schema.MIGRATIONS, second))
+            connection.migrate((*schema.MIGRATIONS, added))
         assert list(connection.select("SELECT hit, note FROM rule_hits ORDER BY hit", {})) == [
             (0, "kept"), (1, "kept"), (2, "kept"),
         ]  # fmt: skip
-        assert list(connection.select(schema.READ_VERSION, {})) == [(2,)]
-        with pytest.raises(UsageError, match="found version 2"):
+        assert list(connection.select(schema.READ_VERSION, {})) == [(version,)]
+        with pytest.raises(UsageError, match=f"found version {version}"):
             connection.migrate()
 
 
@@ -469,7 +490,7 @@ def test_migration_that_fails_changes_nothing(place: Place) -> None:
     with closing(parse_database(place.where).connect(write=True)) as connection:
         with pytest.raises(databases.DatabaseLost):
             connection.migrate((*schema.MIGRATIONS, broken))
-        assert list(connection.select(schema.READ_VERSION, {})) == [(1,)]
+        assert list(connection.select(schema.READ_VERSION, {})) == [(len(schema.MIGRATIONS),)]
         with pytest.raises(databases.DatabaseLost):
             list(connection.select("SELECT note FROM rule_hits", {}))
 

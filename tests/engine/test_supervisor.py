@@ -226,6 +226,36 @@ def test_close_ends_everything_and_nothing_can_be_added(run: Run) -> None:
         run.add("live")
 
 
+def test_close_waits_for_outputs_that_still_write(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for those of a source that was paused a moment before: afterwards record and outbox are closed."""
+    finished = []
+
+    class SlowToFinish(Writing):
+        def finish(self, summary: RunSummary) -> None:
+            time.sleep(2 * QUICK.stop_s)
+            finished.append(summary)
+
+    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name, stream: [SlowToFinish(0.0)])
+    paused, running = run.add("live", "paused"), run.add("live", "running")
+    for source_id in (paused, running):
+        run.wait_for(source_id, "running")
+    run.supervisor.pause(paused)
+    run.supervisor.close()
+    assert len(finished) == 2
+
+
+def test_close_does_not_wait_for_an_output_that_hangs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    sink = Writing(0.0, released)
+    monkeypatch.setattr(run.outputs, "sinks_for", lambda source_id, name, stream: [sink])
+    run.add("live")
+    wait_until(lambda: sink._written == 5)
+    begun_s = time.monotonic()
+    run.supervisor.close()
+    assert time.monotonic() - begun_s < 2 * QUICK.stop_s + QUICK.finish_s + 1.0
+    released.set()
+
+
 def test_outputs_that_cannot_be_made_are_retried(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> list[object]:
         raise OSError(28, "No space left on device")

@@ -143,6 +143,8 @@ class Connection:
             by_table.setdefault(table, []).append(stored)
         with self._transaction(), closing(self._raw.cursor()) as cursor:
             for table, values_by_row in by_table.items():
+                if table == "evidence":
+                    cursor.executemany(self._dialect.sql(schema.RELEASE_FILES), values_by_row)
                 cursor.executemany(self._dialect.sql(schema.INSERTS[table]), values_by_row)
         self._check()
 

@@ -61,6 +61,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX tracks_by_time ON tracks (last_at)",
         "CREATE INDEX evidence_by_time ON evidence (recorded_at)",
     ),
+    ("CREATE INDEX evidence_by_snapshot ON evidence (snapshot)",),
 )
 """Statements that lead from version n to n + 1, for n = 0, 1, ...; only ever added to."""
 
@@ -128,6 +129,10 @@ def _insert(table: str) -> str:
 
 
 INSERTS = {table: _insert(table) for table in _WRITES}
+
+RELEASE_FILES = """UPDATE evidence SET snapshot = NULL, clip = NULL WHERE snapshot = :snapshot
+    AND NOT (run_id = :run_id AND hit = :hit AND pair = :pair AND verb = :verb AND start_s = :start_s)"""
+"""Comes before a row of evidence is inserted: a name is only given again once its files were removed for the limits."""
 
 _EVENTS = """SELECT 'event' AS kind, t.number AS number, t.run_id AS run_id, COALESCE(r.source, '') AS source,
     '' AS rule, t.verb AS verb, t.label AS label, t.pair AS pair, t.human AS human, t.object AS object,

@@ -5,6 +5,7 @@ One registry per server. Updated by the threads that write results, read by the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar, get_args
 
@@ -35,9 +36,8 @@ class Metrics:
         seconds = {"buckets": _SECONDS}
         self.stages = self._by_source(Histogram, "hoiclip_stage_seconds", "Duration of a stage.", "stage", **seconds)
         self.age = self._by_source(Histogram, "hoiclip_frame_age_seconds", "Time from arrival to result.", **seconds)
-        self.decoded = self._by_source(Counter, "hoiclip_frames_decoded", "Frames received.")
-        self.processed = self._by_source(Counter, "hoiclip_frames_processed", "Frames with a result.")
-        self.dropped = self._by_source(Counter, "hoiclip_frames_dropped", "Frames skipped for newer ones.")
+        self.frames = _FrameCounts()
+        self.registry.register(self.frames)
         reasons = "Frames by the reason to infer them or not (--detect-every auto)."
         self.reasons = self._by_source(Counter, "hoiclip_frames_by_reason", reasons, "reason")
         self.lost = self._by_source(Counter, "hoiclip_source_losses", "Losses of the source.")
@@ -72,10 +72,47 @@ class Metrics:
             samples = [sample for family in metric.collect() for sample in family.samples]
             for values in {tuple(s.labels[name] for name in names) for s in samples if s.labels["source"] == source}:
                 metric.remove(*values)
+        self.frames.forget(source)
 
     def text(self) -> bytes:
         """All metrics in the exposition format of Prometheus."""
         return generate_latest(self.registry)
+
+
+class _FrameCount:
+    """Frames of one source: with a result, and dropped. Both are replaced at once, so that they always fit together."""
+
+    def __init__(self) -> None:
+        self.value = (0, 0)
+        self._lock = threading.Lock()
+
+    def add(self, processed: int, dropped: int) -> None:
+        with self._lock:
+            self.value = self.value[0] + processed, self.value[1] + dropped
+
+
+class _FrameCounts(Collector):
+    """Counts of frames of all sources, as they are at one moment of a scrape."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, _FrameCount] = {}
+
+    def of(self, source: str) -> _FrameCount:
+        return self._counts.setdefault(source, _FrameCount())
+
+    def forget(self, source: str) -> None:
+        self._counts.pop(source, None)
+
+    def collect(self) -> Iterator[Metric]:
+        values = [(source, *count.value) for source, count in list(self._counts.items())]
+        decoded = CounterMetricFamily("hoiclip_frames_decoded", "Frames received.", labels=("source",))
+        processed = CounterMetricFamily("hoiclip_frames_processed", "Frames with a result.", labels=("source",))
+        dropped = CounterMetricFamily("hoiclip_frames_dropped", "Frames skipped for newer ones.", labels=("source",))
+        for source, num_processed, num_dropped in values:
+            decoded.add_metric([source], num_processed + num_dropped)
+            processed.add_metric([source], num_processed)
+            dropped.add_metric([source], num_dropped)
+        yield from (decoded, processed, dropped)
 
 
 class _OutboxCollector(Collector):
@@ -104,18 +141,15 @@ class SourceMetrics:
     def __init__(self, metrics: Metrics, source: str, vocabulary: Vocabulary) -> None:
         self._metrics, self._source, self._vocabulary = metrics, source, vocabulary
         self._age, self._up = metrics.age.labels(source), metrics.up.labels(source)
-        self._decoded, self._processed = metrics.decoded.labels(source), metrics.processed.labels(source)
-        self._dropped = metrics.dropped.labels(source)
         self._lost, self._reconnects = metrics.lost.labels(source), metrics.reconnects.labels(source)
         self._pairs, self._active = metrics.pairs.labels(source), metrics.active.labels(source)
         self._up.set(1)
+        self._frames = metrics.frames.of(source)
         self._counted_dropped = 0
 
     def frame(self, result: FrameResult) -> None:
         """Counts a frame and its events."""
-        self._decoded.inc(1 + result.dropped_before)
-        self._processed.inc()
-        self._dropped.inc(result.dropped_before)
+        self._frames.add(1, result.dropped_before)
         self._counted_dropped += result.dropped_before
         if result.reason is not None:
             self._metrics.reasons.labels(result.reason, self._source).inc()
@@ -141,8 +175,7 @@ class SourceMetrics:
     def ended(self, summary: RunSummary) -> None:
         """Counts what no result reported: drops after the last one, and closing events."""
         unseen = max(0, summary.dropped - self._counted_dropped)
-        self._decoded.inc(unseen)
-        self._dropped.inc(unseen)
+        self._frames.add(0, unseen)
         for event in summary.closing_events:
             self._event(event)
         self._up.set(0)

@@ -44,10 +44,12 @@ class SupervisorConfig:
     max_retry_s: float = 60.0
     stop_s: float = 2.0
     """Time that a stopped source has to end, before its thread is left behind."""
+    finish_s: float = 6.0
+    """Time that outputs have besides, at the end of the run, to write the last results of their sources."""
 
     def __post_init__(self) -> None:
         limits_s = (self.wedged_after_s, self.stalled_after_s, self.start_limit_s)
-        if min(*limits_s, self.first_retry_s, self.max_retry_s, self.stop_s) <= 0:
+        if min(*limits_s, self.first_retry_s, self.max_retry_s, self.stop_s, self.finish_s) <= 0:
             raise ValueError(f"times of a supervisor must be positive, got {self}")
 
 
@@ -183,7 +185,7 @@ class Supervisor:
             return len(self._left_behind)
 
     def close(self) -> None:
-        """Ends all sources at the same time; may be called again."""
+        """Ends all sources at the same time, and waits for their outputs; may be called again."""
         with self._lock:
             self._closed.set()
             entries, self._entries = list(self._entries.values()), {}
@@ -194,6 +196,11 @@ class Supervisor:
         deadline_s = time.monotonic() + self._config.stop_s
         for entry, current in running:
             self._end(entry, current, deadline_s)
+        deadline_s += self._config.finish_s
+        # What they still write would find the record, the outbox and the evidence closed.
+        for left_behind in list(self._left_behind):
+            if left_behind.is_writing:
+                left_behind.join(max(0.0, deadline_s - time.monotonic()))
         self._thread.join(self._config.stop_s)
 
     def _unused_name(self, name: str) -> str:
@@ -355,6 +362,11 @@ class _Pass:
     def is_alive(self) -> bool:
         """Whether a thread of it still runs: its own, or the one that reads its source."""
         return self._thread.is_alive() or (self.stream is not None and self.stream.is_reading)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether results of it may still be written."""
+        return self._thread.is_alive() and self._is_streaming
 
     def stop(self) -> None:
         """Requests the end; never waits."""
