@@ -41,8 +41,5 @@ if [ "$precision" != fp32 ]; then
     esac
 fi
 
-# glibc's arenas, eight for each core, keep ever more of what threads have freed: in a run of months, two are enough.
-export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
-
 exec hoiclip run "$sources" --model "$model" --backend "$backend" --precision "$precision" \
     ${HOICLIP_LIVE:+--live "$HOICLIP_LIVE"} "$@"

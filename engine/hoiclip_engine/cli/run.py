@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +185,7 @@ def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.sources.source_list import expand_sources
     from hoiclip_engine.streaming.stream import StreamConfig
 
+    _share_heap()
     rules = options.rules_of(args)
     try:
         source = SourceConfig(
@@ -217,6 +221,18 @@ def run(args: argparse.Namespace) -> int:
 
             return run_supervised(engine, addresses, outputs, run_config, args.state, args.allow_files)
         return run_sources(engine, addresses, outputs, run_config)
+
+
+_M_ARENA_MAX = -8
+"""Of glibc's mallopt."""
+
+
+def _share_heap() -> None:
+    """Lets threads share two heaps of glibc. By default there are eight for each core, and each keeps what was freed in
+    it: a live run grows by a tenth in ten minutes."""
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError, OSError, TypeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _require_sources(args: argparse.Namespace) -> None:
