@@ -340,7 +340,7 @@ def test_ids_of_pairs_and_objects_are_never_used_again():
     tracker = tracker_of(lost_after_s=0.2)
     seen_pairs, seen_objects = [], []
     for index in range(10):
-        pairs = tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 2.0 * index)
+        pairs = tracker.update(pairs_of(Triplet(ann(0), mug(ann(0)))), 3.0 * index)
         seen_pairs += pairs.pair.tolist()
         seen_objects += [*pairs.human.tolist(), *pairs.object.tolist()]
     assert seen_pairs == list(range(1, 11))

@@ -1,8 +1,8 @@
 """Follows single boxes: identities of humans and objects from one frame to the next.
 
 Detections are matched to the boxes that the motion model expects: sure detections first, then faint ones, which may
-prolong a track but never start one; the rest is matched once more with larger boxes. Pairs, verbs and the merging of
-duplicate boxes are not done here.
+prolong a track but never start one; the rest is matched once more with larger boxes. Where detections come in pairs,
+partners have a say (partners.py). Identities of pairs, verbs and the merging of duplicate boxes are not done here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hoiclip.core.array_types import F32, F64, I64, Bool
 from hoiclip.core.boxes import MAX_COORDINATE_PX, usable_boxes
 from hoiclip_engine.track.assignment import assign_tracks, overlap_within_label
 from hoiclip_engine.track.motion import Motion
+from hoiclip_engine.track.partners import DetectedPairs, Partners, Ties
 from hoiclip_engine.track.score_levels import ScoreLevels
 
 NO_TRACK = -1
@@ -94,13 +95,21 @@ class EntityTracker:
         self._ids = np.empty(0, np.int64)  # NO_TRACK where a second detection is awaited
         self._labels = np.empty(0, np.int64)
         self._seen_s = np.empty(0)
+        self._partners = Partners()
         self._bests = np.empty((0, 2))  # the two best scores of each track so far
         self._now_s = self._before_s = -np.inf
         self._last_id = 0
         self._levels = ScoreLevels(self.config.high_score, self.config.low_score, self.config.doubtful_ratio)
         _compile()
 
-    def update(self, boxes_xyxy: ArrayLike, scores: ArrayLike, labels: ArrayLike, pts_s: float) -> I64:
+    def update(
+        self,
+        boxes_xyxy: ArrayLike,
+        scores: ArrayLike,
+        labels: ArrayLike,
+        pts_s: float,
+        pairs: DetectedPairs | None = None,
+    ) -> I64:
         """Takes the detections of one frame.
 
         Args:
@@ -109,6 +118,7 @@ class EntityTracker:
                 whose score is not finite are ignored.
             labels: (N,) a detection continues only tracks of its own label.
             pts_s: presentation time, not before that of the last update.
+            pairs: humans and objects among the detections that belong together: partners are evidence of who is who.
 
         Returns:
             (N,) track ids, NO_TRACK where a detection is not, or not yet, a track.
@@ -122,9 +132,11 @@ class EntityTracker:
         score = np.maximum(score, 0.0)
         boxes = np.where(usable[:, None], boxes, 0.0)
         high, low = self._trusted(boxes, score, label, usable)
-        rows = self._match(boxes, label, high, low)
+        ties = None if pairs is None else pairs.ties(len(boxes))
+        rows = self._match(boxes, label, high, low, ties)
         found = np.flatnonzero(rows >= 0)
         self._motion.correct(rows[found], boxes[found])
+        seen_s = np.append(self._seen_s, pts_s)  # the last one for those that are born
         self._seen_s[rows[found]] = pts_s
         self._remember(rows[found], score[found])
         self._name(rows[found])
@@ -134,6 +146,8 @@ class EntityTracker:
         self._add(boxes[born], label[born], score[born])
         self._name(rows[born[score[born] >= self.config.sure_score]])
 
+        if ties is not None:
+            self._partners.learn(rows, ties, pts_s - seen_s[np.minimum(rows, len(seen_s) - 1)])
         reported = np.where(self._doubtful(), NO_TRACK, self._ids)
         ids: I64 = np.where(rows >= 0, np.append(reported, NO_TRACK)[rows], NO_TRACK)
         self._keep((self._ids != NO_TRACK) | (pts_s - self._seen_s <= self.config.confirm_within_s))
@@ -190,7 +204,7 @@ class EntityTracker:
         high = usable & (score >= high_score)
         return high, usable & ~high & (score >= low_score)
 
-    def _match(self, boxes: F64, label: I64, high: Bool, low: Bool) -> I64:
+    def _match(self, boxes: F64, label: I64, high: Bool, low: Bool, ties: Ties | None) -> I64:
         """(N,) row of the track that each detection continues, -1 where none."""
         config = self.config
         rows = np.full(len(boxes), -1, np.int64)
@@ -198,18 +212,40 @@ class EntityTracker:
             return rows
         expected = self._motion.boxes_xyxy()
         near = overlap_within_label(expected, self._labels, boxes, label)
-        named = self._ids != NO_TRACK
-        assign_tracks(rows, near, named, high, config.min_overlap)
-        assign_tracks(rows, near, named & self._fresh(), low, config.min_overlap_low)
-        assign_tracks(rows, near, ~named, high, config.min_overlap)
-        free = np.ones(len(self._ids), bool)
-        free[rows[rows >= 0]] = False
-        if free.any() and (high & (rows < 0)).any():
-            margin_px = config.reach * self._motion.doubt_px()
-            far = overlap_within_label(expected, self._labels, boxes, label, margin_px)
+        named, weighed, far = self._ids != NO_TRACK, near, None
+        if ties is not None:
+            far = self._grown_overlap(expected, boxes, label)
+            evidence = self._partners.evidence(far, self._labels, label, high | low, ties, config.min_overlap)
+            weighed, far = evidence.weigh(near), evidence.weigh(far)
+        assign_tracks(rows, weighed, named, high, config.min_overlap)
+        assign_tracks(rows, weighed, named & self._fresh(), low, config.min_overlap_low)
+        assign_tracks(rows, weighed, ~named, high, config.min_overlap)
+        if self._any_left(rows, high):
+            far = self._grown_overlap(expected, boxes, label) if far is None else far
             assign_tracks(rows, far, named, high, config.min_overlap)
             assign_tracks(rows, far, ~named, high, config.min_overlap)
+        if ties is not None:
+            self._learn_overlap(rows, near)
+            if self._any_left(rows, high):
+                reached = self._partners.within_reach(rows, ties, expected, self._labels, boxes, label)
+                assign_tracks(rows, reached, named, high, config.min_overlap)
         return rows
+
+    def _learn_overlap(self, rows: I64, near: F64) -> None:
+        found = np.flatnonzero(rows >= 0)
+        found = found[self._seen_s[rows[found]] >= self._before_s]
+        self._partners.learn_overlap(near[rows[found], found])
+
+    def _grown_overlap(self, expected: F64, boxes: F64, label: I64) -> F64:
+        """(T, N) overlaps of boxes grown by the doubt of their motion."""
+        margin_px = self.config.reach * self._motion.doubt_px()
+        return overlap_within_label(expected, self._labels, boxes, label, margin_px)
+
+    def _any_left(self, rows: I64, high: Bool) -> bool:
+        """Whether a track and a detection that could start one are both free."""
+        free = np.ones(len(self._ids), bool)
+        free[rows[rows >= 0]] = False
+        return bool(free.any() and (high & (rows < 0)).any())
 
     def _remember(self, rows: I64, scores: F64) -> None:
         best, second = self._bests[rows].T
@@ -236,6 +272,7 @@ class EntityTracker:
 
     def _add(self, boxes: F64, label: I64, scores: F64) -> None:
         self._motion.add(boxes)
+        self._partners.add(len(boxes))
         self._ids = np.append(self._ids, np.full(len(boxes), NO_TRACK))
         self._labels = np.append(self._labels, label)
         self._seen_s = np.append(self._seen_s, np.full(len(boxes), self._now_s))
@@ -245,6 +282,7 @@ class EntityTracker:
         if rows.all():
             return
         self._motion.keep(rows)
+        self._partners.keep(rows)
         self._ids, self._labels, self._seen_s = self._ids[rows], self._labels[rows], self._seen_s[rows]
         self._bests = self._bests[rows]
 
@@ -287,5 +325,11 @@ def _compile() -> None:
     motion.add(box)
     motion.advance(1.0)
     motion.correct(rows, box)
+    partners = Partners()
+    partners.add(1)
+    ties = DetectedPairs(human=rows, object=rows, scores=np.ones(1)).ties(1)
+    partners.evidence(np.ones((1, 1)), label, label, np.ones(1, bool), ties, 0.5)
+    partners.learn(rows, ties, np.zeros(1))
+    partners.within_reach(rows, ties, box, label, box, label)
     overlap = overlap_within_label(motion.boxes_xyxy(), label, box, label)
     assign_tracks(rows - 1, overlap, np.ones(1, bool), np.ones(1, bool), 0.5)

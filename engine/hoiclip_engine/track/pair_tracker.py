@@ -17,6 +17,7 @@ from hoiclip.core.detections import HOIDetections
 from hoiclip.core.vocabulary import NO_INTERACTION, NO_OBJECT, Vocabulary
 from hoiclip_engine.track.consolidate import Scene, consolidate, precompile
 from hoiclip_engine.track.entities import NO_TRACK, EntityConfig, EntityTracker, check_time
+from hoiclip_engine.track.partners import DetectedPairs
 from hoiclip_engine.track.score_levels import VerbScale
 from hoiclip_engine.track.verbs import RunningAverage, VerbConfig, VerbHistory, VerbSwitch
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
@@ -41,7 +42,7 @@ _OF_TRIPLETS = EntityConfig(
     low_score=0.1,
     min_overlap_low=0.4,
     reach=2.0,
-    lost_after_s=1.0,
+    lost_after_s=2.0,
     confirm_within_s=0.5,
     doubtful_ratio=0.2,  # triplets are chosen by their score already, and missed as a whole
 )
@@ -65,7 +66,7 @@ class TrackConfig:
     hold_s: float = 0.5
     """Seconds that a pair is still shown at most after an inference that missed it: as long as it is more probable that
     the detector missed it, which it may do often or hardly ever, than that it has left."""
-    lost_after_s: float = 1.0
+    lost_after_s: float = 2.0
     """Seconds without being seen after which a pair ends."""
     entity: EntityConfig = _OF_TRIPLETS
     """Humans and objects, whose scores are those of triplets and so lower than a detector's; a score above min_score or
@@ -180,7 +181,7 @@ class PairTracker:
         )
         self._widen(scene.verb_scores.shape[1])
         self._drop_lost(pts_s)
-        ids = self._entities.update(scene.boxes_xyxy, scene.scores, scene.labels, pts_s)
+        ids = self._entities.update(scene.boxes_xyxy, scene.scores, scene.labels, pts_s, self._detected(scene))
         self._now_s = self._inferred_s = pts_s
         rows, scene_rows = self._recognise(scene, ids)
         scores = np.concatenate([scene.pair_scores[:, None], scene.verb_scores], axis=1)[scene_rows]
@@ -222,6 +223,11 @@ class PairTracker:
     def rescale(self, sx: float, sy: float) -> None:
         """Continues with sx times as many pixels across and sy times as many down."""
         self._entities.rescale(sx, sy)
+
+    def _detected(self, scene: Scene) -> DetectedPairs:
+        """Pairs of two boxes that count as seen."""
+        seen = (scene.object >= 0) & (scene.pair_scores >= self.config.min_score)
+        return DetectedPairs(human=scene.human[seen], object=scene.object[seen], scores=scene.pair_scores[seen])
 
     def _verbs_with(self, pairs: HOIDetections) -> int:
         """V, at least that of the pairs where the config names none."""
