@@ -1,4 +1,4 @@
-"""Identities that boxes alone would confuse, and partners tell apart."""
+"""Identities that boxes alone would confuse, and partners keep apart."""
 
 from __future__ import annotations
 
