@@ -54,7 +54,7 @@ def main() -> int:
         with Engine(model, EngineConfig()) as engine:
             video_numbers = evaluate_videos(engine, videos_in(videos), config=StreamConfig(policy="lossless")).to_json()
         runs = {
-            name: _run(args.runs / name, report / name)
+            name: copy_run(args.runs / name, report / name)
             for name in RUNS
             if bundled and (args.runs / name / "log.jsonl").is_file()
         }
@@ -79,16 +79,16 @@ def test_world() -> str:
     return str(committed_fingerprints()["test"]["scenes_sha256"])[:12]
 
 
-def _run(folder: Path, target: Path) -> dict[str, Any]:
-    """Copies recipe, log, curves and contact sheet of a training run, and summarises it."""
+def copy_run(folder: Path, target: Path, contact_sheet: bool = True) -> dict[str, Any]:
+    """Copies recipe, thinned log, curves and, where wanted, the last contact sheet of a run, and summarises it."""
     target.mkdir(parents=True, exist_ok=True)
     lines = read_log(folder)
     thin = [line for line in lines if line["kind"] != "train" or line["step"] % EVERY == 0]
     (target / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thin), encoding="utf-8")
     for name in ("recipe.json", "curves.png"):
         shutil.copy(folder / name, target / name)
-    for contact_sheet in sorted(folder.glob("sheet_*.png"))[-1:]:
-        with Image.open(contact_sheet) as image:
+    for path in sorted(folder.glob("sheet_*.png"))[-1:] if contact_sheet else ():
+        with Image.open(path) as image:
             image.reduce(2).save(target / "sheet.jpg", quality=85)
     recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     steps = [line for line in lines if line["kind"] == "train"]
