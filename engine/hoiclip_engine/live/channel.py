@@ -319,7 +319,6 @@ class Channel(Sink):
             "index": result.index,
             "pts_s": round(result.pts_s, 3),
             "detected": result.detected,
-            "reason": result.reason,
             "age_ms": round(result.age_s * 1e3, 1),
             "stage_ms": {stage: round(took_ms, 2) for stage, took_ms in result.stage_ms.items()},
             "pairs": [pair_fields(pairs, row, vocabulary) for row in range(len(pairs))],

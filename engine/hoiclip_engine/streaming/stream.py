@@ -8,6 +8,7 @@ it skips.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
@@ -71,6 +72,10 @@ class StreamConfig:
         return 1 if self.detect_every == "auto" else self.detect_every
 
 
+_MOST_SAME = 8
+"""Inferences of a still scene whose detections take turns."""
+
+
 class Stream:
     """Results of one source, and their summary. Iterate once; `stop` may be called from a signal handler."""
 
@@ -100,7 +105,8 @@ class Stream:
         self._gate = ChangeGate() if config.detect_every == "auto" else None
         self._reasons: dict[int, Reason] = {}
         """Of frames that wait, by index."""
-        self._last: Inference | None = None
+        self._same: deque[Inference] = deque(maxlen=_MOST_SAME)
+        """Inferences of what the last inferred frame shows."""
         self._reader: FrameReader | None = None
         self._times = StageTimes()
         self._processed = self._detected = self._events = self._skipped = self._reported_dropped = 0
@@ -246,15 +252,20 @@ class Stream:
         self._show_to_tracker(read.frame)
         pairs = self._tracker.update(inference.detections, read.frame.pts_s)
         self._detected += 1
-        self._last = inference
+        if self._gate is not None:
+            if self._reasons[read.frame.index] in ("first", "changed"):
+                self._same.clear()
+            self._same.append(inference)
         return self._result(read, pairs, inference.stage_ms, started)
 
     def _unchanged_result(self, read: ReadFrame) -> FrameResult:
-        """The last detections again: to the tracker they are as good as an inference of the same image."""
-        assert self._last is not None, "the first frame is always inferred"
+        """Detections of the same scene again, to the tracker as good as an inference. They take turns, since what one
+        inference missed another has found."""
+        assert self._same, "the first frame is always inferred"
         started = time.perf_counter()
         self._show_to_tracker(read.frame)
-        pairs = self._tracker.update(self._last.detections, read.frame.pts_s)
+        pairs = self._tracker.update(self._same[0].detections, read.frame.pts_s)
+        self._same.rotate(-1)
         return self._result(read, pairs, None, started)
 
     def _predicted_result(self, read: ReadFrame) -> FrameResult:
