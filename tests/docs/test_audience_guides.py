@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from hoiclip_engine.cli import console
 from hoiclip_engine.models import find_model
 from tests.docs.documents import shell_lines
 from tests.docs.prepared import drawn_clip, prepare
@@ -42,6 +43,12 @@ GUIDES = ("shop_floor.md", "retail.md", "research.md")
 MOST_COMMANDS = 8
 FRAMES = 8
 CAMERA = re.compile(r"^rtsp://user:password@([\w-]+)/stream$", re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """COLUMNS would come too late where it was set when the terminal was imported, as by pytest-xdist."""
+    monkeypatch.setattr(console.results, "_width", 200)
 
 
 def lines_of(guide: str) -> list[str]:
@@ -147,7 +154,6 @@ def test_shop_floor_leads_to_alarms_evidence_and_a_record(
     folder = folder_of("shop_floor.md", tmp_path, absent_for_s="0.2")
     shutil.copy(find_model("drawn"), folder / "floor.safetensors")
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "200")  # tables as on a wide terminal
     reader = Reader("shop_floor.md", cli)
     assert "nobody holds the rail" in reader.types("rules check", "run", "events list")
     assert {path.suffix for path in (folder / "evidence").glob("*nobody_holds_the_rail*")} == {".jpg", ".mp4"}

@@ -142,6 +142,7 @@ def test_sources_of_the_command_line_are_kept_and_not_doubled(camera: StreamServ
             run.interrupt()
 
 
+@pytest.mark.slow
 def test_file_is_played_once_and_not_again_after_a_restart(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -170,6 +171,7 @@ def resident_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux' /proc")
 def test_source_that_is_removed_frees_all_that_it_held(camera: StreamServer, tmp_path: Path) -> None:
     with running(tmp_path / "state") as run:

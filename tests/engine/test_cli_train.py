@@ -51,6 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_guide_leads_from_images_to_pairs_in_a_video(folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every block of docs/training.md as it stands, only smaller."""
     monkeypatch.chdir(folder)

@@ -60,7 +60,7 @@ def test_raw_stream_without_timestamps_is_timed_by_its_rate(tmp_path: Path) -> N
         assert source.counters.pts_missing == 5
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_frames_with_side_data_are_freed_without_garbage_collection() -> None:
     def alive() -> int:
         return sum(isinstance(candidate, av.VideoFrame) for candidate in gc.get_objects())
