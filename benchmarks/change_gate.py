@@ -34,7 +34,8 @@ from hoiclip_engine.cli.draw import draw_video
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.sinks.hico_sink import video_frame
 from hoiclip_engine.streaming.stream import StreamConfig
-from hoiclip_engine.types.results import FrameResult
+from hoiclip_engine.types.results import FrameResult, Interaction
+from hoiclip_kernels.box_iou import box_iou
 
 NAME = "change_gate"
 STORY_S, BURST_S = 8.0, 2.0
@@ -240,29 +241,23 @@ def _agreement(every: Sequence[Sequence[FrameResult]], on_change: Sequence[Seque
     """F1 of active (human, verb, object) whose boxes overlap by half, over all frames."""
     common = total = 0
     for all_results, some_results in zip(every, on_change, strict=True):
-        for a, b in zip(all_results, some_results, strict=True):
-            theirs, ours = a.interactions(), list(b.interactions())
-            total += len(theirs) + len(ours)
-            for theirs_one in theirs:
-                same = [
-                    mine
-                    for mine in ours
-                    if (mine.verb, mine.object) == (theirs_one.verb, theirs_one.object)
-                    and _iou(mine.human_box_xyxy, theirs_one.human_box_xyxy) >= 0.5
-                    and _iou(mine.object_box_xyxy, theirs_one.object_box_xyxy) >= 0.5
-                ]
+        for expected, found in zip(all_results, some_results, strict=True):
+            left = list(found.interactions())
+            total += len(left)
+            for interaction in expected.interactions():
+                total += 1
+                same = [other for other in left if _is_same(interaction, other)]
                 if same:
-                    ours.remove(same[0])
+                    left.remove(same[0])
                     common += 2
     return round(common / total, 4) if total else 1.0
 
 
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(0.0, width) * max(0.0, height)
-    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    return shared / area if area > 0 else 0.0
+def _is_same(a: Interaction, b: Interaction) -> bool:
+    if (a.verb, a.object) != (b.verb, b.object):
+        return False
+    boxes_a, boxes_b = (np.array([one.human_box_xyxy, one.object_box_xyxy]) for one in (a, b))
+    return bool((np.diag(box_iou(boxes_a, boxes_b)) >= 0.5).all())
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ import numpy as np
 from hoiclip.core.wall_time import utc_text
 from hoiclip_engine.backends.cpu import cpu_count, cpu_flags, cpu_name
 from hoiclip_engine.bench.report import commit
+from hoiclip_engine.bench.turns import settle
 
 RESULTS = Path(__file__).parent / "results"
-SETTLE_S = 0.05
-"""Threads of torch and ONNX Runtime spin for a while after a call, and slow down the next one."""
 
 
 def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 2) -> dict[str, list[float]]:
@@ -35,10 +34,7 @@ def side_by_side(calls: Mapping[str, Callable[[], object]], rounds: int, warmup:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            settled = time.perf_counter() + SETTLE_S
-            call()
-            while time.perf_counter() < settled:
-                call()
+            settle(call)
             started = time.perf_counter()
             call()
             times[name].append((time.perf_counter() - started) * 1e3)

@@ -33,6 +33,8 @@ from benchmarks.events_checks import Usage
 from benchmarks.flapping import free_port
 from benchmarks.rtsp_server import start as start_rtsp_server
 from hoiclip.synthetic.video import VideoConfig, random_script
+from tests.engine.chromium import FLAGS as CHROMIUM_FLAGS
+from tests.engine.chromium import find_chromium
 
 FPS = 4
 VIDEO = VideoConfig(width_px=256, height_px=192, fps=FPS, duration_s=90.0)
@@ -58,11 +60,6 @@ verbs = ["hold"]
 absent = true
 absent_for_s = 3.0
 """
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-quic"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0"),
-)
 
 
 class Part(Protocol):
@@ -352,7 +349,7 @@ class Flapping:
 @contextmanager
 def page(server: Server, folder: Path) -> Iterator[Path]:
     """Chromium with the live page. Yields: its log, which has the errors of the page's scripts."""
-    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    program = find_chromium()
     if program is None:
         raise SystemExit("expected Chromium, found none; apt-get install chromium")
     log = folder / "chromium.log"

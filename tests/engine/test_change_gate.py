@@ -107,7 +107,7 @@ def test_no_more_than_the_longest_interval_passes_without_inference(
 def still_then_moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty still frames, ten in which a square moves, thirty still ones."""
     places = [100] * 30 + [100 + 12 * step for step in range(10)] + [208] * 30
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    path = tmp_path_factory.mktemp("video") / "video.mp4"
     encoder = VideoEncoder(path, 640, 480, Fraction(1, 25))
     for index, at in enumerate(places):
         encoder.write(seen(square_px=60, at=at), index / FPS)

@@ -64,7 +64,7 @@ def test_target_of_another_form_is_one_line(text: str, cli: Cli) -> None:
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("film") / "film.mp4", [40 * n for n in range(12)])
+    return write_clip(tmp_path_factory.mktemp("video") / "video.mp4", [40 * n for n in range(12)])
 
 
 @pytest.mark.thorough

@@ -14,7 +14,15 @@ from hoiclip_engine.quantization.builds import MeasuredSpeed
 
 ROUNDS = 10
 SETTLE_S = 0.05
-"""Threads of one library spin for a while after its calls, and slow down those of the next."""
+"""Threads of torch and ONNX Runtime spin for a while after a call, and slow down the next one."""
+
+
+def settle(call: Callable[[], object]) -> None:
+    """Calls it untimed, until no thread spins for the call before it any more."""
+    settled_s = time.perf_counter() + SETTLE_S
+    call()
+    while time.perf_counter() < settled_s:
+        call()
 
 
 def speeds_in_turns(
@@ -34,10 +42,7 @@ def speeds_in_turns(
 
 
 def _timed_block(call: Callable[[], object]) -> TimedBlock:
-    settled_s = time.perf_counter() + SETTLE_S
-    call()
-    while time.perf_counter() < settled_s:
-        call()
+    settle(call)
     begun_s = last_s = time.perf_counter()
     latency_ms: list[float] = []
     while last_s - begun_s < CLOSED_BLOCK_S:

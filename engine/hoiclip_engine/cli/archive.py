@@ -230,10 +230,10 @@ def _settings(engine: Engine, engine_config: EngineConfig, config: ArchiveConfig
 
 def _unused_schedules(config: ArchiveConfig) -> str:
     """A line about schedules that do not count; empty where all do."""
-    names = [rule.name for rule in config.rules or () if rule.schedule is not None and config.clock is None]
-    if not names:
+    if config.rules is None or not config.rules.scheduled or config.clock is not None:
         return ""
-    return f"schedules do not count in files, which have no time of day ({', '.join(names)}); give --clock"
+    names = ", ".join(config.rules.scheduled)
+    return f"schedules do not count in files, which have no time of day ({names}); give --clock"
 
 
 def _versions(engine: Engine) -> dict[str, str]:

@@ -71,9 +71,10 @@ def run(args: argparse.Namespace) -> int:
     addresses = expand_sources([args.source])
     if len(addresses) != 1 or addresses[0].kind != "file":
         raise UsageError(f"expected one video file to tune on, found {args.source}; record one of the camera first")
-    model = find_model(args.model, args.vocabulary)
-    inputs = [*source_inputs([args.source], addresses), *model_inputs(find_model(args.model), args.vocabulary)]
+    original = find_model(args.model)
+    inputs = [*source_inputs([args.source], addresses), *model_inputs(original, args.vocabulary)]
     require_distinct(inputs, [*{args.json, "-"}, args.plot])
+    model = find_model(original, args.vocabulary)
     return tune(load_model_file(model), args.model, addresses[0], args.backend, target, args)
 
 

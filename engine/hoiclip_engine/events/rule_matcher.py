@@ -122,8 +122,8 @@ class RuleMatcher:
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines about rules that do not count as they are written."""
-        unused = [rule.name for rule in self._wanted if rule.schedule is not None and self._clock is None]
-        if not unused:
+        unused = self._wanted.scheduled
+        if not unused or self._clock is not None:
             return ()
         return (f"schedules do not count in a file, which has no time of day ({', '.join(unused)}); give --clock",)
 

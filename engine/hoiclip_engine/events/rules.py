@@ -163,6 +163,11 @@ class RuleSet:
     def names(self) -> tuple[str, ...]:
         return tuple(rule.name for rule in self.rules)
 
+    @property
+    def scheduled(self) -> tuple[str, ...]:
+        """Names of rules that count at some times of the day only."""
+        return tuple(rule.name for rule in self.rules if rule.schedule is not None)
+
     def as_dict(self) -> dict[str, Any]:
         """As `parse_rules` reads it; only what differs from the defaults."""
         return {"rule": [rule.as_dict() for rule in self.rules]}

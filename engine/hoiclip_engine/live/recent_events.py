@@ -338,7 +338,7 @@ class StoredEvents:
         Args:
             recent: events of this run.
             sources: those of this run, whose events are known by their name in the record.
-            is_connected: whether the record is being written; while it is not, nobody waits for it here.
+            is_connected: whether the record is being written; while it is not, no query waits for it.
         """
         self.on_change: Callable[[], None] = lambda: None
         self._recent, self._store, self._sources, self._is_connected = recent, store, sources, is_connected

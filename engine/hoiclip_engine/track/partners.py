@@ -21,13 +21,13 @@ _RIVALS = 8.0
 _REMEMBER_S = 0.2
 """Seconds of sightings after which a former partner counts half."""
 _UNDECIDED = 0.1
-"""Overlap that nobody's has beside those of the tracks, so that a faint one alone does not decide on a partner."""
+"""Overlap of no track, beside those of the tracks, so that a faint one alone does not decide on a partner."""
 _SAME_LABEL = 0.5
 """Weight of the label alone, where no track overlaps a partner: a hidden suitcase is the first guess for a suitcase."""
 _AGREEING = 2.0
 """Weight of agreeing partners, in units of the loss of overlap that is usual from one inference to the next."""
 _CONTRADICTING = 0.8
-"""Overlap, as a fraction of the usual one, that a human must have who appears with somebody else's partner."""
+"""Overlap, as a fraction of the usual one, that a human must have who appears with the partner of another."""
 _BELONGS = 0.5
 """Tie to the partner from which an object is found again anywhere within the partner's reach."""
 _USUAL_OVERLAP, _LEARNING = 0.7, 0.02
