@@ -38,7 +38,7 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME|FILE")
     options.add_vocabulary(parser)
-    options.add_backend(parser)
+    options.add_backend(parser, default_precision="all that this machine accelerates")
     options.add_calibration(parser)
     options.add_short_side(parser)
     options.add_annotated_images(parser, "annotations to measure mAP on")

@@ -185,8 +185,13 @@ def add_vocabulary(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_backend(parser: argparse.ArgumentParser, *, precision: bool = True) -> None:
-    """--backend and --precision."""
+FASTEST_BUILD = "the fastest that hoiclip build made and passed here, else fp32"
+
+
+def add_backend(
+    parser: argparse.ArgumentParser, *, precision: bool = True, default_precision: str = FASTEST_BUILD
+) -> None:
+    """--backend and --precision. Args: default_precision: meaning of "auto"."""
     parser.add_argument(
         "--backend",
         default="auto",
@@ -198,7 +203,7 @@ def add_backend(parser: argparse.ArgumentParser, *, precision: bool = True) -> N
             "--precision",
             default="auto",
             choices=("auto", *PRECISIONS),
-            help="default: the fastest that hoiclip build made and passed here, else fp32",
+            help=f"default: {default_precision}",
         )
 
 
