@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from hoiclip.core.array_types import RGB
+from hoiclip.core.jpeg import encode_jpeg
 from hoiclip.evaluation.triplets import BoxPair
 
 _STYLE = """body{font:14px/1.45 system-ui,"DejaVu Sans",sans-serif;margin:2rem auto;max-width:1180px;color:#222;
@@ -94,8 +95,7 @@ def draw_triplets(rgb: RGB, predicted: Sequence[BoxPair], gt: Sequence[BoxPair],
     for pairs, colour in ((gt, _GT_COLOUR), (predicted, _PREDICTED_COLOUR)):
         for boxes in pairs:
             _draw_boxes(small, boxes, scale, colour)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return bytes(data)
+    return encode_jpeg(small, 82)
 
 
 def _draw_boxes(rgb: RGB, boxes: BoxPair, scale: float, colour: tuple[int, int, int]) -> None:

@@ -25,6 +25,7 @@ from hoiclip.core.array_types import F32, I64, RGB
 from hoiclip.core.atomic_write import atomic_write, make_folder, write_file
 from hoiclip.core.detections import HOIDetections
 from hoiclip.core.errors import DataError, SinkError
+from hoiclip.core.jpeg import encode_jpeg
 from hoiclip.core.model_file import ModelFile
 from hoiclip.core.postprocess import PostprocessConfig, Postprocessor, official_boxes
 from hoiclip.core.preprocess import PreprocessConfig, preprocess
@@ -215,7 +216,7 @@ def write_frame(path: Path, frame: TaughtFrame) -> None:
     Raises:
         SinkError: the file cannot be written.
     """
-    _, jpeg = cv2.imencode(".jpg", frame.rgb[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    jpeg = np.frombuffer(encode_jpeg(frame.rgb, _JPEG_QUALITY), np.uint8)
     raw = frame.raw
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -255,7 +256,7 @@ def read_frame(path: Path) -> TaughtFrame:
         raise DataError(
             f"expected a teacher's outputs in {path}, found it missing or damaged; delete it and run the command again"
         ) from error
-    return TaughtFrame(rgb=np.ascontiguousarray(bgr[..., ::-1]), raw=raw, clip_visual=clip_visual)
+    return TaughtFrame(rgb=cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), raw=raw, clip_visual=clip_visual)
 
 
 def _is_readable(path: Path) -> bool:

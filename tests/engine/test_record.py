@@ -163,6 +163,33 @@ def test_run_is_recorded_with_events_hits_pairs_and_tracks(place: Place) -> None
     assert place.rows("SELECT source FROM sources") == [("clip.mp4",)]
 
 
+def test_pair_that_does_nothing_is_recorded_once_it_lasts(place: Place) -> None:
+    recorder = Recorder(place.where, QUICK)
+    sink = recorder.sink()
+    sink.start(run_header())
+    blinking, lasting = Row(pair=5, human=7, object=8, active=()), Row(pair=6, human=7, object=9, active=())
+    acting = Row(pair=7, human=3, object=4)
+    for pts_s, rows in ((2.0, [lasting, blinking]), (2.5, [blinking, acting]), (2.9, [blinking]), (3.0, [lasting])):
+        sink.write(result(pts_s, *rows))
+    sink.finish(summary())
+    recorder.close()
+    assert place.rows("SELECT pair, first_s, last_s FROM pairs ORDER BY pair") == [(6, 2.0, 3.0), (7, 2.5, 2.5)]
+    assert place.rows("SELECT track FROM tracks ORDER BY track") == [(3,), (4,), (7,), (9,)]
+
+
+def test_checkpoint_writes_when_pairs_were_last_seen(place: Place) -> None:
+    recorder = Recorder(place.where, RecordConfig(collect_s=0.01, checkpoint_s=0.0))
+    sink = recorder.sink()
+    sink.start(run_header())
+    first, second = Row(), Row(pair=4, human=7, object=-1, label=-1)
+    for pts_s, rows in ((2.0, [first]), (2.5, [first, second]), (3.0, [second])):
+        sink.write(result(pts_s, *rows))
+    wait_until(lambda: place.rows("SELECT last_s FROM pairs WHERE pair = 4") == [(3.0,)])
+    assert place.rows("SELECT pair, first_s, last_s FROM pairs ORDER BY pair") == [(1, 2.0, 2.5), (4, 2.5, 3.0)]
+    sink.finish(summary())
+    recorder.close()
+
+
 def test_rows_written_twice_are_there_once(place: Place) -> None:
     for _ in range(2):
         recorder = Recorder(place.where, QUICK)

@@ -217,7 +217,9 @@ def _header(path: Path, config: VideoConfig, time_base: Fraction) -> RunHeader:
 
 
 def _write_image(path: Path, rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-    done, coded = cv2.imencode(path.suffix, rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    done, coded = cv2.imencode(
+        path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
     if not done:
         raise SinkError(f"cannot encode {path.name}; choose --format png or jpg")
     try:

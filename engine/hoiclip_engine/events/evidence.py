@@ -19,6 +19,7 @@ import numpy as np
 
 from hoiclip.core.array_types import RGB
 from hoiclip.core.errors import SinkError
+from hoiclip.core.jpeg import encode_jpeg
 from hoiclip.core.wall_time import utc_file_name
 from hoiclip_engine.events.clip import clip_file
 from hoiclip_engine.events.evidence_folder import EvidenceFolder
@@ -216,7 +217,7 @@ class EvidenceSink(Sink):
         """The annotated frame as a JPEG; drawn once for all moments that it shows."""
         index, jpeg = self._jpeg
         if index != result.index or not jpeg:
-            jpeg = _encode_jpeg(self._painter.paint(result))
+            jpeg = _snapshot(self._painter.paint(result))
             self._jpeg = (result.index, jpeg)
         return jpeg
 
@@ -302,9 +303,8 @@ def _score(moment: _Moment, result: FrameResult) -> float:
     return float(pairs.verb_scores[rows[0], moment.verb_index])
 
 
-def _encode_jpeg(rgb: RGB) -> bytes:
+def _snapshot(rgb: RGB) -> bytes:
     scale = _SNAPSHOT_PX / max(rgb.shape[:2])
     if scale < 1:
         rgb = np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return bytes(encoded)
+    return encode_jpeg(rgb, _JPEG_QUALITY)

@@ -7,14 +7,14 @@ that zones and lines belong to is no matter here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
 
-from hoiclip.core.array_types import F32, Bool
+from hoiclip.core.array_types import F32, F64, Bool
 from hoiclip_engine.types.tracked_pairs import TrackedPairs
 
 Point: TypeAlias = tuple[float, float]
@@ -23,12 +23,12 @@ Direction: TypeAlias = Literal["any", "left", "right", "up", "down"]
 """Edge of the image towards which a line is crossed."""
 CountedPoint: TypeAlias = Literal["human", "object", "contact"]
 
-_KINDS: tuple[CountedPoint, ...] = get_args(CountedPoint)
 _WAYS: Mapping[str, Point] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _BEYOND_LINE = 0.02
 """Distance from a line at which it has been crossed, as a fraction of the human's height: boxes tremble by less."""
 _FORGET_S = 60.0
 """Seconds after which the side of a line on which a pair was seen is forgotten; no identity returns so late."""
+_FORGET_EVERY_S = 1.0
 
 
 def side(a: Point, b: Point, p: Point) -> float:
@@ -60,46 +60,52 @@ class PairPoints:
             size_px: width and height of the first frame.
         """
         self.pairs = pairs
-        factors = np.array([*scale, *scale])
-        self._humans, self._objects = pairs.human_boxes_xyxy * factors, pairs.object_boxes_xyxy * factors
-        self._has_object = pairs.object >= 0
-        self._size_px = np.array(size_px, np.float64)
-        self._points: list[list[Point | None]] | None = None
+        self._humans: F32 | F64 = pairs.human_boxes_xyxy
+        self._objects: F32 | F64 = pairs.object_boxes_xyxy
+        if scale != (1, 1):
+            factors = np.array([*scale, *scale])
+            self._humans, self._objects = self._humans * factors, self._objects * factors
+        self._size_px = size_px
+        self._points: dict[CountedPoint, list[Point | None]] = {}
 
-    def point(self, row: int, kind: CountedPoint) -> Point | None:
-        """A pair's point, at the frame's edge if it lies beyond; None where there is no object, or no finite box."""
-        if self._points is None:
-            self._points = self._all()
-        return self._points[_KINDS.index(kind)][row]
+    def of_kind(self, kind: CountedPoint) -> Sequence[Point | None]:
+        """A point of each pair, at the frame's edge if it lies beyond; None where there is no object or finite box."""
+        if kind not in self._points:
+            self._points[kind] = self._all(kind)
+        return self._points[kind]
 
     def is_inside(self, row: int, kind: CountedPoint, zone: F32 | None) -> bool:
         """Whether the point lies in the zone, (K, 2) corners, or on its border; None is the whole frame."""
         if zone is None:
             return True
-        point = self.point(row, kind)
+        point = self.of_kind(kind)[row]
         return point is not None and cv2.pointPolygonTest(zone, point, False) >= 0
 
     def has_human(self, zone: F32 | None) -> bool:
         """Whether there is a human in the zone."""
         return any(self.is_inside(row, "human", zone) for row in range(len(self._humans)))
 
-    def human_height_px(self, row: int) -> float:
-        return float(self._humans[row, 3] - self._humans[row, 1])
+    def human_heights_px(self) -> list[float]:
+        heights: list[float] = (self._humans[:, 3] - self._humans[:, 1]).tolist()
+        return heights
 
-    def _all(self) -> list[list[Point | None]]:
-        """Points of all kinds at once, which takes no longer than one: (3, P)."""
+    def _all(self, kind: CountedPoint) -> list[Point | None]:
         humans, objects = self._humans, self._objects
-        points = np.empty((len(_KINDS), len(humans), 2))
-        points[0, :, 0], points[0, :, 1] = (humans[:, 0] + humans[:, 2]) / 2, humans[:, 3]
-        points[1] = (objects[:, :2] + objects[:, 2:]) / 2
-        # Of two intervals, the greater start and the smaller end are the ends of the overlap, or else of the gap.
-        points[2] = (np.maximum(humans, objects)[:, :2] + np.minimum(humans, objects)[:, 2:]) / 2
-        exists: Bool = np.logical_and.reduce(np.isfinite(points), axis=2)
-        exists[1:] &= self._has_object
-        clipped = np.minimum(np.maximum(points, 0), self._size_px).tolist()
+        if kind == "human":
+            x, y = (humans[:, 0] + humans[:, 2]) / 2, humans[:, 3]
+        elif kind == "object":
+            x, y = (objects[:, 0] + objects[:, 2]) / 2, (objects[:, 1] + objects[:, 3]) / 2
+        else:
+            # Of two intervals, the greater start and the smaller end are the ends of the overlap, or else of the gap.
+            starts, ends = np.maximum(humans, objects)[:, :2], np.minimum(humans, objects)[:, 2:]
+            x, y = ((starts + ends) / 2).T
+        exists: Bool = np.isfinite(x) & np.isfinite(y)
+        if kind != "human":
+            exists &= self.pairs.object >= 0
+        width, height = self._size_px
         return [
-            [(x, y) if here else None for (x, y), here in zip(*of_kind, strict=True)]
-            for of_kind in zip(clipped, exists.tolist(), strict=True)
+            (min(max(across, 0), width), min(max(down, 0), height)) if here else None
+            for across, down, here in zip(x.tolist(), y.tolist(), exists.tolist(), strict=True)
         ]
 
 
@@ -127,6 +133,7 @@ class LineCrossings(Generic[T]):
         self._wanted = side(start, end, (start[0] + across, start[1] + down))
         """Sign of the side to which crossings count; 0: of both."""
         self._sides: dict[int, _Side[T]] = {}
+        self._forgot_s = -math.inf
 
     def observe(self, pair: int, point: Point, human_height_px: float, pts_s: float, state: T) -> T | None:
         """Takes the next point of a pair, with its state of that moment.
@@ -153,7 +160,13 @@ class LineCrossings(Generic[T]):
         counts = self._wanted * sign >= 0 and segments_meet(seen.point, first, self._start, self._end)
         return crossing if counts else None
 
+    def forget_all(self) -> None:
+        self._sides.clear()
+
     def forget(self, pts_s: float) -> None:
-        """Drops pairs that are long gone."""
+        """Drops pairs that are long gone; once a second."""
+        if pts_s - self._forgot_s < _FORGET_EVERY_S:
+            return
+        self._forgot_s = pts_s
         for pair in [pair for pair, seen in self._sides.items() if pts_s - seen.seen_s > _FORGET_S]:
             del self._sides[pair]

@@ -17,6 +17,9 @@ from hoiclip_engine.types.results import FrameResult, RunHeader, RunSummary, Sin
 from hoiclip_engine.types.rule_hits import Evidence, RuleHit
 from hoiclip_engine.types.tracked_pairs import Event
 
+_BLINK_S = 1.0
+"""A pair that never does anything is recorded once it is there for so long: false ones are shorter."""
+
 
 class RecordSink(Sink):
     """Writes one source's run into a record."""
@@ -25,41 +28,34 @@ class RecordSink(Sink):
         """
         Args:
             put: takes rows without waiting.
-            checkpoint_s: seconds after which the times at which pairs were last seen are written.
+            checkpoint_s: seconds from one writing of the times at which pairs were last seen to the next.
         """
         self._put, self._checkpoint_s = put, checkpoint_s
 
     def start(self, header: RunHeader) -> None:
         self._header, self._clock = header, WallClock(header)
-        self._last_s = 0.0
         self._numbers: dict[tuple[int, str], int] = {}
         """Number of each verb event that has not ended."""
         self._next_number = 0
-        self._present = b""
         self._seen: dict[int, _SeenPair] = {}
         self._checkpoint_at = time.monotonic() + self._checkpoint_s
         self._put(self._run_rows())
 
     def write(self, result: FrameResult) -> None:
-        """Queues events and hits, and pairs that appear or vanish; most frames have nothing new."""
+        """Queues events and hits, and pairs that are new; most frames have nothing new."""
         now_s = time.monotonic()
         self._clock.see(result)
-        rows: list[Row] = []
-        present, due = result.pairs.pair.tobytes(), now_s >= self._checkpoint_at
-        if due:
+        rows = self._see_pairs(result)
+        if now_s >= self._checkpoint_at:
             self._checkpoint_at = now_s + self._checkpoint_s
-            rows += self._run_rows()
-        if present != self._present or due:
-            rows += self._presence_rows(result, due)
-            self._present = present
-        self._last_s = result.pts_s
+            rows += self._run_rows() + self._checkpoint_rows(result)
         rows += [self._event_row(event) for event in result.events]
         rows += [self._hit_row(hit) for hit in result.rule_hits]
         if rows:
             self._put(rows)
 
     def finish(self, summary: RunSummary) -> None:
-        rows = [row for pair in self._seen for row in self._pair_rows(pair, self._last_s)]
+        rows = self._all_pair_rows()
         rows += [self._event_row(event) for event in summary.closing_events]
         rows += [self._hit_row(hit) for hit in summary.closing_hits]
         rows += self._run_rows(summary)
@@ -102,34 +98,43 @@ class RecordSink(Sink):
             }
         return [("sources", source), ("runs", run)]
 
-    def _presence_rows(self, result: FrameResult, due: bool) -> list[Row]:
-        """Rows of pairs that are new, of those that are gone, and, where it is due, of all."""
-        pairs, objects = result.pairs, self._header.vocabulary.objects
-        present = {
-            pair: (human, obj, objects[label] if label >= 0 else "")
-            for pair, human, obj, label in zip(
-                pairs.pair.tolist(), pairs.human.tolist(), pairs.object.tolist(), pairs.label.tolist(), strict=True
-            )
-        }
-        rows: list[Row] = []
-        for pair in [pair for pair in self._seen if pair not in present]:
-            rows += self._pair_rows(pair, self._last_s)
-            del self._seen[pair]
-        for pair, (human, obj, label) in present.items():
-            known = self._seen.get(pair)
-            self._seen[pair] = _SeenPair(human, obj, label, result.pts_s if known is None else known.first_s)
-            if known is None or due:
-                rows += self._pair_rows(pair, result.pts_s)
+    def _see_pairs(self, result: FrameResult) -> list[Row]:
+        """Notes when pairs were seen last, and returns rows of those that are to be recorded from now on.
+
+        Pairs come and go from frame to frame. When they were seen last is written at checkpoints only.
+        """
+        pairs, objects, rows = result.pairs, self._header.vocabulary.objects, list[Row]()
+        ids = pairs.pair, pairs.human, pairs.object, pairs.label, pairs.verb_active.any(axis=1)
+        for pair, human, obj, label, acts in zip(*(each.tolist() for each in ids), strict=True):
+            seen = self._seen.get(pair)
+            if seen is None or seen.human != human or seen.object != obj:
+                first_s = result.pts_s if seen is None else seen.first_s
+                word = objects[label] if label >= 0 else ""
+                self._seen[pair] = seen = _SeenPair(human, obj, word, first_s, result.pts_s)
+            seen.last_s = result.pts_s
+            if not seen.is_recorded and (acts or seen.last_s - seen.first_s >= _BLINK_S):
+                seen.is_recorded = True
+                rows += self._pair_rows(pair)
         return rows
 
-    def _pair_rows(self, pair: int, last_s: float) -> list[Row]:
+    def _checkpoint_rows(self, result: FrameResult) -> list[Row]:
+        """Rows of pairs since the last checkpoint; those that are gone are forgotten."""
+        rows = self._all_pair_rows()
+        present = set(result.pairs.pair.tolist())
+        self._seen = {pair: seen for pair, seen in self._seen.items() if pair in present}
+        return rows
+
+    def _all_pair_rows(self) -> list[Row]:
+        return [row for pair, seen in self._seen.items() if seen.is_recorded for row in self._pair_rows(pair)]
+
+    def _pair_rows(self, pair: int) -> list[Row]:
         """Rows of a pair and of its human and object, which other pairs may have too."""
         seen, run_id = self._seen[pair], self._header.run_id
         span = {
             "first_s": seen.first_s,
-            "last_s": last_s,
+            "last_s": seen.last_s,
             "first_at": self._at(seen.first_s),
-            "last_at": self._at(last_s),
+            "last_at": self._at(seen.last_s),
         }
         both = {"pair": pair, "human": seen.human, "object": _present(seen.object), "label": seen.label}
         human = {"track": seen.human, "kind": "human", "label": PERSON}
@@ -209,12 +214,14 @@ def evidence_row(evidence: Evidence) -> Row:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SeenPair:
     human: int
     object: int
     label: str
     first_s: float
+    last_s: float
+    is_recorded: bool = False
 
 
 def _present(identity: int) -> int | None:

@@ -194,7 +194,7 @@ class RuleMatcher:
         if self._interrupted and before is not None:
             hits += self._end_all()
             for line in before.lines.values():
-                line.forget(np.inf)
+                line.forget_all()
         self._interrupted = False
         if before is not None and before.rules is wanted:
             return before, hits
@@ -330,11 +330,11 @@ class RuleMatcher:
             by_row: dict[int, list[_Match]] = {}
             for match in found.get(number, ()):
                 by_row.setdefault(match.row, []).append(match)
-            for row, pair in enumerate(points.pairs.pair.tolist()):
-                point = points.point(row, rule.point)
+            seen = zip(points.pairs.pair.tolist(), points.of_kind(rule.point), points.human_heights_px(), strict=True)
+            for row, (pair, point, human_height_px) in enumerate(seen):
                 if point is None:
                     continue
-                crossed = line.observe(pair, point, points.human_height_px(row), pts_s, by_row.get(row, []))
+                crossed = line.observe(pair, point, human_height_px, pts_s, by_row.get(row, []))
                 crossings += [(rule, match) for match in crossed or ()]
             line.forget(pts_s)
         return crossings

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 
+from hoiclip.core.jpeg import encode_jpeg
 from hoiclip.core.vocabulary import NO_INTERACTION, Vocabulary
 from hoiclip_engine.live.metrics import SourceMetrics
 from hoiclip_engine.sinks.annotate import Annotator, letterbox
@@ -309,9 +309,7 @@ class Channel(Sink):
             size_px = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
             fit = letterbox(frame.width_px, frame.height_px, *size_px)
             frame, pairs, shapes = fit.frame(frame, *size_px), fit.pairs(pairs), fit.shapes(shapes)
-        bgr = cv2.cvtColor(self._annotator.draw(frame, pairs, shapes), cv2.COLOR_RGB2BGR)
-        _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        return bytes(jpeg)
+        return encode_jpeg(self._annotator.draw(frame, pairs, shapes), JPEG_QUALITY)
 
     def _frame_fields(self, result: FrameResult) -> dict[str, Any]:
         pairs, vocabulary = result.pairs, self.header.vocabulary

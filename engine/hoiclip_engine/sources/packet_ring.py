@@ -314,8 +314,9 @@ def container_format(suffix: str) -> str:
 def _times_s(packets: Iterable[KeptPacket], time_base: Fraction) -> Iterator[float]:
     """Times of packets; those whose frame was never timed, as it was damaged or skipped, by the clock around them."""
     packets = list(packets)
+    ticks, per = time_base.numerator, time_base.denominator  # a Fraction would take ten times as long, for each packet
     shifts = [
-        None if packet.pts is None or packet.pts_s is None else packet.pts_s - float(packet.pts * time_base)
+        None if packet.pts is None or packet.pts_s is None else packet.pts_s - packet.pts * ticks / per
         for packet in packets
     ]
     shift_s = next((shift for shift in shifts if shift is not None), 0.0)
@@ -325,7 +326,7 @@ def _times_s(packets: Iterable[KeptPacket], time_base: Fraction) -> Iterator[flo
         if packet.pts_s is not None:
             last_s = packet.pts_s
         elif packet.pts is not None:
-            last_s = float(packet.pts * time_base) + shift_s
+            last_s = packet.pts * ticks / per + shift_s
         yield last_s
 
 
