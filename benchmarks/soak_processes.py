@@ -38,7 +38,7 @@ from tests.engine.chromium import find_chromium
 
 FPS = 4
 VIDEO = VideoConfig(width_px=256, height_px=192, fps=FPS, duration_s=90.0)
-MAX_FILES, MAX_BYTES = 60, 2_000_000
+MAX_FILES, MAX_BYTES = 200, 8_000_000
 PREFIX = "soak"
 RULES = """
 [[rule]]
