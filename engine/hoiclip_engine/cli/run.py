@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
-import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.sources.source_list import expand_sources
     from hoiclip_engine.streaming.stream import StreamConfig
 
-    _tend_heap()
+    _share_heap()
     rules = options.rules_of(args)
     try:
         source = SourceConfig(
@@ -228,28 +225,14 @@ def run(args: argparse.Namespace) -> int:
 
 _M_ARENA_MAX = -8
 """Of glibc's mallopt."""
-_TRIM_EVERY_S = 30.0
 
 
-@cache
-def _tend_heap() -> None:
-    """Keeps the memory of a run that lasts for months, where sources come and go.
-
-    By default there are eight heaps of glibc for each core, and each keeps what was freed in it: a live run grows by a
-    tenth in ten minutes. So threads share two, and free pages are given back now and then.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # another C library
-        libc = ctypes.CDLL(None)
-        if "MALLOC_ARENA_MAX" not in os.environ:
-            libc.mallopt(_M_ARENA_MAX, 2)
-        trim = libc.malloc_trim
-
-        def give_back() -> None:
-            while True:
-                time.sleep(_TRIM_EVERY_S)
-                trim(0)
-
-        threading.Thread(target=give_back, name="hoiclip-heap", daemon=True).start()
+def _share_heap() -> None:
+    """Lets threads share two heaps of glibc. By default there are eight for each core, and each keeps what was freed in
+    it: a live run grows by a tenth in ten minutes."""
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError, OSError, TypeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _require_sources(args: argparse.Namespace) -> None:
