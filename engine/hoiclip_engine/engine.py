@@ -95,7 +95,13 @@ class Engine:
         return self.model.vocabulary
 
     def compile(
-        self, padded_hw: tuple[int, int], batch: int = 1, num_requests: int = 1, *, prefetch: bool = False
+        self,
+        padded_hw: tuple[int, int],
+        batch: int = 1,
+        num_requests: int = 1,
+        *,
+        prefetch: bool = False,
+        keeps_clip: bool = False,
     ) -> Session:
         """A session of the caller's own, to be closed by it; arguments as of SessionConfig.
 
@@ -103,7 +109,9 @@ class Engine:
             ModelError: the model file does not fit or cannot be compiled.
         """
         return self._compile(
-            SessionConfig(padded_hw=padded_hw, batch=batch, num_requests=num_requests, prefetch=prefetch)
+            SessionConfig(
+                padded_hw=padded_hw, batch=batch, num_requests=num_requests, prefetch=prefetch, keeps_clip=keeps_clip
+            )
         )
 
     def detect(self, rgb: RGB) -> HOIDetections:
@@ -172,6 +180,7 @@ class Engine:
             batch=batch,
             num_requests=num_requests_for(max(len(sources), concurrent), prefetch=prefetch),
             prefetch=prefetch,
+            keeps_clip=config.clip_every != 1,
         )
 
     def preprocess_config(self, padded_hw: tuple[int, int] | None = None) -> PreprocessConfig:
@@ -194,10 +203,18 @@ class Engine:
 
         Raises:
             ModelError: the model file does not fit or cannot be compiled.
+            UsageError: the backend cannot run CLIP less often than the rest.
         """
-        capacity = Capacity(batch=config.batch, num_requests=config.num_requests)
+        capacity = Capacity(batch=config.batch, num_requests=config.num_requests, keeps_clip=config.keeps_clip)
         build = self.build
-        return load_backend(self.backend_name, self.model, config.padded_hw, build.precision, build.graph, capacity)
+        backend = load_backend(self.backend_name, self.model, config.padded_hw, build.precision, build.graph, capacity)
+        if config.keeps_clip and not backend.capacity.keeps_clip:
+            backend.close()
+            raise UsageError(
+                f"CLIP cannot run less often with {self.backend_name} in {build.precision}; "
+                "take --backend openvino, or leave --clip-every out"
+            )
+        return backend
 
     def session(self, backend: Backend, config: SessionConfig) -> Session:
         """A session around a backend that is loaded already, and then belongs to it."""

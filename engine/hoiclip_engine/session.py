@@ -22,7 +22,7 @@ from hoiclip.core.preprocess import PreprocessConfig
 from hoiclip_engine.backends.base import Backend
 from hoiclip_engine.sources.base import FrameSource, SourceConfig
 from hoiclip_engine.sources.playback import PacedSource
-from hoiclip_engine.streaming.inference_worker import Inference, InferenceWorker, Postprocess
+from hoiclip_engine.streaming.inference_worker import ClipScene, Inference, InferenceWorker, Postprocess
 from hoiclip_engine.streaming.stream import Stream, StreamConfig, StreamFactory
 
 WARM_UP_INFERENCES = 2
@@ -42,6 +42,8 @@ class SessionConfig:
     """Concurrent inference requests, where the backend can."""
     prefetch: bool = False
     """Prepares frames while others are inferred: more frames a second, each a little later."""
+    keeps_clip: bool = False
+    """CLIP may run less often than the rest (StreamConfig.clip_every); then images are inferred one by one."""
 
 
 class Session:
@@ -88,13 +90,16 @@ class Session:
         """Frames that must be submitted ahead so that no worker idles."""
         return self._worker.prefetch_depth
 
-    def infer(self, rgb: RGB) -> Future[Inference]:
+    def infer(self, rgb: RGB, scene: ClipScene | None = None) -> Future[Inference]:
         """Submits an image (H, W, 3); the future holds its detections and the duration of each stage.
+
+        Args:
+            scene: with keeps_clip, what other images of it have in common with this one; None: nothing.
 
         Raises:
             EngineClosed: the session has been closed.
         """
-        return self._worker.infer(rgb)
+        return self._worker.infer(rgb, scene)
 
     def detect(self, rgb: RGB) -> HOIDetections:
         """Triplets of one image (H, W, 3), by the official rules.

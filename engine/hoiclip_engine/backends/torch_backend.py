@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hoiclip.core.errors import UsageError
 from hoiclip.core.model_file import ModelFile
 from hoiclip.core.preprocess import ModelInput
 from hoiclip.core.raw_output import RawOutput
 from hoiclip.model import HOICLIP
-from hoiclip_engine.backends.base import SINGLE_IMAGE, Capacity, Precision
+from hoiclip_engine.backends.base import SINGLE_IMAGE, Capacity, ClipView, Precision
 from hoiclip_engine.backends.cpu import cpu_name
 from hoiclip_engine.backends.torch_cuda_graph import GraphedModel
 
@@ -42,7 +43,9 @@ def load(
     precision: Precision,
     graph: Path | None,
     capacity: Capacity = SINGLE_IMAGE,
-) -> TorchBackend:
+) -> TorchBackend | ClipKeepingTorchBackend:
+    if capacity.keeps_clip and precision == "fp32":
+        return ClipKeepingTorchBackend(model, padded_hw)
     return TorchBackend(model, padded_hw, precision, capacity.batch)
 
 
@@ -78,6 +81,39 @@ class TorchBackend:
 
     def close(self) -> None:
         del self._model
+
+
+class ClipKeepingTorchBackend:
+    """Eager in fp32, part by part."""
+
+    def __init__(self, model: ModelFile, padded_hw: tuple[int, int]) -> None:
+        self.name = "torch"
+        self.padded_hw, self.capacity = padded_hw, Capacity(keeps_clip=True)
+        self._module = model.build().to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, model_input: ModelInput) -> RawOutput:
+        return self.infer(model_input, self.view(model_input))
+
+    def view(self, model_input: ModelInput) -> ClipView:
+        with torch.inference_mode():
+            tokens, cls = self._module.view(self._tensor(model_input.clip_bchw))
+        return {"clip_tokens": tokens.cpu().numpy(), "clip_cls": cls.cpu().numpy()}
+
+    def infer(self, model_input: ModelInput, view: ClipView) -> RawOutput:
+        with torch.inference_mode():
+            detected = self._module.detect(
+                self._tensor(model_input.detector_bchw), self._tensor(model_input.mask_bhw)
+            )._asdict()
+            pairs, memory, hidden_cells = (detected.pop(name) for name in ("pairs", "memory", "hidden_cells"))
+            hoi_logits = self._module.interact(pairs, memory, hidden_cells, self._tensor(view["clip_tokens"]))
+        found = {name: value.cpu().numpy() for name, value in detected.items()}
+        return RawOutput(hoi_logits=hoi_logits.cpu().numpy(), clip_cls=view["clip_cls"], **found)
+
+    def close(self) -> None:
+        del self._module
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(next(self._module.parameters()).device)
 
 
 class EagerModel:

@@ -16,7 +16,7 @@ import numpy as np
 from hoiclip.core.errors import UsageError
 from hoiclip_engine.types.results import StageTimes
 
-WORK_STAGES = ("preprocess", "infer", "postprocess", "track")
+WORK_STAGES = ("preprocess", "clip", "infer", "postprocess", "track")
 """Stages that a frame goes through once work on it has begun."""
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 

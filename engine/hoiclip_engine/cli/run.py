@@ -53,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detect-every",
         default=1,
-        type=options.detect_every,
+        type=options.every_nth,
         metavar="auto|N",
         help="detect in every Nth frame (default: 1); auto: in frames that show a change",
     )
+    options.add_clip_every(parser)
     parser.add_argument(
         "--batch",
         default=1,
@@ -196,7 +197,7 @@ def run(args: argparse.Namespace) -> int:
             timeout_s=args.timeout,
             hwaccel=args.hwaccel,
         )
-        stream = StreamConfig(policy=args.policy, detect_every=args.detect_every)
+        stream = StreamConfig(policy=args.policy, detect_every=args.detect_every, clip_every=args.clip_every)
         track = replace(options.track_config(args.min_score), camera_motion=args.camera_motion)
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 from hoiclip.core.array_types import RGB
 from hoiclip.core.detections import HOIDetections
 from hoiclip.core.errors import EngineClosed
 from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess, stack
 from hoiclip.core.raw_output import RawOutput
-from hoiclip_engine.backends.base import Backend
+from hoiclip_engine.backends.base import Backend, ClipKeepingBackend, ClipView
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame, ReadItem
 from hoiclip_engine.types.frame import Frame
 
@@ -35,13 +36,33 @@ class Inference:
     stage_ms: dict[str, float]
 
 
-Infer = Callable[[RGB], Future[Inference]]
-"""Submits an image (H, W, 3)."""
+class ClipScene:
+    """What CLIP sees of a scene, in its first image, whichever of its images is inferred first."""
+
+    def __init__(self, rgb: RGB) -> None:
+        self._rgb: RGB | None = rgb
+        self._view: ClipView | None = None
+        self._lock = threading.Lock()
+
+    def view(self, infer: Callable[[RGB], ClipView]) -> ClipView:
+        """Args: infer: called with the first image, once; again where it failed."""
+        with self._lock:  # other images of the scene, in other threads, wait
+            if self._rgb is not None:
+                self._view, self._rgb = infer(self._rgb), None
+            assert self._view is not None
+            return self._view
+
+
+class Infer(Protocol):
+    """Submits an image (H, W, 3)."""
+
+    def __call__(self, rgb: RGB, scene: ClipScene | None = None, /) -> Future[Inference]: ...
 
 
 @dataclass(slots=True)
 class _Request:
     rgb: RGB
+    scene: ClipScene | None
     future: Future[Inference]
 
 
@@ -75,13 +96,16 @@ class InferenceWorker:
         """Frames that must wait or be in flight so that no thread ever idles."""
         return self.num_threads * self._backend.capacity.batch + 1
 
-    def infer(self, rgb: RGB) -> Future[Inference]:
+    def infer(self, rgb: RGB, scene: ClipScene | None = None) -> Future[Inference]:
         """Submits an image (H, W, 3); the future holds its detections, or the error that prevented them.
+
+        Args:
+            scene: that of other images, for a backend that keeps what CLIP sees; None: of this image alone.
 
         Raises:
             EngineClosed: the worker has been closed.
         """
-        request = _Request(rgb, Future())
+        request = _Request(rgb, scene, Future())
         with self._lock:
             if not self._open:
                 raise EngineClosed(
@@ -108,7 +132,7 @@ class InferenceWorker:
         while (requests := self._next_requests()) is not None:
             requests = [request for request in requests if request.future.set_running_or_notify_cancel()]
             try:
-                inferences = self._infer([request.rgb for request in requests]) if requests else []
+                inferences = self._infer(requests) if requests else []
             except BaseException as error:
                 for request in requests:
                     request.future.set_exception(error)
@@ -138,27 +162,50 @@ class InferenceWorker:
             requests.append(request)
         return requests
 
-    def _infer(self, images: list[RGB]) -> list[Inference]:
+    def _infer(self, requests: list[_Request]) -> list[Inference]:
         started = time.perf_counter()
-        inputs = [preprocess(rgb, self._config) for rgb in images]
+        inputs = [preprocess(request.rgb, self._config) for request in requests]
         model_input = _full_batch(inputs, self._backend.capacity.batch)
         prepared = time.perf_counter()
+        view, clip_ms = self._view(requests[0], model_input)
         with self._free_requests:
             begun = time.perf_counter()
-            raw = self._backend(model_input).require_finite()
+            raw = self._backend(model_input) if view is None else self._keeping.infer(model_input, view)
+            raw.require_finite()
             inferred = time.perf_counter()
-        count = len(images)
+        count = len(requests)
         inferences: list[Inference] = []
         for row, image_input in enumerate(inputs):
             before = time.perf_counter()
             detections = self._postprocess(raw if len(raw) == 1 else raw.image(row), image_input.original_hw[0])
             stage_ms = {
                 "preprocess": (prepared - started) * 1e3 / count,
+                **clip_ms,
                 "infer": (inferred - begun) * 1e3 / count,
                 "postprocess": (time.perf_counter() - before) * 1e3,
             }
             inferences.append(Inference(detections, stage_ms))
         return inferences
+
+    @property
+    def _keeping(self) -> ClipKeepingBackend:
+        return cast(ClipKeepingBackend, self._backend)
+
+    def _view(self, request: _Request, model_input: ModelInput) -> tuple[ClipView | None, dict[str, float]]:
+        """What CLIP sees of a scene, and how long it took if it had to be inferred; None: with every image anew."""
+        stage_ms: dict[str, float] = {}
+        if request.scene is None or not self._backend.capacity.keeps_clip:
+            return None, stage_ms
+
+        def infer(first: RGB) -> ClipView:
+            seen = model_input if first is request.rgb else preprocess(first, self._config)
+            with self._free_requests:
+                begun = time.perf_counter()
+                view = self._keeping.view(seen)
+                stage_ms["clip"] = (time.perf_counter() - begun) * 1e3
+                return view
+
+        return request.scene.view(infer), stage_ms
 
 
 def _full_batch(inputs: list[ModelInput], batch: int) -> ModelInput:
@@ -174,6 +221,8 @@ _WAITING_BYTES = 2**28
 
 Prefetched = tuple[ReadItem, Future[Inference] | None]
 """An item of the source, with the inference in flight for it, if it gets one."""
+Submit = Callable[[Frame], Future[Inference]]
+"""Submits a frame that is due."""
 IsDue = Callable[[Frame], bool]
 """Whether a frame is to be inferred; called once for each, in order."""
 
@@ -189,7 +238,7 @@ def max_frames_waiting(width_px: int, height_px: int) -> int:
 
 
 def prefetch_inferences(
-    reader: FrameReader, infer: Infer, *, is_due: IsDue, depth: int, room: int
+    reader: FrameReader, submit: Submit, *, is_due: IsDue, depth: int, room: int
 ) -> Generator[Prefetched, None, None]:
     """Everything that is read, in order, with an inference in flight for every frame that is due. Unused ones are
     cancelled.
@@ -206,7 +255,7 @@ def prefetch_inferences(
                 if item is None:
                     break
                 due = isinstance(item, ReadFrame) and is_due(item.frame)
-                waiting.append((item, infer(item.frame.rgb) if isinstance(item, ReadFrame) and due else None))
+                waiting.append((item, submit(item.frame) if isinstance(item, ReadFrame) and due else None))
             if not waiting:
                 return
             yield waiting.popleft()
