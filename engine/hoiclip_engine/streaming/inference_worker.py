@@ -7,6 +7,7 @@ is up to the stream.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -14,16 +15,18 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
-from hoiclip.core.array_types import RGB
 from hoiclip.core.detections import HOIDetections
 from hoiclip.core.errors import EngineClosed
-from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess, stack
+from hoiclip.core.preprocess import PreprocessConfig, plan_for, preprocess, stack
 from hoiclip.core.raw_output import RawOutput
-from hoiclip_engine.backends.base import Backend
+from hoiclip_engine.backends.base import Backend, DeviceBackend
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame, ReadItem
-from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage
 
+T = TypeVar("T")
+_log = logging.getLogger("hoiclip")
 Postprocess = Callable[[RawOutput, tuple[int, int]], HOIDetections]
 
 
@@ -35,13 +38,13 @@ class Inference:
     stage_ms: dict[str, float]
 
 
-Infer = Callable[[RGB], Future[Inference]]
+Infer = Callable[[FrameImage], Future[Inference]]
 """Submits an image (H, W, 3)."""
 
 
 @dataclass(slots=True)
 class _Request:
-    rgb: RGB
+    image: FrameImage
     future: Future[Inference]
 
 
@@ -58,6 +61,8 @@ class InferenceWorker:
             prefetch: prepares frames while others are inferred, for throughput; without, each is inferred at once.
         """
         self._backend, self._config, self._postprocess = backend, config, postprocess
+        takes_device = isinstance(backend, DeviceBackend) and backend.takes_device_frames
+        self._device: DeviceBackend | None = backend if takes_device else None  # type: ignore[assignment]
         self._free_requests = threading.BoundedSemaphore(backend.capacity.num_requests)
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._open = True
@@ -71,17 +76,22 @@ class InferenceWorker:
             thread.start()
 
     @property
+    def takes_device_frames(self) -> bool:
+        """Whether images on a GPU are inferred without a copy on the host."""
+        return self._device is not None
+
+    @property
     def prefetch_depth(self) -> int:
         """Frames that must wait or be in flight so that no thread ever idles."""
         return self.num_threads * self._backend.capacity.batch + 1
 
-    def infer(self, rgb: RGB) -> Future[Inference]:
+    def infer(self, image: FrameImage) -> Future[Inference]:
         """Submits an image (H, W, 3); the future holds its detections, or the error that prevented them.
 
         Raises:
             EngineClosed: the worker has been closed.
         """
-        request = _Request(rgb, Future())
+        request = _Request(image, Future())
         with self._lock:
             if not self._open:
                 raise EngineClosed(
@@ -105,21 +115,28 @@ class InferenceWorker:
             thread.join()
 
     def _work(self) -> None:
-        while (requests := self._next_requests()) is not None:
-            requests = [request for request in requests if request.future.set_running_or_notify_cancel()]
-            try:
-                inferences = self._infer([request.rgb for request in requests]) if requests else []
-            except BaseException as error:
-                for request in requests:
-                    request.future.set_exception(error)
-                continue
-            for request, inference in zip(requests, inferences, strict=True):
-                request.future.set_result(inference)
+        while self._answer(self._next_requests()):
+            pass  # no image is held while it waits for the next
         with self._lock:
             self._running -= 1
             is_last = self._running == 0
         if is_last:
             self._backend.close()
+
+    def _answer(self, requests: list[_Request] | None) -> bool:
+        """Infers what was not cancelled; False at the end."""
+        if requests is None:
+            return False
+        requests = [request for request in requests if request.future.set_running_or_notify_cancel()]
+        try:
+            inferences = self._infer([request.image for request in requests]) if requests else []
+        except BaseException as error:
+            for request in requests:
+                request.future.set_exception(error)
+            return True
+        for request, inference in zip(requests, inferences, strict=True):
+            request.future.set_result(inference)
+        return True
 
     def _next_requests(self) -> list[_Request] | None:
         """One frame, and as many as wait with it and fit into a batch; None at the end."""
@@ -138,32 +155,56 @@ class InferenceWorker:
             requests.append(request)
         return requests
 
-    def _infer(self, images: list[RGB]) -> list[Inference]:
+    def _infer(self, images: list[FrameImage]) -> list[Inference]:
+        raw, model_ms = self._on_device(images) or self._on_host(images)
+        inferences: list[Inference] = []
+        for row, image in enumerate(images):
+            before = time.perf_counter()
+            original_hw = int(image.shape[0]), int(image.shape[1])
+            detections = self._postprocess(raw if len(raw) == 1 else raw.image(row), original_hw)
+            stage_ms = {**model_ms, "postprocess": (time.perf_counter() - before) * 1e3}
+            inferences.append(Inference(detections, stage_ms))
+        return inferences
+
+    def _on_host(self, images: list[FrameImage]) -> tuple[RawOutput, dict[str, float]]:
+        """Output of the model, and milliseconds for each image."""
         started = time.perf_counter()
-        inputs = [preprocess(rgb, self._config) for rgb in images]
-        model_input = _full_batch(inputs, self._backend.capacity.batch)
+        pixels = [image.rgb() if isinstance(image, DeviceImage) else image for image in images]
+        model_input = stack(self._full_batch([preprocess(rgb, self._config) for rgb in pixels]))
         prepared = time.perf_counter()
         with self._free_requests:
             begun = time.perf_counter()
             raw = self._backend(model_input).require_finite()
             inferred = time.perf_counter()
-        count = len(images)
-        inferences: list[Inference] = []
-        for row, image_input in enumerate(inputs):
-            before = time.perf_counter()
-            detections = self._postprocess(raw if len(raw) == 1 else raw.image(row), image_input.original_hw[0])
-            stage_ms = {
-                "preprocess": (prepared - started) * 1e3 / count,
-                "infer": (inferred - begun) * 1e3 / count,
-                "postprocess": (time.perf_counter() - before) * 1e3,
-            }
-            inferences.append(Inference(detections, stage_ms))
-        return inferences
+        return raw, {
+            "preprocess": (prepared - started) * 1e3 / len(images),
+            "infer": (inferred - begun) * 1e3 / len(images),
+        }
 
+    def _on_device(self, images: list[FrameImage]) -> tuple[RawOutput, dict[str, float]] | None:
+        """Likewise without a copy on the host, the GPU's preprocessing being part of `infer`; None where an image is on
+        the host, and from the first failure on."""
+        frames = [image.planes for image in images if isinstance(image, DeviceImage)]
+        if self._device is None or len(frames) < len(images):
+            return None
+        plans = [plan_for((image.shape[0], image.shape[1]), self._config) for image in images]
+        with self._free_requests:
+            begun = time.perf_counter()
+            try:
+                raw = self._device.infer_frames(self._full_batch(frames), self._full_batch(plans))
+            except Exception as error:  # of torch, Triton, its compiler or CUDA
+                first = (str(error).splitlines() or [""])[0]
+                _log.warning(
+                    "frames are copied from the GPU before inference: %s there: %s", type(error).__name__, first
+                )
+                self._device = None
+                return None
+            inferred = time.perf_counter()
+        return raw.require_finite(), {"infer": (inferred - begun) * 1e3 / len(images)}
 
-def _full_batch(inputs: list[ModelInput], batch: int) -> ModelInput:
-    """One batch of exactly so many images; the last one again where there are fewer."""
-    return stack([*inputs, *[inputs[-1]] * (batch - len(inputs))])
+    def _full_batch(self, items: list[T]) -> list[T]:
+        """As many as the backend takes, the last one again where there are fewer."""
+        return [*items, *[items[-1]] * (self._backend.capacity.batch - len(items))]
 
 
 QUEUE_FRAMES = 4
@@ -206,7 +247,7 @@ def prefetch_inferences(
                 if item is None:
                     break
                 due = isinstance(item, ReadFrame) and is_due(item.frame)
-                waiting.append((item, infer(item.frame.rgb) if isinstance(item, ReadFrame) and due else None))
+                waiting.append((item, infer(item.frame.image) if isinstance(item, ReadFrame) and due else None))
             if not waiting:
                 return
             yield waiting.popleft()

@@ -234,7 +234,7 @@ class Stream:
                     yield self._unchanged_result(newest)
                 elif since_inference > self._config.detection_interval:
                     since_inference = 1
-                    yield self._detected_result(newest, self._infer(newest.frame.rgb).result())
+                    yield self._detected_result(newest, self._infer(newest.frame.image).result())
                 else:
                     yield self._predicted_result(newest)
 
@@ -326,7 +326,8 @@ class Stream:
         if self._size is not None and size != self._size:
             self._tracker.rescale(size[0] / self._size[0], size[1] / self._size[1])
         self._size = size
-        self._tracker.see(frame.rgb)
+        if self._tracker.follows_camera:  # else a frame on a GPU would be copied for nothing
+            self._tracker.see(frame.rgb)
 
     @property
     def is_reading(self) -> bool:
