@@ -83,7 +83,7 @@ def test_planes_carry_matrix_and_range_of_the_frame(colorspace: int, matrix: str
         taken = DeviceImages("clip", "h264").take(frame, is_whole=True)
         assert taken is not None
         assert (taken.planes.matrix, taken.planes.full_range) == (matrix, full_range)
-        # Of one colour, so that swscale has nothing to interpolate. It looks levels up in tables, two or three too dark
+        # Of one colour, so that swscale has nothing to interpolate. Its tables are two or three levels too dark
         # where the range is limited: 126 of 16..235 becomes 126, not 128.
         assert np.abs(rgb_of(on_host(taken.planes)).astype(int) - taken.rgb()).max() <= 3
 

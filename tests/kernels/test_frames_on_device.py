@@ -3,6 +3,7 @@ against the reference on the host. Interpreted where there is no GPU."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -187,3 +188,25 @@ def test_eager_backend_takes_frames_of_the_device_like_those_of_the_host() -> No
     for name in RawOutput.__dataclass_fields__:
         assert np.array_equal(getattr(found, name), getattr(expected, name)), name
     backend.close()
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_engine_s_stream_infers_frames_where_they_were_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    if DEVICE != "cpu":
+        pytest.skip("the frames are on the host")
+    from hoiclip_engine import Engine
+    from hoiclip_engine.engine import EngineConfig
+    from hoiclip_engine.sources import frame_conversion
+    from hoiclip_engine.types.frame import DeviceImage
+    from tests.engine.video_files import write_clip
+
+    clip = write_clip(tmp_path / "clip.nut", [0, 40, 80], size_px=(98, 66), codec="rawvideo", pix_fmt="nv12")
+    monkeypatch.setattr(torch_backend, "takes_device_frames", lambda: True)
+    monkeypatch.setattr(frame_conversion, "is_on_gpu", lambda frame: True)
+    with Engine.load(untrained_model(), EngineConfig(backend="torch", precision="fp32")) as engine:
+        for result in engine.stream(clip):
+            assert isinstance(result.frame.image, DeviceImage)
+            assert "preprocess" not in result.stage_ms, "the backend did it"
+            assert not result.frame.image.is_downloaded
+            assert result.frame.rgb.shape == (66, 98, 3)
