@@ -90,7 +90,7 @@ class NoisyScript(VideoScript):
     def frames(self) -> Iterator[SyntheticFrame]:
         for index, frame in enumerate(VideoScript.frames(self)):
             noisy = frame.rgb + self.noise[index * 7 % len(self.noise)]
-            yield replace(frame, rgb=np.clip(noisy, 0, 255).astype(np.uint8))
+            yield replace(frame, image=np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def fixed_camera_script(seed: int, activity: float) -> NoisyScript:
@@ -172,7 +172,7 @@ class Arm:
         started_s = time.process_time()
         kept: list[FrameResult] = []
         for result in stream:
-            kept.append(replace(result, frame=replace(result.frame, rgb=_NOTHING)))
+            kept.append(replace(result, frame=replace(result.frame, image=_NOTHING)))
             if len(kept) == max_frames:
                 break
         self.cpu_s += time.process_time() - started_s

@@ -16,7 +16,7 @@ from hoiclip.core.preprocess import PreprocessConfig, padded_size_for
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.backends.base import PRECISIONS, Backend, BackendName, Capacity
 from hoiclip_engine.backends.cpu import cpu_count
-from hoiclip_engine.backends.registry import load_backend, select_backend
+from hoiclip_engine.backends.registry import load_backend, select_backend, takes_device_frames
 from hoiclip_engine.models import find_model
 from hoiclip_engine.quantization.builds import Build, select_build
 from hoiclip_engine.session import Session, SessionCache, SessionConfig, open_frames
@@ -94,6 +94,11 @@ class Engine:
     def vocabulary(self) -> Vocabulary:
         return self.model.vocabulary
 
+    @property
+    def takes_device_frames(self) -> bool:
+        """Whether frames that CUDA decoded may stay on the GPU: `SourceConfig.device_frames`."""
+        return takes_device_frames(self.backend_name)
+
     def compile(
         self,
         padded_hw: tuple[int, int],
@@ -138,7 +143,8 @@ class Engine:
         Args:
             source: a file, a stream or a camera (docs/sources.md).
         """
-        return self.streams([open_frames(source, source_config)], config or StreamConfig())[0]
+        frames = open_frames(source, source_config, device_frames=self.takes_device_frames)
+        return self.streams([frames], config or StreamConfig())[0]
 
     def streams(
         self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1, *, concurrent: int = 1

@@ -138,7 +138,7 @@ def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, worker_conf
     is_due, scenes = every_nth(worker_config.detect_every), SceneSchedule(worker_config.clip_every)
 
     def submit(frame: Frame) -> Future[Inference]:
-        return session.infer(frame.rgb, scenes.scene_of(frame))
+        return session.infer(frame.image, scenes.scene_of(frame))
 
     prefetched = prefetch_inferences(reader, submit, is_due=is_due, depth=session.prefetch_depth, room=room)
     try:

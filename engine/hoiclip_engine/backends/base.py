@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hoiclip.core.model_file import ModelFile
     from hoiclip.core.preprocess import ModelInput
     from hoiclip.core.raw_output import RawOutput
+    from hoiclip_kernels.preprocess import Nv12, Plan
 
 BackendName = Literal["torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -68,6 +69,25 @@ class ClipKeepingBackend(Backend, Protocol):
 
     def infer(self, model_input: ModelInput, view: ClipView) -> RawOutput:
         """The rest; the CLIP image is not read."""
+        ...
+
+
+@runtime_checkable
+class DeviceBackend(Protocol):
+    """A backend on a GPU that takes frames from the decoder there."""
+
+    takes_device_frames: bool
+
+    def infer_frames(self, frames: Sequence[Nv12], plans: Sequence[Plan]) -> RawOutput:
+        """Preprocesses and infers a full batch; returns once the GPU has read the frames.
+
+        Args:
+            frames: planes that export DLPack, whose owner the caller keeps until this returns.
+            plans: of each frame, for the padded size.
+
+        Raises:
+            ValueError: the planes are on another device.
+        """
         ...
 
 

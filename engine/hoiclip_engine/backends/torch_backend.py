@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,9 @@ from hoiclip.core.raw_output import RawOutput
 from hoiclip.model import HOICLIP
 from hoiclip_engine.backends.base import SINGLE_IMAGE, Capacity, ClipView, Precision
 from hoiclip_engine.backends.cpu import cpu_name
-from hoiclip_engine.backends.torch_cuda_graph import GraphedModel
+from hoiclip_engine.backends.torch_cuda_graph import GraphedModel, as_tensors
+from hoiclip_kernels.dispatch import triton_runs
+from hoiclip_kernels.preprocess import Nv12, Plan, preprocess
 
 HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,6 +39,11 @@ def device() -> str:
 
 def fast_precisions() -> tuple[Precision, ...]:
     return ("fp16", "bf16") if torch.cuda.is_available() else ()
+
+
+def takes_device_frames() -> bool:
+    """Whether its models take frames from a decoder on the GPU: preprocessing there is a kernel of Triton's."""
+    return torch.cuda.is_available() and triton_runs()
 
 
 def load(
@@ -61,6 +70,7 @@ class TorchBackend:
         """
         self.name = "torch"
         self.padded_hw, self.capacity = padded_hw, Capacity(batch=batch)
+        self.takes_device_frames = takes_device_frames()
         cuda = torch.cuda.is_available()
         if cuda:
             # The reference is fp32: TF32 convolutions keep 10 bits. Halves are multiplied, but summed in fp32.
@@ -78,6 +88,10 @@ class TorchBackend:
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
         return RawOutput(**self._model(model_input.detector_bchw, model_input.mask_bhw, model_input.clip_bchw))
+
+    def infer_frames(self, frames: Sequence[Nv12], plans: Sequence[Plan]) -> RawOutput:
+        """See DeviceBackend."""
+        return RawOutput(**self._model.infer_frames(frames, plans))
 
     def close(self) -> None:
         del self._model
@@ -120,10 +134,21 @@ class EagerModel:
     """The module as it is."""
 
     def __init__(self, model: HOICLIP, device: str) -> None:
-        self._device = device
+        self._device = torch.zeros(0, device=device).device  # with its index
         self._module = model.to(device)
 
     def __call__(self, *arrays: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
         with torch.inference_mode():
-            out = self._module(*(torch.from_numpy(array).to(self._device) for array in arrays))
+            return self._answer([torch.from_numpy(array).to(self._device) for array in arrays])
+
+    def infer_frames(self, frames: Sequence[Nv12], plans: Sequence[Plan]) -> dict[str, NDArray[np.float32]]:
+        """See DeviceBackend. All of it runs on the default stream, as the decoder's copies do."""
+        with torch.inference_mode():
+            inputs: list[Any] = [
+                preprocess(as_tensors(frame, self._device), plan) for frame, plan in zip(frames, plans, strict=True)
+            ]
+            return self._answer([torch.stack(images) for images in zip(*inputs, strict=True)])
+
+    def _answer(self, inputs: list[Tensor]) -> dict[str, NDArray[np.float32]]:
+        out = self._module(*inputs)
         return {name: value.float().cpu().numpy() for name, value in out._asdict().items()}

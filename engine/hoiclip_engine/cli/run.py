@@ -214,6 +214,7 @@ def run(args: argparse.Namespace) -> int:
         read += [args.rules] if args.rules else []
         outputs.require_distinct(addresses, read, args.source)
     with Engine.load(model, config, args.vocabulary) as engine:
+        run_config = replace(run_config, source=replace(source, device_frames=engine.takes_device_frames))
         if rules is not None:
             rules.check_words(engine.vocabulary, str(args.rules))
             run_config = replace(run_config, stream=replace(stream, rules=rules, clock=args.clock))

@@ -132,7 +132,7 @@ class SceneSchedule:
         is_new = self._inferences % self._every == 0 if self._every != "auto" else self._is_changed(frame)
         self._inferences += 1
         if is_new:
-            self._scene = ClipScene(frame.rgb)
+            self._scene = ClipScene(frame.image)
         return self._scene
 
     def _is_changed(self, frame: Frame) -> bool:

@@ -246,7 +246,7 @@ class Stream:
 
     def _submit(self, frame: Frame) -> Future[Inference]:
         scene = self._scenes.scene_of(frame)
-        return self._infer(frame.rgb) if scene is None else self._infer(frame.rgb, scene)
+        return self._infer(frame.image) if scene is None else self._infer(frame.image, scene)
 
     def _is_changed(self, frame: Frame) -> bool:
         assert self._gate is not None
@@ -336,7 +336,8 @@ class Stream:
         if self._size is not None and size != self._size:
             self._tracker.rescale(size[0] / self._size[0], size[1] / self._size[1])
         self._size = size
-        self._tracker.see(frame.rgb)
+        if self._tracker.follows_camera:  # else a frame on a GPU would be copied for nothing
+            self._tracker.see(frame.rgb)
 
     @property
     def is_reading(self) -> bool:
