@@ -31,7 +31,7 @@ from hoiclip_engine.evaluation.videos import videos_in
 from hoiclip_engine.track import TrackConfig, VerbConfig
 from hoiclip_engine.track.verbs import VerbSwitch
 
-VIDEOS, FPS, SECONDS = 32, 15.0, 10.0
+VIDEOS, FPS, SECONDS = 64, 15.0, 10.0
 STARTS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 END_RATIOS = (0.25, 0.33)
 """End scores as ratios of start scores: far apart, because near ones flicker."""
