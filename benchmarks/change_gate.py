@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class NoisyScript(VideoScript):
     def frames(self) -> Iterator[SyntheticFrame]:
         for index, frame in enumerate(VideoScript.frames(self)):
             noisy = frame.rgb + self.noise[index * 7 % len(self.noise)]
-            yield replace(frame, rgb=np.clip(noisy, 0, 255).astype(np.uint8))
+            yield replace(frame, image=np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def fixed_camera_script(seed: int, activity: float) -> NoisyScript:
@@ -134,10 +134,11 @@ def _in_bursts(routine: Routine, begun_s: float, activity: float) -> Routine:
 
 
 def _line(engine: Engine, name: str, paths: Sequence[Path], max_frames: int | None = None) -> dict[str, Any]:
-    every, on_change = _Arm(), _Arm()
+    every, on_change = Arm(), Arm()
     for path in paths:
-        for arm, detect_every in ((every, 1), (on_change, "auto")):
-            arm.run(engine, path, detect_every, max_frames)
+        arm_configs: tuple[tuple[Arm, Literal["auto"] | int], ...] = ((every, 1), (on_change, "auto"))
+        for arm, detect_every in arm_configs:
+            arm.run(engine, path, StreamConfig(policy="lossless", detect_every=detect_every), max_frames)
     line: dict[str, Any] = {
         "videos": name,
         "frames": every.frames,
@@ -156,26 +157,28 @@ def _line(engine: Engine, name: str, paths: Sequence[Path], max_frames: int | No
 
 
 @dataclass(slots=True)
-class _Arm:
+class Arm:
     """All videos one way."""
 
     cpu_s: float = 0.0
     frames: int = 0
     inferred: int = 0
+    clip_inferred: int = 0
     aligned: list[AlignedVideo] = field(default_factory=list)
     results: list[list[FrameResult]] = field(default_factory=list)
 
-    def run(self, engine: Engine, path: Path, detect_every: Any, max_frames: int | None) -> None:
-        stream = engine.open(path, StreamConfig(policy="lossless", detect_every=detect_every))
+    def run(self, engine: Engine, path: Path, config: StreamConfig, max_frames: int | None = None) -> None:
+        stream = engine.open(path, config)
         started_s = time.process_time()
         kept: list[FrameResult] = []
         for result in stream:
-            kept.append(replace(result, frame=replace(result.frame, rgb=_NOTHING)))
+            kept.append(replace(result, frame=replace(result.frame, image=_NOTHING)))
             if len(kept) == max_frames:
                 break
         self.cpu_s += time.process_time() - started_s
         self.frames += len(kept)
         self.inferred += sum(result.detected for result in kept)
+        self.clip_inferred += sum("clip" in result.stage_ms for result in kept)
         self.results.append(kept)
         ground_truth = path.with_suffix(".jsonl")
         if ground_truth.exists():

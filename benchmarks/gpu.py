@@ -1,6 +1,6 @@
 """Everything that needs an NVIDIA GPU, in one go: python -m benchmarks.gpu. Checks first, then times, then JSON lines.
 
-Needs torch with CUDA, and neither av nor open_clip. Not run yet for want of a GPU.
+Needs torch with CUDA, and not open_clip; without av, decoding is left out. Not run yet for want of a GPU.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.gpu_frames import frames_on_gpu
 from benchmarks.gpu_kernels import attention_on_gpu, build_cuda, gpu_tests_pass, small_operators_on_gpu
 from benchmarks.gpu_model import model_on_gpu
 from benchmarks.harness import append, provenance
@@ -86,6 +87,7 @@ def main() -> int:
             attention_on_gpu(with_cuda),
             small_operators_on_gpu(),
             model_on_gpu(arguments.rounds, arguments.model, compiled=not arguments.no_compile),
+            frames_on_gpu(arguments.rounds, arguments.model),
             training_on_gpu(arguments.steps, Path(folder) / "training"),
         ]
     return 0 if all(good) else 6

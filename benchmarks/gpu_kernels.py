@@ -5,6 +5,7 @@ Part of benchmarks/gpu.py. Everything is timed as the replay of a CUDA graph, as
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import statistics
@@ -216,7 +217,9 @@ def wall_ms(call: Callable[[], object], rounds: int = 50) -> float:
 def gpu_tests_pass() -> bool:
     """The tests marked gpu, none of them skipped for want of one."""
     # What the engine's tests share needs av; those of the torch backend do without it.
-    wanted = (["tests/kernels"], ["--noconftest", "tests/engine/test_torch_backend.py"])
+    wanted = [["tests/kernels"], ["--noconftest", "tests/engine/test_torch_backend.py"]]
+    if importlib.util.find_spec("av") is not None:
+        wanted.append(["tests/engine/test_device_frames.py", "tests/engine/test_http_and_stdin_sources.py"])
     environment = {**os.environ, "HOICLIP_REQUIRE_GPU": "1"}
     codes = [
         subprocess.run(

@@ -16,7 +16,7 @@ from hoiclip.core.preprocess import PreprocessConfig, padded_size_for
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.backends.base import PRECISIONS, Backend, BackendName, Capacity
 from hoiclip_engine.backends.cpu import cpu_count
-from hoiclip_engine.backends.registry import load_backend, select_backend
+from hoiclip_engine.backends.registry import load_backend, select_backend, takes_device_frames
 from hoiclip_engine.models import find_model
 from hoiclip_engine.quantization.builds import Build, select_build
 from hoiclip_engine.session import Session, SessionCache, SessionConfig, open_frames
@@ -94,8 +94,19 @@ class Engine:
     def vocabulary(self) -> Vocabulary:
         return self.model.vocabulary
 
+    @property
+    def takes_device_frames(self) -> bool:
+        """Whether frames that CUDA decoded may stay on the GPU: `SourceConfig.device_frames`."""
+        return takes_device_frames(self.backend_name)
+
     def compile(
-        self, padded_hw: tuple[int, int], batch: int = 1, num_requests: int = 1, *, prefetch: bool = False
+        self,
+        padded_hw: tuple[int, int],
+        batch: int = 1,
+        num_requests: int = 1,
+        *,
+        prefetch: bool = False,
+        keeps_clip: bool = False,
     ) -> Session:
         """A session of the caller's own, to be closed by it; arguments as of SessionConfig.
 
@@ -103,7 +114,9 @@ class Engine:
             ModelError: the model file does not fit or cannot be compiled.
         """
         return self._compile(
-            SessionConfig(padded_hw=padded_hw, batch=batch, num_requests=num_requests, prefetch=prefetch)
+            SessionConfig(
+                padded_hw=padded_hw, batch=batch, num_requests=num_requests, prefetch=prefetch, keeps_clip=keeps_clip
+            )
         )
 
     def detect(self, rgb: RGB) -> HOIDetections:
@@ -130,7 +143,8 @@ class Engine:
         Args:
             source: a file, a stream or a camera (docs/sources.md).
         """
-        return self.streams([open_frames(source, source_config)], config or StreamConfig())[0]
+        frames = open_frames(source, source_config, device_frames=self.takes_device_frames)
+        return self.streams([frames], config or StreamConfig())[0]
 
     def streams(
         self, sources: Sequence[FrameSource], config: StreamConfig, batch: int = 1, *, concurrent: int = 1
@@ -172,6 +186,7 @@ class Engine:
             batch=batch,
             num_requests=num_requests_for(max(len(sources), concurrent), prefetch=prefetch),
             prefetch=prefetch,
+            keeps_clip=config.clip_every != 1,
         )
 
     def preprocess_config(self, padded_hw: tuple[int, int] | None = None) -> PreprocessConfig:
@@ -194,10 +209,18 @@ class Engine:
 
         Raises:
             ModelError: the model file does not fit or cannot be compiled.
+            UsageError: the backend cannot run CLIP less often than the rest.
         """
-        capacity = Capacity(batch=config.batch, num_requests=config.num_requests)
+        capacity = Capacity(batch=config.batch, num_requests=config.num_requests, keeps_clip=config.keeps_clip)
         build = self.build
-        return load_backend(self.backend_name, self.model, config.padded_hw, build.precision, build.graph, capacity)
+        backend = load_backend(self.backend_name, self.model, config.padded_hw, build.precision, build.graph, capacity)
+        if config.keeps_clip and not backend.capacity.keeps_clip:
+            backend.close()
+            raise UsageError(
+                f"CLIP cannot run less often with {self.backend_name} in {build.precision}; "
+                "take --backend openvino, or leave --clip-every out"
+            )
+        return backend
 
     def session(self, backend: Backend, config: SessionConfig) -> Session:
         """A session around a backend that is loaded already, and then belongs to it."""

@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -22,8 +22,9 @@ from hoiclip.core.preprocess import PreprocessConfig
 from hoiclip_engine.backends.base import Backend
 from hoiclip_engine.sources.base import FrameSource, SourceConfig
 from hoiclip_engine.sources.playback import PacedSource
-from hoiclip_engine.streaming.inference_worker import Inference, InferenceWorker, Postprocess
+from hoiclip_engine.streaming.inference_worker import ClipScene, Inference, InferenceWorker, Postprocess
 from hoiclip_engine.streaming.stream import Stream, StreamConfig, StreamFactory
+from hoiclip_engine.types.frame import FrameImage
 
 WARM_UP_INFERENCES = 2
 MAX_IDLE_SESSIONS = 1
@@ -42,6 +43,8 @@ class SessionConfig:
     """Concurrent inference requests, where the backend can."""
     prefetch: bool = False
     """Prepares frames while others are inferred: more frames a second, each a little later."""
+    keeps_clip: bool = False
+    """CLIP may run less often than the rest (StreamConfig.clip_every); then images are inferred one by one."""
 
 
 class Session:
@@ -88,13 +91,16 @@ class Session:
         """Frames that must be submitted ahead so that no worker idles."""
         return self._worker.prefetch_depth
 
-    def infer(self, rgb: RGB) -> Future[Inference]:
-        """Submits an image (H, W, 3); the future holds its detections and the duration of each stage.
+    def infer(self, image: FrameImage, scene: ClipScene | None = None) -> Future[Inference]:
+        """Submits an image (H, W, 3), also one on a GPU; the future holds its detections and the time of each stage.
+
+        Args:
+            scene: with keeps_clip, what other images of it have in common with this one; None: nothing.
 
         Raises:
             EngineClosed: the session has been closed.
         """
-        return self._worker.infer(rgb)
+        return self._worker.infer(image, scene)
 
     def detect(self, rgb: RGB) -> HOIDetections:
         """Triplets of one image (H, W, 3), by the official rules.
@@ -121,7 +127,10 @@ class Session:
             UsageError: lossless was asked of a source that does not wait; the source is closed.
         """
         config = config or StreamConfig()
-        frames = open_frames(source, source_config) if isinstance(source, (str, Path)) else source
+        if isinstance(source, (str, Path)):
+            frames = open_frames(source, source_config, device_frames=self._worker.takes_device_frames)
+        else:
+            frames = source
         if config.policy == "latest" and not frames.is_live:
             frames = PacedSource(frames)
         lease = SessionLease(self)
@@ -151,8 +160,11 @@ class Session:
         self.close()
 
 
-def open_frames(source: str | Path, config: SourceConfig | None = None) -> FrameSource:
+def open_frames(source: str | Path, config: SourceConfig | None = None, *, device_frames: bool = False) -> FrameSource:
     """Opens a source by its address. Imports PyAV, which detecting in images does not need.
+
+    Args:
+        device_frames: whether the model takes frames on the GPU that decoded them.
 
     Raises:
         SourceError: nothing can be read from the source.
@@ -160,6 +172,9 @@ def open_frames(source: str | Path, config: SourceConfig | None = None) -> Frame
     from hoiclip_engine.sources.open_source import open_source
     from hoiclip_engine.sources.uri import parse_address
 
+    config = config or SourceConfig()
+    if device_frames:
+        config = replace(config, device_frames=True)
     return open_source(parse_address(str(source)), config)
 
 

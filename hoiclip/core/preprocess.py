@@ -86,11 +86,19 @@ def padded_size_for(h: int, w: int, config: PreprocessConfig, multiple: int = 32
     return rows * multiple, columns * multiple
 
 
-def preprocess(rgb: U8, config: PreprocessConfig) -> ModelInput:
-    """One image as a batch of one; new arrays each time.
+def plan_for(original_hw: Size, config: PreprocessConfig) -> kernel.Plan:
+    """Sizes of an image on its way into the model.
 
     With a padded size the image keeps the official size if that fits. Otherwise it is as large as fits with the same
     aspect ratio, its other side truncated, but at least 1 px.
+    """
+    image_hw = resized_hw(*original_hw, config.short_side_px, config.max_side_px)
+    padded_hw = config.padded_hw or image_hw
+    return kernel.Plan(original_hw, fitted(image_hw, padded_hw), padded_hw, config.clip_side_px)
+
+
+def preprocess(rgb: U8, config: PreprocessConfig) -> ModelInput:
+    """One image as a batch of one, sized by plan_for; new arrays each time.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -100,17 +108,14 @@ def preprocess(rgb: U8, config: PreprocessConfig) -> ModelInput:
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
         raise ValueError(f"expected an RGB image (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
-    original_hw = (int(rgb.shape[0]), int(rgb.shape[1]))
-    image_hw = resized_hw(*original_hw, config.short_side_px, config.max_side_px)
-    padded_hw = config.padded_hw or image_hw
-    image_hw = fitted(image_hw, padded_hw)
-    made = kernel.preprocess(rgb, kernel.Plan(original_hw, image_hw, padded_hw, config.clip_side_px))
+    plan = plan_for((int(rgb.shape[0]), int(rgb.shape[1])), config)
+    made = kernel.preprocess(rgb, plan)
     return ModelInput(
         detector_bchw=made.detector_chw[None],
         mask_bhw=made.mask_hw[None],
         clip_bchw=made.clip_chw[None],
-        image_hw=(image_hw,),
-        original_hw=(original_hw,),
+        image_hw=(plan.image_hw,),
+        original_hw=(plan.source_hw,),
     )
 
 

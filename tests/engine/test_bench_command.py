@@ -128,6 +128,13 @@ def test_offline_load_runs_as_fast_as_possible(bench: Any) -> None:
     assert report["frames"]["dropped"] == 0
 
 
+def test_pipeline_infers_clip_at_its_own_cadence(bench: Any) -> None:
+    output, (report,) = bench("--subject", "pipeline", "--load", "offline", "--clip-every", "3")
+    assert output.code == 0, output.err
+    assert report["scenario"]["clip_every"] == 3
+    assert report["stage_ms"]["clip"]["p50"] > 0
+
+
 def test_regression_gate_notices_inferences_that_take_twice_as_long(bench: Any, tmp_path: Path) -> None:
     base = tmp_path / "base.json"
     _, (report,) = bench("--subject", "model")

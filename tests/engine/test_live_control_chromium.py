@@ -156,6 +156,10 @@ def test_source_is_added_with_a_zone_seen_in_an_event_and_removed(
         card = await page.run("document.querySelector('.event-cards li').textContent")
         assert "rides here" in card
         assert "person 1: ride bicycle 2" in card
+        await page.run(fill("#event-kind", "verb"))
+        await page.wait_for("!document.querySelector('.event-cards li')")
+        await page.run(fill("#event-kind", "rule"))
+        await page.wait_for("document.querySelector('.event-cards img')?.naturalWidth === 320")
         await page.run("document.querySelector('.event-section').scrollIntoView()")
         await screenshot(page, f"{name}-events")
         await page.run(click(".event-cards button.media"))

@@ -33,6 +33,7 @@ class FakeTracker:
     """Records its calls; the human of its one pair moves 10 px at each detection."""
 
     pair_count = 3
+    follows_camera = True
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

@@ -132,7 +132,7 @@ def no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
         yield
 
-    for name in ("Stream", "current_stream", "Event", "CUDAGraph"):
+    for name in ("Stream", "current_stream", "default_stream", "Event", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, StreamOfTheHost)
     monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "graph", refuse)

@@ -19,10 +19,10 @@ from hoiclip_engine.archive.work_directory import SplitPlan, WorkDirectory
 from hoiclip_engine.sinks.jsonl_sink import JsonlSink
 from hoiclip_engine.sinks.parquet_sink import ParquetSink
 from hoiclip_engine.sources.base import SourceCounters, SourceInfo
-from hoiclip_engine.streaming.inference_worker import Inference
+from hoiclip_engine.streaming.inference_worker import ClipScene, Inference
 from hoiclip_engine.streaming.sink_writer import Meter, feed
 from hoiclip_engine.streaming.stream import Stream, StreamConfig, StreamFactory
-from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.frame import Frame, FrameImage
 from hoiclip_engine.types.results import RunSummary
 
 
@@ -63,7 +63,7 @@ class CachedVideo:
                 yield Frame(blank, cached.pts_s, index, time.monotonic())
                 index += 1
 
-    def infer(self, _rgb: RGB) -> Future[Inference]:
+    def infer(self, _image: FrameImage, _scene: ClipScene | None = None) -> Future[Inference]:
         """Cached detections of the next frame that is due, which the caller has taken from the iterator before."""
         answer: Future[Inference] = Future()
         answer.set_result(self._inferences.get())

@@ -25,6 +25,7 @@ from hoiclip_engine.engine import Engine, EngineConfig, num_requests_for
 from hoiclip_engine.session import Session
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.sources.segment import SegmentSource
+from hoiclip_engine.streaming.change_gate import SceneSchedule
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
 from hoiclip_engine.streaming.inference_worker import (
     QUEUE_FRAMES,
@@ -33,6 +34,7 @@ from hoiclip_engine.streaming.inference_worker import (
     max_frames_waiting,
     prefetch_inferences,
 )
+from hoiclip_engine.types.frame import Frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class WorkerConfig:
     precision: str
     short_side_px: int | None
     detect_every: int
+    clip_every: int = 1
 
 
 def plan_work_items(job: FileJob) -> list[FileJob | JobReport]:
@@ -87,7 +90,7 @@ class Worker:
             if self._engine is None:  # before the mark: a model that ends the process is not the file's fault
                 self._engine = load_engine(self._config)
             directory.begin(job.work_item)
-            summary = infer_work_item(self._session_for(plan), job, plan, self._config.detect_every)
+            summary = infer_work_item(self._session_for(plan), job, plan, self._config)
         except Exception as error:
             return _failed(job, error)
         finally:
@@ -108,7 +111,8 @@ class Worker:
                 self._session.close()  # before its memory is needed
                 self._session = None
             requests = num_requests_for(1, prefetch=True)
-            self._session = self._engine.compile(padded_hw, num_requests=requests, prefetch=True)
+            keeps_clip = self._config.clip_every != 1
+            self._session = self._engine.compile(padded_hw, num_requests=requests, prefetch=True, keeps_clip=keeps_clip)
         return self._session
 
 
@@ -118,7 +122,7 @@ def load_engine(config: WorkerConfig) -> Engine:
     return Engine.load(config.model, wanted)
 
 
-def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, detect_every: int) -> ItemSummary:
+def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, worker_config: WorkerConfig) -> ItemSummary:
     """Writes the detections of a work item to its work directory.
 
     Raises:
@@ -130,9 +134,13 @@ def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, detect_ever
     config = job.source_config
     source = open_video(job.path, config) if segment is None else SegmentSource(job.path, segment, config)
     room = max_frames_waiting(width_px, height_px)
-    reader = FrameReader(source, room=room if detect_every > 1 else QUEUE_FRAMES, waits=True)
-    is_due = every_nth(detect_every)
-    prefetched = prefetch_inferences(reader, session.infer, is_due=is_due, depth=session.prefetch_depth, room=room)
+    reader = FrameReader(source, room=room if worker_config.detect_every > 1 else QUEUE_FRAMES, waits=True)
+    is_due, scenes = every_nth(worker_config.detect_every), SceneSchedule(worker_config.clip_every)
+
+    def submit(frame: Frame) -> Future[Inference]:
+        return session.infer(frame.image, scenes.scene_of(frame))
+
+    prefetched = prefetch_inferences(reader, submit, is_due=is_due, depth=session.prefetch_depth, room=room)
     try:
         with (
             atomic_write(WorkDirectory(Path(job.folder)).detections(job.work_item)) as path,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from hoiclip.core.model_file import ModelFile
     from hoiclip.core.preprocess import ModelInput
     from hoiclip.core.raw_output import RawOutput
+    from hoiclip_kernels.preprocess import Nv12, Plan
 
 BackendName = Literal["torch", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
@@ -25,6 +29,8 @@ class Capacity:
     """Images of one call; it takes exactly so many."""
     num_requests: int = 1
     """Concurrent calls, each from a thread of its own."""
+    keeps_clip: bool = False
+    """Whether CLIP can run less often than the rest, a ClipKeepingBackend; for one image a call."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.num_requests < 1:
@@ -48,6 +54,41 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+ClipView: TypeAlias = "Mapping[str, NDArray[Any]]"
+"""All that the rest of a model takes from the CLIP image: CLIP's tokens, or what follows from them alone."""
+
+
+class ClipKeepingBackend(Backend, Protocol):
+    """A model in two parts. For each image, `infer(i, view(i))` equals a call."""
+
+    def view(self, model_input: ModelInput) -> ClipView:
+        """What CLIP sees, for later images of the same scene too."""
+        ...
+
+    def infer(self, model_input: ModelInput, view: ClipView) -> RawOutput:
+        """The rest; the CLIP image is not read."""
+        ...
+
+
+@runtime_checkable
+class DeviceBackend(Protocol):
+    """A backend on a GPU that takes frames from the decoder there."""
+
+    takes_device_frames: bool
+
+    def infer_frames(self, frames: Sequence[Nv12], plans: Sequence[Plan]) -> RawOutput:
+        """Preprocesses and infers a full batch; returns once the GPU has read the frames.
+
+        Args:
+            frames: planes that export DLPack, whose owner the caller keeps until this returns.
+            plans: of each frame, for the padded size.
+
+        Raises:
+            ValueError: the planes are on another device.
+        """
+        ...
 
 
 class BackendModule(Protocol):

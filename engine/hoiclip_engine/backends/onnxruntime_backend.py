@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
@@ -46,7 +47,7 @@ def load(
 class OnnxRuntimeBackend:
     def __init__(self, model: ModelFile, padded_hw: tuple[int, int], capacity: Capacity = SINGLE_IMAGE) -> None:
         self.name = "onnxruntime"
-        self.padded_hw, self.capacity = padded_hw, capacity
+        self.padded_hw, self.capacity = padded_hw, replace(capacity, keeps_clip=False)
         graph = exported_graph(model, padded_hw, capacity.batch)
         options = onnxruntime.SessionOptions()
         if capacity.num_requests > 1:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openvino
+import openvino.opset13
+from numpy.typing import NDArray
 
 from hoiclip.core.errors import ModelError
 from hoiclip.core.model_file import ModelFile
 from hoiclip.core.preprocess import ModelInput
 from hoiclip.core.raw_output import RawOutput
-from hoiclip_engine.backends.base import SINGLE_IMAGE, Capacity, Precision
+from hoiclip_engine.backends.base import SINGLE_IMAGE, Capacity, ClipView, Precision
 from hoiclip_engine.backends.cpu import cpu_flags
 from hoiclip_engine.cache.artifacts import EngineKey, cached_engine, exported_graph, forget_engine, graph_sha256
 from hoiclip_engine.export.graph_spec import MODEL_OUTPUTS
@@ -49,15 +52,17 @@ def load(
     precision: Precision,
     graph: Path | None,
     capacity: Capacity = SINGLE_IMAGE,
-) -> OpenVinoBackend:
+) -> OpenVinoBackend | ClipKeepingOpenVinoBackend:
     """bf16 computes the exported graph in half precision; int8 has a graph of its own, for one image."""
-    if graph is not None:
-        return OpenVinoBackend(model, padded_hw, precision, graph, Capacity(num_requests=capacity.num_requests))
-    graph = exported_graph(model, padded_hw, capacity.batch)
-    return OpenVinoBackend(model, padded_hw, precision, graph, capacity)
+    one_image = graph is not None or capacity.keeps_clip
+    offered = replace(capacity, batch=1) if one_image else capacity
+    backend = ClipKeepingOpenVinoBackend if capacity.keeps_clip else OpenVinoBackend
+    return backend(model, padded_hw, precision, graph or exported_graph(model, padded_hw, offered.batch), offered)
 
 
 class OpenVinoBackend:
+    """One network."""
+
     def __init__(
         self,
         model: ModelFile,
@@ -68,24 +73,132 @@ class OpenVinoBackend:
     ) -> None:
         self.name = "openvino"
         self.padded_hw, self.capacity = padded_hw, capacity
-        clip, b = model.config.clip_image_px, capacity.batch
-        shapes = {"images": (b, 3, *padded_hw), "padding": (b, *padded_hw), "clip_images": (b, 3, clip, clip)}
+        self._whole = _CompiledNetwork(_NetworkSource(graph, _shapes(model, padded_hw, capacity)), precision, capacity)
+
+    def __call__(self, model_input: ModelInput) -> RawOutput:
+        return RawOutput(**self._whole(model_input.arrays(), MODEL_OUTPUTS))
+
+    def close(self) -> None:
+        self._whole.close()
+
+
+class ClipKeepingOpenVinoBackend:
+    """Two networks, cut from one: what follows from the CLIP image alone, and the rest."""
+
+    def __init__(
+        self, model: ModelFile, padded_hw: tuple[int, int], precision: Precision, graph: Path, capacity: Capacity
+    ) -> None:
+        self.name = "openvino"
+        self.padded_hw, self.capacity = padded_hw, capacity
+        shapes = _shapes(model, padded_hw, capacity)
+        self._clip, self._rest = (
+            _CompiledNetwork(_NetworkSource(graph, shapes, part), precision, capacity) for part in _PARTS
+        )
+
+    def __call__(self, model_input: ModelInput) -> RawOutput:
+        return self.infer(model_input, self.view(model_input))
+
+    def view(self, model_input: ModelInput) -> ClipView:
+        return self._clip({_CLIP_INPUT: model_input.clip_bchw}, None)
+
+    def infer(self, model_input: ModelInput, view: ClipView) -> RawOutput:
+        kept = {name: values for name, values in view.items() if name.startswith(_KEPT)}
+        inputs = {name: values for name, values in model_input.arrays().items() if name != _CLIP_INPUT}
+        found = self._rest(inputs | kept, None)
+        return RawOutput(**{name: found[name] if name in found else view[name] for name in MODEL_OUTPUTS})
+
+    def close(self) -> None:
+        self._clip.close()
+        self._rest.close()
+
+
+_CLIP_INPUT = "clip_images"
+_KEPT = "kept_"
+"""Begin of the names of what the rest takes from CLIP."""
+_PARTS: tuple[Literal["clip", "rest"], ...] = ("clip", "rest")
+
+
+@dataclass(frozen=True, slots=True)
+class _NetworkSource:
+    """A graph with static shapes, or a part of it."""
+
+    graph: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    part: Literal["whole", "clip", "rest"] = "whole"
+
+    def read(self, core: Any) -> Any:
+        network = core.read_model(self.graph)
+        network.reshape({name: list(shape) for name, shape in self.shapes.items()})
+        return network if self.part == "whole" else _cut(network)[_PARTS.index(self.part)]
+
+
+def _cut(network: Any) -> tuple[Any, Any]:
+    """Splits a network into what follows from the CLIP image alone, and the rest, which takes that as inputs.
+
+    So the cut lies behind everything that can be kept: the projections of CLIP's tokens are in the first part. It
+    needs no names inside of the graph, which quantization changes.
+    """
+    ops = openvino.opset13
+    of_clip, of_rest = set[str](), set[str]()
+    for node in network.get_ordered_ops():
+        sources = {value.get_source_output().get_node().get_friendly_name() for value in node.inputs()}
+        is_input = node.get_type_name() == "Parameter"
+        if sources & of_rest or (is_input and _CLIP_INPUT not in node.output(0).get_names()):
+            of_rest.add(node.get_friendly_name())
+        elif sources & of_clip or is_input:
+            of_clip.add(node.get_friendly_name())
+    kept, taken = list[Any](), list[Any]()
+    for node in network.get_ordered_ops():
+        for output in node.outputs() if node.get_friendly_name() in of_clip else ():
+            takers = [each for each in output.get_target_inputs() if each.get_node().get_friendly_name() in of_rest]
+            if takers:
+                name = f"{_KEPT}{len(kept)}"
+                made = ops.result(output)
+                made.output(0).set_names({name})
+                kept.append(made)
+                parameter = ops.parameter(output.get_shape(), output.get_element_type(), name=name)
+                parameter.output(0).set_names({name})
+                taken.append(parameter)
+                for taker in takers:
+                    taker.replace_source_output(parameter.output(0))
+
+    def of(names: set[str], nodes: Sequence[Any]) -> list[Any]:
+        return [node for node in nodes if node.get_friendly_name() in names]
+
+    parameters, results = network.get_parameters(), network.get_results()
+    return (
+        openvino.Model([*of(of_clip, results), *kept], of(of_clip, parameters), "clip"),
+        openvino.Model(of(of_rest, results), [*of(of_rest, parameters), *taken], "rest"),
+    )
+
+
+def _shapes(model: ModelFile, padded_hw: tuple[int, int], capacity: Capacity) -> dict[str, tuple[int, ...]]:
+    clip, b = model.config.clip_image_px, capacity.batch
+    return {"images": (b, 3, *padded_hw), "padding": (b, *padded_hw), _CLIP_INPUT: (b, 3, clip, clip)}
+
+
+class _CompiledNetwork:
+    """A compiled network and its requests."""
+
+    def __init__(self, source: _NetworkSource, precision: Precision, capacity: Capacity) -> None:
         try:
-            compiled = _compiled(graph, shapes, precision, capacity.num_requests)
+            compiled = _compiled(source, precision, capacity.num_requests)
+            self._names = tuple(output.get_any_name() for output in compiled.outputs)
             self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
             for _ in range(capacity.num_requests):
                 self._requests.put(compiled.create_infer_request())
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise ModelError(
-                f"OpenVINO cannot compile {graph}: {first}; delete that folder to make it again"
+                f"OpenVINO cannot compile {source.graph}: {first}; delete that folder to make it again"
             ) from error
 
-    def __call__(self, model_input: ModelInput) -> RawOutput:
+    def __call__(self, arrays: Mapping[str, NDArray[Any]], names: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        """Outputs that own their memory. Args: names: of outputs; None: all."""
         request = self._requests.get()
         try:
-            request.infer(model_input.arrays(), share_inputs=True)
-            return RawOutput(**{name: np.array(request.get_tensor(name).data) for name in MODEL_OUTPUTS})
+            request.infer(dict(arrays), share_inputs=True)
+            return {name: np.array(request.get_tensor(name).data) for name in names or self._names}
         finally:
             self._requests.put(request)
 
@@ -111,25 +224,23 @@ def options(precision: Precision, num_requests: int = 1) -> dict[str, str]:
     return {**hint, "INFERENCE_PRECISION_HINT": "bf16" if half else "f32"}
 
 
-def _compiled(graph: Path, shapes: Mapping[str, tuple[int, ...]], precision: Precision, num_requests: int) -> Any:
+def _compiled(source: _NetworkSource, precision: Precision, num_requests: int) -> Any:
     """Static shapes: the plugin then plans memory and picks kernels once."""
     core, compile_options = openvino.Core(), options(precision, num_requests)
     key = EngineKey(
-        graph_sha256=graph_sha256(graph),
+        graph_sha256=graph_sha256(source.graph),
         library=library(),
         device=device(),
         precision=precision,
-        shapes=shapes,
-        options=compile_options,
+        shapes=source.shapes,
+        options=compile_options if source.part == "whole" else {**compile_options, "part": source.part},
     )
 
     compiled_now: Any = None
 
     def make() -> bytes:
         nonlocal compiled_now
-        network = core.read_model(graph)
-        network.reshape({name: list(shape) for name, shape in shapes.items()})
-        compiled_now = core.compile_model(network, "CPU", compile_options)
+        compiled_now = core.compile_model(source.read(core), "CPU", compile_options)
         return bytes(compiled_now.export_model().getbuffer())
 
     cached = cached_engine(key, make)

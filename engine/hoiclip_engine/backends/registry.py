@@ -88,6 +88,16 @@ def _runs(name: BackendName) -> bool:
     return True
 
 
+def takes_device_frames(name: BackendName) -> bool:
+    """Whether a backend takes frames from a decoder on the GPU. TensorRT's buffers are no tensors of torch, whose
+    kernels read such frames."""
+    if name != "torch":
+        return False
+    from hoiclip_engine.backends import torch_backend
+
+    return torch_backend.takes_device_frames()
+
+
 def backend_module(name: BackendName) -> BackendModule:
     """Imports the module of a backend, and with it the library."""
     match name:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from hoiclip.model import HOICLIP, Prediction
 from hoiclip.model.gpu_inference import prepare_for_gpu
+from hoiclip_kernels.preprocess import Inputs, Nv12, Plan, preprocess
 
 WARM_UP = 3
 """Inferences before the capture, which may neither load libraries nor measure convolutions and Triton's tiles."""
@@ -72,10 +75,32 @@ class GraphedModel:
                     raise ValueError(f"expected {tuple(sent.shape)} for this padded size, got {array.shape}")
                 sent.copy_(torch.from_numpy(array))  # halves it on the way into pinned memory
                 given.copy_(sent, non_blocking=True)
-            self.replay()
-            for received, output in zip(self._received, self._outputs, strict=True):
-                received.copy_(output, non_blocking=True)
-            self._done.record(self._stream)
+            return self._answer()
+
+    def infer_frames(self, frames: Sequence[Nv12], plans: Sequence[Plan]) -> dict[str, NDArray[np.float32]]:
+        """A call with frames on this device, which are preprocessed straight into the buffers; see DeviceBackend."""
+        with torch.inference_mode():
+            # The decoder writes on the default stream, and there it overwrites what was freed. So there a frame is
+            # whole, and stays it until it has been read.
+            decoding = torch.cuda.default_stream()
+            with torch.cuda.stream(decoding):
+                self.fill(frames, plans)
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_stream(decoding)
+                return self._answer()
+
+    def fill(self, frames: Sequence[Nv12], plans: Sequence[Plan]) -> None:
+        """Preprocesses a batch into the buffers, on the current stream."""
+        for row, (frame, plan) in enumerate(zip(frames, plans, strict=True)):
+            out: Any = Inputs(*(given[row] for given in self._inputs))  # type: ignore[arg-type]
+            preprocess(as_tensors(frame, self._inputs[0].device), plan, out)
+
+    def _answer(self) -> dict[str, NDArray[np.float32]]:
+        """Infers the contents of the buffers, and waits for the output."""
+        self.replay()
+        for received, output in zip(self._received, self._outputs, strict=True):
+            received.copy_(output, non_blocking=True)
+        self._done.record(self._stream)
         self._done.synchronize()
         return {name: tensor.numpy().copy() for name, tensor in zip(Prediction._fields, self._received, strict=True)}
 
@@ -119,6 +144,20 @@ class GraphedModel:
             self._outputs = self._infer()
             return None
         return graph
+
+
+def as_tensors(frame: Nv12, device: torch.device) -> Nv12:
+    """The planes as tensors of the same memory, which they keep alive.
+
+    Raises:
+        ValueError: they are on another device.
+    """
+    planes: list[Any] = [frame.y_hw, frame.uv_hw2]
+    # Capsules, since torch would ask the planes to wait for its stream, and PyAV knows none: see infer_frames.
+    tensors: list[Any] = [from_dlpack(plane.__dlpack__()) for plane in planes]
+    if any(tensor.device != device for tensor in tensors):
+        raise ValueError(f"expected a frame on {device}, found it on {tensors[0].device}")
+    return frame._replace(y_hw=tensors[0], uv_hw2=tensors[1])
 
 
 def _pinned(tensor: Tensor) -> Tensor:

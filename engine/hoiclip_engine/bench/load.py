@@ -16,7 +16,7 @@ import numpy as np
 from hoiclip.core.errors import UsageError
 from hoiclip_engine.types.results import StageTimes
 
-WORK_STAGES = ("preprocess", "infer", "postprocess", "track")
+WORK_STAGES = ("preprocess", "clip", "infer", "postprocess", "track")
 """Stages that a frame goes through once work on it has begun."""
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 
@@ -264,6 +264,8 @@ class BenchPlan:
     """Fresh processes, timed from the command to the first result; 0: none."""
     accuracy_images: int = 0
     """Annotated images to measure mAP on; 0: takes the value that the accuracy gate of the build recorded."""
+    clip_every: int | Literal["auto"] = 1
+    """Of StreamConfig (pipeline)."""
     slowed_by: float = 0.0
     """Fraction of its own time that every inference is made longer by, to check that a regression gate notices."""
 
@@ -278,6 +280,12 @@ class BenchPlan:
             )
         if not (math.isfinite(self.slowed_by) and 0 <= self.slowed_by <= 10):
             raise UsageError(f"--inject-slowdown must lie between 0 and 1000 percent, got {100 * self.slowed_by:g}")
+        if self.clip_every != "auto" and self.clip_every < 1:
+            raise UsageError(f"--clip-every must be at least 1, got {self.clip_every}")
+        if self.clip_every != 1 and self.slowed_by:
+            raise UsageError("--inject-slowdown slows whole inferences; leave --clip-every out")
+        if self.clip_every != 1 and self.subject == "model":
+            raise UsageError("--clip-every is for frames that follow each other; give --subject pipeline")
         for option, value in (("--fps", self.fps), ("--times-rate", self.times_rate)):
             if value is None:
                 continue

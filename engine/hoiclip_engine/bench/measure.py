@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -57,6 +58,7 @@ from hoiclip_engine.session import Session, SessionConfig
 from hoiclip_engine.sources.base import FrameSource
 from hoiclip_engine.sources.playback import RepeatedSource
 from hoiclip_engine.sources.timestamps import nominal_step_s
+from hoiclip_engine.streaming.stream import StreamConfig
 from hoiclip_engine.types.frame import Frame
 
 _FIRST_RESULT = '{"type":"frame"'
@@ -112,6 +114,7 @@ def measure(
                 padded_hw=padded_hw,
                 num_requests=num_requests_for(len(videos), prefetch=prefetch),
                 prefetch=prefetch,
+                keeps_clip=plan.clip_every != 1,
             )
             with engine.session(_load_backend(engine, config, plan), config) as session:
                 fps, measured = _pipeline(session, videos, plan, [rate for _, _, rate in firsts], probe, machine_watch)
@@ -165,17 +168,21 @@ def _pipeline(
     def endless() -> list[FrameSource]:
         return [RepeatedSource(open_video) for open_video in videos]
 
+    def flow(speeds: Sequence[float] | None) -> PipelineFlow:
+        return PipelineFlow(session, endless(), StreamConfig(clip_every=plan.clip_every), speeds)
+
+    closed = StreamConfig(max_age_s=math.inf, clip_every=plan.clip_every)
     if plan.load == "closed":
-        with closing(PipelineQueries(session, endless())) as queries:
+        with closing(PipelineQueries(session, endless(), closed)) as queries:
             return None, measure_closed(queries.ask, plan, probe, machine_watch.start)
     if plan.load == "offline":
-        return None, measure_flow(lambda: PipelineFlow(session, endless(), None), plan, probe, machine_watch.start)
+        return None, measure_flow(lambda: flow(None), plan, probe, machine_watch.start)
     fps = plan.fps or video_fps[0]
     if plan.times_rate is not None:
-        with closing(PipelineQueries(session, endless())) as queries:
+        with closing(PipelineQueries(session, endless(), closed)) as queries:
             fps = plan.times_rate * 1e3 / warm_up_until_stable(queries.ask, plan.warm_up_s).latency_ms
     speeds = [fps / own_fps for own_fps in video_fps]
-    return fps, measure_flow(lambda: PipelineFlow(session, endless(), speeds), plan, probe, machine_watch.start)
+    return fps, measure_flow(lambda: flow(speeds), plan, probe, machine_watch.start)
 
 
 def _first_frame(open_video: VideoOpener) -> tuple[str, NDArray[np.uint8], float]:

@@ -238,8 +238,10 @@ def _quieter(times_rb: F64, level_b: F64) -> F64:
 
 
 LARGEST_BYTES = 1 << 28
-SAME = ("subject", "load", "streams", "fps", "times_rate", "picture_px", "canvas_px")
+SAME = ("subject", "load", "streams", "fps", "times_rate", "clip_every", "picture_px", "canvas_px")
 """Fields of a scenario that must be equal for times to compare."""
+_EARLIER = {"clip_every": 1}
+"""Fields of reports that are older than the field."""
 _AGAIN = "make it again: hoiclip bench --json FILE"
 
 
@@ -294,7 +296,7 @@ def timed_blocks(report: Mapping[str, Any]) -> list[TimedBlock]:
 
 def _difference(base: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for name in SAME:
-        theirs, ours = base["scenario"].get(name), now["scenario"][name]
+        theirs, ours = (report["scenario"].get(name, _EARLIER.get(name)) for report in (base, now))
         if theirs != ours:
             return f"{name} was {shown(theirs)}, is {shown(ours)}"
     for name in ("cpu", "cores", "flags"):

@@ -111,6 +111,7 @@ def _scenario(plan: BenchPlan, measured_input: BenchInput) -> dict[str, Any]:
         "seconds": plan.seconds,
         "fps": measured_input.fps,
         "times_rate": plan.times_rate,
+        "clip_every": plan.clip_every,
         "injected_slowdown": plan.slowed_by,
         "sources": list(measured_input.sources),
         "picture_px": list(measured_input.image_px),

@@ -5,7 +5,6 @@ The model alone turns prepared images into scored triplets; the pipeline turns e
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
@@ -260,10 +259,10 @@ class _StreamResults:
 class PipelineQueries:
     """Closed load on the pipeline: a frame of each stream at once, decoded on demand; then the next ones."""
 
-    def __init__(self, session: Session, videos: Sequence[FrameSource]) -> None:
+    def __init__(self, session: Session, videos: Sequence[FrameSource], config: StreamConfig) -> None:
+        """Args: config: frames may be of any age."""
         self._timed = [TimedDecoding(video) for video in videos]
         self._sources = [OnDemand(timed) for timed in self._timed]
-        config = StreamConfig(max_age_s=math.inf)
         self._results = _StreamResults([session.stream(source, config) for source in self._sources])
 
     def ask(self) -> QuerySample:
@@ -287,7 +286,13 @@ class PipelineQueries:
 class PipelineFlow:
     """Open load on the pipeline: frames are due at a pace, and late ones are skipped. Offline: as fast as possible."""
 
-    def __init__(self, session: Session, videos: Sequence[FrameSource], speeds: Sequence[float] | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        videos: Sequence[FrameSource],
+        config: StreamConfig,
+        speeds: Sequence[float] | None,
+    ) -> None:
         """Args: speeds: of each video, as a multiple of its own pace; None: offline."""
         self._timed = [TimedDecoding(video) for video in videos]
         self._speeds = speeds
@@ -295,7 +300,7 @@ class PipelineFlow:
         sources: list[FrameSource] = list(self._timed)
         if speeds is not None:
             sources = [PacedSource(source, speed) for source, speed in zip(sources, speeds, strict=True)]
-        self._results = _StreamResults([session.stream(source) for source in sources])
+        self._results = _StreamResults([session.stream(source, config) for source in sources])
 
     def take(self) -> QuerySample:
         row, result, done_s = self._results.take()

@@ -52,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detect-every", default=1, type=options.positive, metavar="N", help="detect in every Nth frame (default: 1)"
     )
+    parser.add_argument(
+        "--clip-every",
+        default=1,
+        type=options.positive,
+        metavar="N",
+        help="CLIP sees every Nth inferred frame, and the first of each segment (default: 1)",
+    )
     parser.add_argument("--min-score", type=options.real, metavar="X", help="report pairs from this score on")
     parser.add_argument(
         "--workers", type=options.concurrency, metavar="N", help="processes (default: one per GPU or four processors)"
@@ -86,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         config = ArchiveConfig(
             out=args.out,
             detect_every=args.detect_every,
+            clip_every=args.clip_every,
             segment_s=args.segment_seconds,
             hwaccel=args.hwaccel,
             workers=args.workers,
@@ -117,6 +125,7 @@ class ArchiveConfig:
 
     out: Path
     detect_every: int = 1
+    clip_every: int = 1
     segment_s: float = 60.0
     """Seconds of a file that are inferred in one go, and lost at most where a process dies."""
     hwaccel: Hwaccel = "none"
@@ -161,6 +170,7 @@ def archive(model: Path, engine_config: EngineConfig, addresses: Sequence[Source
             precision=engine.build.precision,
             short_side_px=engine_config.short_side_px,
             detect_every=config.detect_every,
+            clip_every=config.clip_every,
         )
         make_folder(config.out)
         with _locked(config.out):
@@ -222,6 +232,7 @@ def _settings(engine: Engine, engine_config: EngineConfig, config: ArchiveConfig
         "precision": engine.build.precision,
         "short_side_px": engine_config.short_side_px,
         "detect_every": config.detect_every,
+        "clip_every": config.clip_every,
         "min_score": engine_config.track.min_score,
         "rules": config.rules.as_dict()["rule"] if config.rules is not None else None,
         "clock": config.clock.astimezone().isoformat() if config.clock is not None else None,

@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--times-rate", type=options.real, metavar="X", help="instead: X times the rate of the closed load (open)"
     )
+    options.add_clip_every(parser)
     parser.add_argument(
         "--duration", type=options.real, default=20.0, metavar="S", help="seconds to measure (default: 20)"
     )
@@ -123,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
             blocks=args.blocks,
             cold_starts=args.cold_starts,
             accuracy_images=args.accuracy,
+            clip_every=args.clip_every,
             slowed_by=args.inject_slowdown,
         )
         for subject in subjects

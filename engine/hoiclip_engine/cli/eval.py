@@ -90,10 +90,11 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detect-every",
         default=1,
-        type=options.detect_every,
+        type=options.every_nth,
         metavar="auto|N",
         help="detect in every Nth frame (default: 1)",
     )
+    options.add_clip_every(parser)
     options.add_json_to(parser, "all numbers as JSON")
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="HTML page: why pairs are missed, event timelines, worst frames"
@@ -141,6 +142,7 @@ def _evaluate_videos(args: argparse.Namespace) -> int:
         "backend",
         "precision",
         "detect_every",
+        "clip_every",
         "json",
         "report",
     )

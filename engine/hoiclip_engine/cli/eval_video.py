@@ -41,6 +41,7 @@ class VideoRequest:
     backend: str = "auto"
     precision: str = "auto"
     detect_every: int | Literal["auto"] = 1
+    clip_every: int | Literal["auto"] = 1
     json: str | None = None
     report: Path | None = None
     """Folder for a page with an error analysis."""
@@ -63,7 +64,7 @@ class VideoRequest:
             UsageError: an invalid detection interval.
         """
         try:
-            return StreamConfig(policy="lossless", detect_every=self.detect_every)
+            return StreamConfig(policy="lossless", detect_every=self.detect_every, clip_every=self.clip_every)
         except ValueError as error:
             raise UsageError(str(error)) from error
 
@@ -73,6 +74,7 @@ class VideoRequest:
             "--backend": self.backend != "auto",
             "--precision": self.precision != "auto",
             "--detect-every": self.detect_every != 1,
+            "--clip-every": self.clip_every != 1,
         }
         return [option for option, is_given in given.items() if is_given]
 
@@ -131,6 +133,7 @@ def _videos(model: ModelFile, request: VideoRequest) -> tuple[list[MatchedVideo]
         "backend": engine.backend_name,
         "precision": engine.build.precision,
         "detect_every": request.detect_every,
+        "clip_every": request.clip_every,
     }
     return matched, run_facts
 

@@ -124,7 +124,17 @@ def age(text: str) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-def detect_every(text: str) -> int | str:
+def add_clip_every(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clip-every",
+        default=1,
+        type=every_nth,
+        metavar="auto|N",
+        help="CLIP sees every Nth inferred frame (default: 1); auto: where the scene changes",
+    )
+
+
+def every_nth(text: str) -> int | str:
     """N or auto; StreamConfig refuses numbers below 1."""
     try:
         return text if text == "auto" else integer(text)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
-import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detect-every",
         default=1,
-        type=options.detect_every,
+        type=options.every_nth,
         metavar="auto|N",
         help="detect in every Nth frame (default: 1); auto: in frames that show a change",
     )
+    options.add_clip_every(parser)
     parser.add_argument(
         "--batch",
         default=1,
@@ -188,7 +186,7 @@ def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.sources.source_list import expand_sources
     from hoiclip_engine.streaming.stream import StreamConfig
 
-    _tend_heap()
+    _share_heap()
     rules = options.rules_of(args)
     try:
         source = SourceConfig(
@@ -199,7 +197,7 @@ def run(args: argparse.Namespace) -> int:
             timeout_s=args.timeout,
             hwaccel=args.hwaccel,
         )
-        stream = StreamConfig(policy=args.policy, detect_every=args.detect_every)
+        stream = StreamConfig(policy=args.policy, detect_every=args.detect_every, clip_every=args.clip_every)
         track = replace(options.track_config(args.min_score), camera_motion=args.camera_motion)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -216,6 +214,7 @@ def run(args: argparse.Namespace) -> int:
         read += [args.rules] if args.rules else []
         outputs.require_distinct(addresses, read, args.source)
     with Engine.load(model, config, args.vocabulary) as engine:
+        run_config = replace(run_config, source=replace(source, device_frames=engine.takes_device_frames))
         if rules is not None:
             rules.check_words(engine.vocabulary, str(args.rules))
             run_config = replace(run_config, stream=replace(stream, rules=rules, clock=args.clock))
@@ -228,28 +227,14 @@ def run(args: argparse.Namespace) -> int:
 
 _M_ARENA_MAX = -8
 """Of glibc's mallopt."""
-_TRIM_EVERY_S = 30.0
 
 
-@cache
-def _tend_heap() -> None:
-    """Keeps the memory of a run that lasts for months, where sources come and go.
-
-    By default there are eight heaps of glibc for each core, and each keeps what was freed in it: a live run grows by a
-    tenth in ten minutes. So threads share two, and free pages are given back now and then.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # another C library
-        libc = ctypes.CDLL(None)
-        if "MALLOC_ARENA_MAX" not in os.environ:
-            libc.mallopt(_M_ARENA_MAX, 2)
-        trim = libc.malloc_trim
-
-        def give_back() -> None:
-            while True:
-                time.sleep(_TRIM_EVERY_S)
-                trim(0)
-
-        threading.Thread(target=give_back, name="hoiclip-heap", daemon=True).start()
+def _share_heap() -> None:
+    """Lets threads share two heaps of glibc. By default there are eight for each core, and each keeps what was freed in
+    it: a live run grows by a tenth in ten minutes."""
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError, OSError, TypeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _require_sources(args: argparse.Namespace) -> None:

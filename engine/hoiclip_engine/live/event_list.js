@@ -6,8 +6,10 @@ const REFRESH_MS = 700;
 export class EventList {
   constructor(root, api) {
     Object.assign(this, { root, api, cards: new Map(), limit: PAGE, timer: 0, version: -1 });
-    this.select = root.querySelector("select");
-    this.select.addEventListener("change", () => { this.limit = PAGE; this.refresh(); });
+    this.kind = root.querySelector("#event-kind");
+    this.select = root.querySelector("#event-source");
+    for (const filter of [this.kind, this.select])
+      filter.addEventListener("change", () => { this.limit = PAGE; this.refresh(); });
     root.querySelector(".more-events").addEventListener("click", () => { this.limit += PAGE; this.refresh(); });
   }
 
@@ -31,6 +33,7 @@ export class EventList {
   async refresh() {
     const query = new URLSearchParams({ limit: this.limit });
     if (this.select.value) query.set("source", this.select.value);
+    if (this.kind.value) query.set("kind", this.kind.value);
     try { this.show(await this.api.get(`/api/events?${query}`)); }
     catch { this.version = -1; }  // the next report tries again
   }

@@ -106,6 +106,9 @@ class SourceConfig:
     """Seconds of reconnecting before a lost stream is given up; None for no limit."""
     hwaccel: Hwaccel = "none"
     """Decoder: auto is CUDA where it works and silently software elsewhere; cuda fails where it does not work."""
+    device_frames: bool = False
+    """Leaves frames that CUDA decoded on the GPU, for a model that is there; their RGB is made on request. Set by
+    engines and by `hoiclip run`."""
     packets: PacketRing | None = field(default=None, repr=False, compare=False)
     """Keeps the encoded packets of this one source, for clips of evidence; None keeps none."""
 

@@ -88,6 +88,7 @@ def open_stream(address: SourceAddress, config: SourceConfig, within_s: float = 
         address.location,
         address.name,
         options=options,
+        device_frames=config.device_frames,
         format=form,
         timeout=(within_s, timeout_s),
     )

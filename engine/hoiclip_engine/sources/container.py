@@ -6,6 +6,7 @@ streams are opened by connection.py with the same decoder choice.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from fractions import Fraction
@@ -32,6 +33,7 @@ FORMATS = (
     "image2,jpeg_pipe,jpegls_pipe,jpegxl_pipe,j2k_pipe,png_pipe,webp_pipe,webp,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,pam_pipe,"
     "mp3,wav,aac,ac3,eac3,flac,aiff,amr,caf,opus"  # to say "only sound" rather than "not a video"
 )
+_log = logging.getLogger("hoiclip")
 _HEAD_BYTES = 32
 _WEBP_ANIMATED = 0x02
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"[playlist]")
@@ -67,13 +69,16 @@ def resolve_regular_file(source: str | Path) -> Path:
     return path.absolute()
 
 
-def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "none") -> InputContainer:
+def open_container(
+    file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "none", *, device_frames: bool = False
+) -> InputContainer:
     """Opens a file or pipe with whitelists of protocols and formats.
 
     Args:
         file: an open pipe, or an absolute path, so that "concat:a.mp4" in a name is not taken for a protocol.
         max_pixels: per image.
         hwaccel: choice of the decoder.
+        device_frames: as of SourceConfig.
 
     Raises:
         SourceError: not a video or image file, one damaged beyond opening, or no such decoder.
@@ -88,7 +93,7 @@ def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "
         "max_pixels": str(max_pixels),
     }
     try:
-        return open_with_decoder(hwaccel, target, name, options=options)
+        return open_with_decoder(hwaccel, target, name, options=options, device_frames=device_frames)
     except av.FFmpegError as error:
         if isinstance(file, Path) and _has_no_index(file):
             raise SourceError(
@@ -103,7 +108,13 @@ def open_container(file: Path | IO[bytes], max_pixels: int, hwaccel: Hwaccel = "
 
 
 def open_with_decoder(
-    choice: Hwaccel, target: str | IO[bytes], name: str, *, options: dict[str, str], **arguments: Any
+    choice: Hwaccel,
+    target: str | IO[bytes],
+    name: str,
+    *,
+    options: dict[str, str],
+    device_frames: bool = False,
+    **arguments: Any,
 ) -> InputContainer:
     """Opens an input with av.open and the chosen decoder.
 
@@ -112,13 +123,14 @@ def open_with_decoder(
         target: for ffmpeg; may hold a password.
         name: the same without credentials, to print.
         options: of the container and its protocols.
+        device_frames: as of SourceConfig.
         arguments: of av.open.
 
     Raises:
         SourceError: cuda was requested and is missing, or cannot decode this.
         av.FFmpegError: ffmpeg's; its text may hold the password.
     """
-    decoder = hardware_accelerator(choice)
+    decoder = hardware_accelerator(choice, device_frames=device_frames)
     try:
         container = av.open(target, "r", options=options, hwaccel=decoder, **READS_ANY_METADATA, **arguments)
     except RuntimeError:  # PyAV's error for a codec that a decoder without fallback does not know
@@ -129,8 +141,11 @@ def open_with_decoder(
     return container
 
 
-def hardware_accelerator(choice: Hwaccel) -> HWAccel | None:
+def hardware_accelerator(choice: Hwaccel, *, device_frames: bool = False) -> HWAccel | None:
     """Accelerator for av.open; None for decoding in software.
+
+    Args:
+        device_frames: leaves frames on the GPU, where that can be done.
 
     Raises:
         SourceError: cuda was requested and is missing.
@@ -138,13 +153,40 @@ def hardware_accelerator(choice: Hwaccel) -> HWAccel | None:
     if choice == "none":
         return None
     if cuda_decoding_available():
-        return HWAccel("cuda", allow_software_fallback=choice == "auto")
+        owned = _device_accelerator(choice == "auto") if device_frames else None
+        return owned or HWAccel("cuda", allow_software_fallback=choice == "auto")
     if choice == "auto":
         return None
     raise SourceError(
         "expected a CUDA device for --hwaccel cuda, found none that ffmpeg can open; "
         "install NVIDIA's driver, or use --hwaccel auto or none"
     )
+
+
+def _device_accelerator(allow_software_fallback: bool) -> HWAccel | None:
+    """Accelerator whose frames stay on the GPU; None, with a warning, where there is none.
+
+    It decodes in torch's context, whose kernels can read no other. ffmpeg's own way to that context (primary_ctx, which
+    PyAV takes by default) refuses one that torch has made before, with flags of its own.
+    """
+    try:
+        import torch
+
+        torch.zeros(1, device="cuda:0")  # so that torch's context is that of this thread
+        options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
+        accelerator = HWAccel(
+            "cuda", allow_software_fallback=allow_software_fallback, options=options, is_hw_owned=True
+        )
+        accelerator.create(av.Codec("h264", "r"))
+    except Exception as error:  # of torch without CUDA, of the driver, or of a PyAV that knows no such frames
+        _warn_once(f"decoded frames are copied to the host, as they cannot stay on the GPU ({type(error).__name__})")
+        return None
+    return accelerator
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 @cache

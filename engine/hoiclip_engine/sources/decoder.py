@@ -13,21 +13,20 @@ from itertools import chain
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.format import Flags
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.base import SourceConfig, SourceCounters, SourceInfo
 from hoiclip_engine.sources.container import choose_stream, fraction, is_photo
 from hoiclip_engine.sources.cropping import Crop, read_crop
-from hoiclip_engine.sources.frame_conversion import FrameConverter, check_size
+from hoiclip_engine.sources.frame_conversion import DeviceImages, FrameConverter, check_size
 from hoiclip_engine.sources.packet_ring import PacketRing, PacketTap
 from hoiclip_engine.sources.timestamps import MAX_WINDOW, PresentationClock, nominal_step_s, pts_to_seconds
+from hoiclip_engine.types.frame import FrameImage
 
 # Damage is counted and reported in one line; ffmpeg would log every macroblock on stderr, and URLs with passwords.
 av.logging.set_level(av.logging.PANIC)
@@ -72,11 +71,17 @@ class VideoReader:
             stopped=stopped,
             packets=config.packets,
         )
-        crop = _crop(container, stream) if container.file is None else None
-        self._converter = FrameConverter(stream, config.max_pixels, is_image=is_photo(container), crop=crop)
+        codec = stream.codec_context.codec.canonical_name
+        self._converter = FrameConverter(
+            stream,
+            config.max_pixels,
+            is_image=is_photo(container),
+            crop=_crop(container, stream) if container.file is None else None,
+            device_images=DeviceImages(name, codec) if config.device_frames else None,
+        )
         self.frames = self.decoder.frames()
 
-    def first(self) -> tuple[VideoFrame, NDArray[np.uint8]]:
+    def first(self) -> tuple[VideoFrame, FrameImage]:
         """First frame that can be converted, and its image; `frames` continues after it.
 
         Raises:
@@ -94,8 +99,8 @@ class VideoReader:
             f"({self.decoder.errors} damaged packets); record or convert it again"
         )
 
-    def image(self, frame: VideoFrame) -> NDArray[np.uint8] | None:
-        """(H, W, 3) RGB, upright; None, and counted as an error, where the frame cannot be converted."""
+    def image(self, frame: VideoFrame) -> FrameImage | None:
+        """(H, W, 3), upright; None, and counted as an error, where the frame cannot be converted."""
         try:
             return self._converter.convert(frame)
         except (av.FFmpegError, SourceError):
@@ -130,25 +135,25 @@ class VideoReader:
         """Timestamp of a frame as the file has it, in seconds."""
         return pts_to_seconds(frame.pts, self.time_base(frame))
 
-    def describe(self, first: VideoFrame, rgb: NDArray[np.uint8], *, alone: bool = False) -> SourceInfo:
+    def describe(self, first: VideoFrame, image: FrameImage, *, alone: bool = False) -> SourceInfo:
         """Source metadata, known once the first image is decoded.
 
         Args:
             first: the first frame.
-            rgb: its image.
+            image: its image.
             alone: whether no other frame follows it.
         """
         stream, duration_s = self.stream, _duration_s(self.container, self.stream)
         return SourceInfo(
             name=self._name,
-            width_px=int(rgb.shape[1]),
-            height_px=int(rgb.shape[0]),
+            width_px=int(image.shape[1]),
+            height_px=int(image.shape[0]),
             time_base=self.time_base(first) or Fraction(1, 90_000),
             frames_declared=stream.frames or None,
             duration_s=duration_s,
             average_rate=fraction(stream.average_rate),
             codec=stream.codec_context.codec.canonical_name,
-            pixel_format=first.format.name,
+            pixel_format=(first.sw_format or first.format).name,
             is_photo=is_photo(self.container) or (alone and duration_s is None),
             rotation_deg=self._converter.orientation(first).clockwise_deg,
             notes=self._notes,

@@ -64,7 +64,8 @@ def open_video(path: str | Path, config: SourceConfig | None = None) -> VideoSou
     """
     config = config or SourceConfig()
     file = resolve_regular_file(path)
-    return VideoSource(open_container(file, config.max_pixels, config.hwaccel), redact(str(path)), config)
+    container = open_container(file, config.max_pixels, config.hwaccel, device_frames=config.device_frames)
+    return VideoSource(container, redact(str(path)), config)
 
 
 def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -155,10 +156,10 @@ class VideoSource:
 
     def _open(self) -> None:
         self._video = video = VideoReader(self._container, self._name, self._config)
-        first, rgb = video.first()
+        first, image = video.first()
         self._clock = video.clock(first)
         second = next(video.frames, None)
-        self.info = video.describe(first, rgb, alone=second is None)
+        self.info = video.describe(first, image, alone=second is None)
         self._frames = self._deliver(video, [first] if second is None else [first, second])
 
     def _deliver_still(self, still: StillImage) -> Generator[Frame, None, None]:
@@ -178,10 +179,10 @@ class VideoSource:
             since_s = pts_s - zero_s + _ROUNDING_S
             if since_s >= end_s or self._delivered == config.max_frames:
                 break
-            rgb = video.image(frame) if since_s >= config.start_s else None
-            if rgb is not None:
+            image = video.image(frame) if since_s >= config.start_s else None
+            if image is not None:
                 self._delivered += 1
-                yield Frame(rgb, pts_s, self._delivered - 1, time.monotonic())
+                yield Frame(image, pts_s, self._delivered - 1, time.monotonic())
         if not self._delivered:
             raise self._ended_before_start(since_s)
 
@@ -230,7 +231,8 @@ class StdinSource:
         """
         self._stopped = threading.Event()
         self._pipe = _StoppablePipe(_standard_input() if descriptor is None else descriptor, self._stopped)
-        container = open_container(cast(IO[bytes], self._pipe), config.max_pixels, config.hwaccel)
+        file = cast(IO[bytes], self._pipe)
+        container = open_container(file, config.max_pixels, config.hwaccel, device_frames=config.device_frames)
         self._source = VideoSource(container, STDIN_NAME, config)
 
     @property

@@ -7,11 +7,14 @@ are rounded to the nearest, as cameras never mean them. Still images are turned 
 from __future__ import annotations
 
 import gc
+import logging
 import struct
 import threading
+import weakref
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import av
 import cv2
@@ -22,9 +25,14 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from hoiclip.core.array_types import U8
 from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.container import fraction
 from hoiclip_engine.sources.cropping import Crop
+from hoiclip_engine.types.frame import DeviceImage, FrameImage
+
+if TYPE_CHECKING:
+    from hoiclip_kernels.preprocess.nv12 import Matrix
 
 MAX_SANE_ASPECT = 8
 """Maximum plausible pixel aspect ratio; anamorphic video has 2."""
@@ -47,6 +55,18 @@ _MATRICES: dict[int, int] = {
     9: _BT2020,
     10: _BT2020,
 }
+_DEVICE_MATRICES: dict[int, Matrix] = {
+    Colorspace.ITU709: "bt709",
+    Colorspace.ITU601: "bt601",
+    _BT2020: "bt2020",
+}
+"""Those of swscale that preprocessing on a GPU knows."""
+_FULL_RANGE = 2
+"""AVCOL_RANGE_JPEG"""
+_DEVICE_BYTES = 2**28
+"""Of frames of one source that stay on a GPU at a time, as NV12: as many as wait for reader and model together."""
+_MIN_DEVICE_IMAGES = 4
+_log = logging.getLogger("hoiclip")
 _DISPLAY_MATRIX = struct.Struct("=9i")
 _HELD_BYTES = 8 << 20
 
@@ -54,7 +74,15 @@ _HELD_BYTES = 8 << 20
 class FrameConverter:
     """Converts the frames of one stream to images. Use it from one thread."""
 
-    def __init__(self, stream: VideoStream, max_pixels: int, *, is_image: bool, crop: Crop | None = None) -> None:
+    def __init__(
+        self,
+        stream: VideoStream,
+        max_pixels: int,
+        *,
+        is_image: bool,
+        crop: Crop | None = None,
+        device_images: DeviceImages | None = None,
+    ) -> None:
         """Creates a converter.
 
         Args:
@@ -62,9 +90,11 @@ class FrameConverter:
             max_pixels: per image.
             is_image: whether the container is an image file.
             crop: margins that the container hides, for frames of the size that it declares.
+            device_images: makes images of frames that are on a GPU; None brings all to the host.
         """
         self._stream = stream
         self._crop, self._coded_px = crop, (stream.codec_context.width, stream.codec_context.height)
+        self._device_images = device_images
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
         self._converter = RgbConverter(stream.codec_context.codec.canonical_name, is_image=is_image)
@@ -81,17 +111,25 @@ class FrameConverter:
             self._turn = angle_deg, orientation_of(frame)
         return self._turn[1]
 
-    def convert(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """(H, W, 3) contiguous RGB.
+    def convert(self, frame: VideoFrame) -> FrameImage:
+        """(H, W, 3) contiguous RGB; an image on a GPU, where that is wanted and the frame is upright there.
 
         Raises:
             SourceError: the image is bigger than max_pixels.
             av.FFmpegError: the pixel format cannot be converted.
         """
         aspect = self._aspect()
-        check_size(*square_size_px(frame.width, frame.height, aspect), self._max_pixels)
+        size_px = square_size_px(frame.width, frame.height, aspect)
+        check_size(*size_px, self._max_pixels)
+        is_cropped = self._crop is not None and (frame.width, frame.height) == self._coded_px
+        if self._device_images is not None and is_on_gpu(frame):
+            is_upright = size_px == (frame.width, frame.height) and self.orientation(frame) == Orientation()
+            image = self._device_images.take(frame, is_whole=is_upright and not is_cropped)
+            if image is not None:
+                return image
         rgb = self._converter.convert(frame, aspect)
-        if self._crop is not None and (frame.width, frame.height) == self._coded_px:
+        if is_cropped:
+            assert self._crop is not None
             rgb = np.ascontiguousarray(self._crop.apply(rgb, frame.width, frame.height))
         return self.orientation(frame).apply(rgb)
 
@@ -99,6 +137,82 @@ class FrameConverter:
         if self._follow_codec:
             return fraction(self._stream.codec_context.sample_aspect_ratio)
         return self._container_aspect
+
+
+def is_on_gpu(frame: VideoFrame) -> bool:
+    """Whether the decoder left it there. From PyAV 17.1 on; older ones have it copied to the host before."""
+    return getattr(frame, "sw_format", None) is not None
+
+
+class DeviceImages:
+    """Images of one stream that stay on the GPU, a bounded number at a time. For one thread; the images are for any.
+
+    ffmpeg copies every frame out of the decoder's few surfaces into memory of a pool that grows, on the default stream
+    of the device. So any number may be held, but all of them cost memory: beyond the limit, and where a frame is
+    not as the model's preprocessing takes it, it is converted on the host, which is reported once.
+    """
+
+    def __init__(self, name: str, codec: str) -> None:
+        """
+        Args:
+            name: of the source, printable and without credentials.
+            codec: ffmpeg's name.
+        """
+        self._name = name
+        self._alive: weakref.WeakSet[DeviceImage] = weakref.WeakSet()
+        self._converter = RgbConverter(codec, is_image=False)
+        self._lock = threading.Lock()
+        self._reported: set[str] = set()
+
+    @property
+    def alive(self) -> int:
+        """Images that somebody still refers to."""
+        return len(self._alive)
+
+    def take(self, frame: VideoFrame, *, is_whole: bool) -> DeviceImage | None:
+        """The image of a frame on a GPU; None where it has to be converted on the host.
+
+        Args:
+            is_whole: whether it has square pixels, upright, none of them hidden.
+        """
+        from hoiclip_kernels.preprocess.nv12 import Nv12
+
+        reason = self._reason_for_host(frame, is_whole)
+        if reason:
+            if reason not in self._reported:
+                _log.warning("%s: frames are copied from the GPU before inference: %s", self._name, reason)
+                self._reported.add(reason)
+            return None
+        luma, chroma = frame.planes
+        matrix = _DEVICE_MATRICES[cast(int, _matrix(frame))]
+        planes = Nv12(cast(U8, luma), cast(U8, chroma), matrix, frame.color_range == _FULL_RANGE)
+        image = DeviceImage(planes, (frame.height, frame.width), partial(self._download, frame))
+        self._alive.add(image)
+        return image
+
+    def _reason_for_host(self, frame: VideoFrame, is_whole: bool) -> str:
+        pixels = (frame.sw_format or frame.format).name
+        if not is_whole:
+            return "they are turned, cropped or without square pixels"
+        if pixels != "nv12":
+            return f"their pixels are {pixels}, not nv12"
+        if frame.width % 2 or frame.height % 2:  # PyAV leaves out the last column or row of the colours
+            return f"{frame.width}x{frame.height} px is not even"
+        if _matrix(frame) not in _DEVICE_MATRICES:
+            return "their colour matrix is not BT.601, BT.709 or BT.2020"
+        if self.alive >= max(_MIN_DEVICE_IMAGES, _DEVICE_BYTES * 2 // (3 * frame.width * frame.height)):
+            return f"{self.alive} of them are held there already"
+        return ""
+
+    def _download(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        with self._lock:
+            try:
+                return self._converter.convert(frame, None)
+            except av.FFmpegError as error:
+                raise SourceError(
+                    f"expected a decoded frame of {self._name} on the GPU, found that it cannot be copied from there "
+                    f"({type(error).__name__}); use --hwaccel none"
+                ) from None
 
 
 def check_size(width_px: int, height_px: int, max_pixels: int) -> None:

@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
-import numpy as np
 from av.container import InputContainer
-from numpy.typing import NDArray
 
 from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.base import SourceConfig, SourceCounters, SourceInfo
@@ -32,7 +30,7 @@ from hoiclip_engine.sources.decoder import VideoReader
 from hoiclip_engine.sources.packet_ring import KeptPacket, kept_packet
 from hoiclip_engine.sources.playback import Pacer
 from hoiclip_engine.sources.timestamps import LiveClock, nominal_step_s
-from hoiclip_engine.types.frame import Frame, SourceEvent
+from hoiclip_engine.types.frame import Frame, FrameImage, SourceEvent
 
 KEYFRAME_WAIT_S = 10.0
 """Extra wait for the first image of a connection: cameras send keyframes that far apart."""
@@ -46,7 +44,7 @@ _AFTER_FFMPEG_S = 0.5  # ffmpeg's own error for a silence is better than ours
 class LiveImage:
     """A decoded image of one connection."""
 
-    rgb: NDArray[np.uint8]
+    image: FrameImage
     pts: int | None
     time_base: Fraction | None
     arrived_s: float
@@ -214,7 +212,7 @@ class LiveSource:
         pts_s = self._clock.next(image.pts, image.time_base, image.arrived_s)
         if image.packet is not None:
             image.packet.pts_s = pts_s
-        return Frame(image.rgb, pts_s, self._delivered, image.arrived_s)
+        return Frame(image.image, pts_s, self._delivered, image.arrived_s)
 
     def _is_due(self, frame: Frame) -> bool:
         """Waits where frames arrive in bursts; False once stopped."""
@@ -237,14 +235,14 @@ def _images(
         info: SourceInfo | None = None
         for frame in video.frames:
             arrived_s = time.monotonic()
-            rgb = None if frame.is_corrupt else video.image(frame)
+            image = None if frame.is_corrupt else video.image(frame)
             video.decoder.errors += frame.is_corrupt
-            if rgb is None:
+            if image is None:
                 continue
-            first, info = info is None, info or video.describe(frame, rgb)
+            first, info = info is None, info or video.describe(frame, image)
             errors = video.decoder.errors
             known, packet = info if first else None, kept_packet(frame)
-            yield LiveImage(rgb, frame.pts, video.time_base(frame), arrived_s, errors, known, packet)
+            yield LiveImage(image, frame.pts, video.time_base(frame), arrived_s, errors, known, packet)
         if video.decoder.ended_by is not None:
             raise video.decoder.ended_by
     finally:

@@ -19,11 +19,9 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from hoiclip_engine.sources.base import SourceConfig, SourceCounters
 from hoiclip_engine.sources.container import (
@@ -36,7 +34,7 @@ from hoiclip_engine.sources.container import (
 from hoiclip_engine.sources.decoder import VideoReader
 from hoiclip_engine.sources.timestamps import pts_to_seconds
 from hoiclip_engine.sources.uri import redact
-from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +107,13 @@ class SegmentSource:
         self._delivered = 0
         self._pts_missing = False
         self._hashes = ["", ""]
-        self._container = open_container(resolve_regular_file(path), config.max_pixels, config.hwaccel)
+        self._container = open_container(
+            resolve_regular_file(path), config.max_pixels, config.hwaccel, device_frames=config.device_frames
+        )
         try:
             self._video = video = VideoReader(self._container, redact(str(path)), config)
-            self._first, rgb = video.first()
-            self.info = video.describe(self._first, rgb)
+            self._first, image = video.first()
+            self.info = video.describe(self._first, image)
             self._clock = video.clock(self._first)
             self._frames = self._deliver()
         except BaseException:
@@ -150,13 +150,13 @@ class SegmentSource:
 
     def _deliver(self) -> Generator[Frame, None, None]:
         for frame, pts_s in self._clock.timed(self._segment_frames(), self._video.timestamp_s):
-            rgb = self._video.image(frame)
-            if rgb is None:
+            image = self._video.image(frame)
+            if image is None:
                 continue
             if not self._delivered:
-                self._hashes[0] = _hash_image(rgb)
+                self._hashes[0] = _hash_image(image)
             self._delivered += 1
-            yield Frame(rgb, pts_s, self._segment.first_index + self._delivered - 1, time.monotonic())
+            yield Frame(image, pts_s, self._segment.first_index + self._delivered - 1, time.monotonic())
 
     def _segment_frames(self) -> Iterator[VideoFrame]:
         """Decoded frames within the segment."""
@@ -185,10 +185,11 @@ class SegmentSource:
         return iter(())
 
 
-def _hash_image(rgb: NDArray[np.uint8] | None) -> str:
+def _hash_image(image: FrameImage | None) -> str:
     """Hash of the size and pixels of an image."""
-    if rgb is None:
+    if image is None:
         return ""
+    rgb = image.rgb() if isinstance(image, DeviceImage) else image
     return hashlib.blake2b(rgb.data, digest_size=16, salt=repr(rgb.shape[:2]).encode()[:16]).hexdigest()
 
 

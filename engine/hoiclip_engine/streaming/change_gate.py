@@ -1,4 +1,4 @@
-"""Whether a frame may show something else than the last inferred one: a cheap comparison before inference.
+"""Whether a frame, or its scene, may be another one than the last inferred: a cheap comparison before inference.
 
 Frames are compared as small grey images, cell by cell, with the last one that was inferred rather than the last one
 that was seen, so that slow changes add up. A change must be larger than the noise of the source, which is learned from
@@ -8,11 +8,13 @@ consecutive frames. Nothing but the frames decides, so that a file gives the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from hoiclip.core.array_types import F32
+from hoiclip_engine.streaming.inference_worker import ClipScene
 from hoiclip_engine.types.frame import Frame
 from hoiclip_engine.types.results import InferenceReason
 
@@ -27,6 +29,8 @@ class ChangeConfig:
     """Side of the squares of the small image whose mean change counts."""
     least_change: float = 5.0
     """Grey levels of 255 that a cell must change by, whatever the noise: encoders alter still images by less."""
+    least_share: float = 0.0
+    """Share of the cells that must change by as much; 0: any one."""
     times_noise: float = 3.0
     """The change of a cell relative to the noise of the source."""
     settle_s: float = 0.2
@@ -37,6 +41,8 @@ class ChangeConfig:
     def __post_init__(self) -> None:
         if min(self.short_side_px, self.cell_px) < 1 or not self.longest_s > 0 or self.settle_s < 0:
             raise ValueError(f"sides and longest_s must be positive, settle_s at least 0, got {self}")
+        if not 0 <= self.least_share <= 1:
+            raise ValueError(f"least_share must be from 0 to 1, got {self.least_share}")
 
 
 class ChangeGate:
@@ -70,7 +76,7 @@ class ChangeGate:
         if self._inferred is None:
             return "first"
         least = max(config.least_change, config.times_noise * (self._noise or 0.0))
-        if is_resized or self._changes(seen, self._inferred).max() > least:
+        if is_resized or np.quantile(self._changes(seen, self._inferred), 1 - config.least_share) > least:
             self._changed_s = pts_s
             return "changed"
         if pts_s - self._changed_s <= config.settle_s:
@@ -101,3 +107,33 @@ class ChangeGate:
 
 _RISE, _FALL = 0.02, 0.2
 """Fractions of the difference that the noise moves by with a frame."""
+
+
+SCENE_CHANGE = ChangeConfig(
+    short_side_px=36, cell_px=4, least_change=12.0, least_share=0.3, settle_s=0.0, longest_s=1.0
+)
+"""CLIP sees the whole image, so that a person who moves makes no other scene; a cut, a pan and a switched light do."""
+
+
+class SceneSchedule:
+    """Scenes of a stream, each of which CLIP sees once. Call it for every inferred frame, in order."""
+
+    def __init__(self, every: int | Literal["auto"]) -> None:
+        """Args: every: inferences that share one, or "auto": where the scene changes."""
+        self._every = every
+        self._gate = ChangeGate(SCENE_CHANGE) if every == "auto" else None
+        self._inferences = 0
+        self._scene: ClipScene | None = None
+
+    def scene_of(self, frame: Frame) -> ClipScene | None:
+        """None: every frame is a scene of its own."""
+        if self._every == 1:
+            return None
+        is_new = self._inferences % self._every == 0 if self._every != "auto" else self._is_changed(frame)
+        self._inferences += 1
+        if is_new:
+            self._scene = ClipScene(frame.image)
+        return self._scene
+
+    def _is_changed(self, frame: Frame) -> bool:
+        return self._gate is not None and self._gate.why_infer(frame) is not None

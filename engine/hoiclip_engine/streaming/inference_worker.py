@@ -7,6 +7,7 @@ is up to the stream.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -14,16 +15,18 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
 
-from hoiclip.core.array_types import RGB
 from hoiclip.core.detections import HOIDetections
 from hoiclip.core.errors import EngineClosed
-from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess, stack
+from hoiclip.core.preprocess import ModelInput, PreprocessConfig, plan_for, preprocess, stack
 from hoiclip.core.raw_output import RawOutput
-from hoiclip_engine.backends.base import Backend
+from hoiclip_engine.backends.base import Backend, ClipKeepingBackend, ClipView, DeviceBackend
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame, ReadItem
-from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage
 
+T = TypeVar("T")
+_log = logging.getLogger("hoiclip")
 Postprocess = Callable[[RawOutput, tuple[int, int]], HOIDetections]
 
 
@@ -35,13 +38,33 @@ class Inference:
     stage_ms: dict[str, float]
 
 
-Infer = Callable[[RGB], Future[Inference]]
-"""Submits an image (H, W, 3)."""
+class ClipScene:
+    """What CLIP sees of a scene, in its first image, whichever of its images is inferred first."""
+
+    def __init__(self, image: FrameImage) -> None:
+        self._image: FrameImage | None = image
+        self._view: ClipView | None = None
+        self._lock = threading.Lock()
+
+    def view(self, infer: Callable[[FrameImage], ClipView]) -> ClipView:
+        """Args: infer: called with the first image, once; again where it failed."""
+        with self._lock:  # other images of the scene, in other threads, wait
+            if self._image is not None:
+                self._view, self._image = infer(self._image), None
+            assert self._view is not None
+            return self._view
+
+
+class Infer(Protocol):
+    """Submits an image (H, W, 3)."""
+
+    def __call__(self, image: FrameImage, scene: ClipScene | None = None, /) -> Future[Inference]: ...
 
 
 @dataclass(slots=True)
 class _Request:
-    rgb: RGB
+    image: FrameImage
+    scene: ClipScene | None
     future: Future[Inference]
 
 
@@ -58,6 +81,8 @@ class InferenceWorker:
             prefetch: prepares frames while others are inferred, for throughput; without, each is inferred at once.
         """
         self._backend, self._config, self._postprocess = backend, config, postprocess
+        takes_device = isinstance(backend, DeviceBackend) and backend.takes_device_frames
+        self._device: DeviceBackend | None = backend if takes_device else None  # type: ignore[assignment]
         self._free_requests = threading.BoundedSemaphore(backend.capacity.num_requests)
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._open = True
@@ -71,17 +96,25 @@ class InferenceWorker:
             thread.start()
 
     @property
+    def takes_device_frames(self) -> bool:
+        """Whether images on a GPU are inferred without a copy on the host."""
+        return self._device is not None
+
+    @property
     def prefetch_depth(self) -> int:
         """Frames that must wait or be in flight so that no thread ever idles."""
         return self.num_threads * self._backend.capacity.batch + 1
 
-    def infer(self, rgb: RGB) -> Future[Inference]:
+    def infer(self, image: FrameImage, scene: ClipScene | None = None) -> Future[Inference]:
         """Submits an image (H, W, 3); the future holds its detections, or the error that prevented them.
+
+        Args:
+            scene: that of other images, for a backend that keeps what CLIP sees; None: of this image alone.
 
         Raises:
             EngineClosed: the worker has been closed.
         """
-        request = _Request(rgb, Future())
+        request = _Request(image, scene, Future())
         with self._lock:
             if not self._open:
                 raise EngineClosed(
@@ -105,21 +138,28 @@ class InferenceWorker:
             thread.join()
 
     def _work(self) -> None:
-        while (requests := self._next_requests()) is not None:
-            requests = [request for request in requests if request.future.set_running_or_notify_cancel()]
-            try:
-                inferences = self._infer([request.rgb for request in requests]) if requests else []
-            except BaseException as error:
-                for request in requests:
-                    request.future.set_exception(error)
-                continue
-            for request, inference in zip(requests, inferences, strict=True):
-                request.future.set_result(inference)
+        while self._answer(self._next_requests()):
+            pass  # no image is held while it waits for the next
         with self._lock:
             self._running -= 1
             is_last = self._running == 0
         if is_last:
             self._backend.close()
+
+    def _answer(self, requests: list[_Request] | None) -> bool:
+        """Infers what was not cancelled; False at the end."""
+        if requests is None:
+            return False
+        requests = [request for request in requests if request.future.set_running_or_notify_cancel()]
+        try:
+            inferences = self._infer(requests) if requests else []
+        except BaseException as error:
+            for request in requests:
+                request.future.set_exception(error)
+            return True
+        for request, inference in zip(requests, inferences, strict=True):
+            request.future.set_result(inference)
+        return True
 
     def _next_requests(self) -> list[_Request] | None:
         """One frame, and as many as wait with it and fit into a batch; None at the end."""
@@ -138,32 +178,84 @@ class InferenceWorker:
             requests.append(request)
         return requests
 
-    def _infer(self, images: list[RGB]) -> list[Inference]:
-        started = time.perf_counter()
-        inputs = [preprocess(rgb, self._config) for rgb in images]
-        model_input = _full_batch(inputs, self._backend.capacity.batch)
-        prepared = time.perf_counter()
-        with self._free_requests:
-            begun = time.perf_counter()
-            raw = self._backend(model_input).require_finite()
-            inferred = time.perf_counter()
-        count = len(images)
+    def _infer(self, requests: list[_Request]) -> list[Inference]:
+        images = [request.image for request in requests]
+        raw, model_ms = self._on_device(images) or self._on_host(images, requests[0].scene)
         inferences: list[Inference] = []
-        for row, image_input in enumerate(inputs):
+        for row, image in enumerate(images):
             before = time.perf_counter()
-            detections = self._postprocess(raw if len(raw) == 1 else raw.image(row), image_input.original_hw[0])
-            stage_ms = {
-                "preprocess": (prepared - started) * 1e3 / count,
-                "infer": (inferred - begun) * 1e3 / count,
-                "postprocess": (time.perf_counter() - before) * 1e3,
-            }
+            original_hw = int(image.shape[0]), int(image.shape[1])
+            detections = self._postprocess(raw if len(raw) == 1 else raw.image(row), original_hw)
+            stage_ms = {**model_ms, "postprocess": (time.perf_counter() - before) * 1e3}
             inferences.append(Inference(detections, stage_ms))
         return inferences
 
+    def _on_host(self, images: list[FrameImage], scene: ClipScene | None) -> tuple[RawOutput, dict[str, float]]:
+        """Output of the model, and milliseconds for each image."""
+        started = time.perf_counter()
+        model_input = stack(self._full_batch([self._prepared(image) for image in images]))
+        prepared = time.perf_counter()
+        view, clip_ms = self._view(images[0], model_input, scene)
+        with self._free_requests:
+            begun = time.perf_counter()
+            raw = self._backend(model_input) if view is None else self._keeping.infer(model_input, view)
+            raw.require_finite()
+            inferred = time.perf_counter()
+        return raw, {
+            "preprocess": (prepared - started) * 1e3 / len(images),
+            **clip_ms,
+            "infer": (inferred - begun) * 1e3 / len(images),
+        }
 
-def _full_batch(inputs: list[ModelInput], batch: int) -> ModelInput:
-    """One batch of exactly so many images; the last one again where there are fewer."""
-    return stack([*inputs, *[inputs[-1]] * (batch - len(inputs))])
+    def _prepared(self, image: FrameImage) -> ModelInput:
+        return preprocess(image.rgb() if isinstance(image, DeviceImage) else image, self._config)
+
+    @property
+    def _keeping(self) -> ClipKeepingBackend:
+        return cast(ClipKeepingBackend, self._backend)
+
+    def _view(
+        self, image: FrameImage, model_input: ModelInput, scene: ClipScene | None
+    ) -> tuple[ClipView | None, dict[str, float]]:
+        """What CLIP sees of a scene, and how long it took if it had to be inferred; None: with every image anew."""
+        stage_ms: dict[str, float] = {}
+        if scene is None or not self._backend.capacity.keeps_clip:
+            return None, stage_ms
+
+        def infer(first: FrameImage) -> ClipView:
+            seen = model_input if first is image else self._prepared(first)
+            with self._free_requests:
+                begun = time.perf_counter()
+                view = self._keeping.view(seen)
+                stage_ms["clip"] = (time.perf_counter() - begun) * 1e3
+                return view
+
+        return scene.view(infer), stage_ms
+
+    def _on_device(self, images: list[FrameImage]) -> tuple[RawOutput, dict[str, float]] | None:
+        """Likewise without a copy on the host, the GPU's preprocessing being part of `infer`; None where an image is on
+        the host, and from the first failure on."""
+        frames = [image.planes for image in images if isinstance(image, DeviceImage)]
+        if self._device is None or len(frames) < len(images):
+            return None
+        plans = [plan_for((image.shape[0], image.shape[1]), self._config) for image in images]
+        with self._free_requests:
+            begun = time.perf_counter()
+            try:
+                raw = self._device.infer_frames(self._full_batch(frames), self._full_batch(plans))
+            except Exception as error:  # of torch, Triton, its compiler or CUDA
+                first = (str(error).splitlines() or [""])[0]
+                _log.warning(
+                    "frames are copied from the GPU before inference: %s there: %s", type(error).__name__, first
+                )
+                self._device = None
+                return None
+            inferred = time.perf_counter()
+        return raw.require_finite(), {"infer": (inferred - begun) * 1e3 / len(images)}
+
+    def _full_batch(self, items: list[T]) -> list[T]:
+        """As many as the backend takes, the last one again where there are fewer."""
+        return [*items, *[items[-1]] * (self._backend.capacity.batch - len(items))]
 
 
 QUEUE_FRAMES = 4
@@ -174,6 +266,8 @@ _WAITING_BYTES = 2**28
 
 Prefetched = tuple[ReadItem, Future[Inference] | None]
 """An item of the source, with the inference in flight for it, if it gets one."""
+Submit = Callable[[Frame], Future[Inference]]
+"""Submits a frame that is due."""
 IsDue = Callable[[Frame], bool]
 """Whether a frame is to be inferred; called once for each, in order."""
 
@@ -189,7 +283,7 @@ def max_frames_waiting(width_px: int, height_px: int) -> int:
 
 
 def prefetch_inferences(
-    reader: FrameReader, infer: Infer, *, is_due: IsDue, depth: int, room: int
+    reader: FrameReader, submit: Submit, *, is_due: IsDue, depth: int, room: int
 ) -> Generator[Prefetched, None, None]:
     """Everything that is read, in order, with an inference in flight for every frame that is due. Unused ones are
     cancelled.
@@ -206,7 +300,7 @@ def prefetch_inferences(
                 if item is None:
                     break
                 due = isinstance(item, ReadFrame) and is_due(item.frame)
-                waiting.append((item, infer(item.frame.rgb) if isinstance(item, ReadFrame) and due else None))
+                waiting.append((item, submit(item.frame) if isinstance(item, ReadFrame) and due else None))
             if not waiting:
                 return
             yield waiting.popleft()

@@ -24,7 +24,7 @@ from hoiclip_engine.events.rule_matcher import RuleMatcher
 from hoiclip_engine.events.rules import RuleSet
 from hoiclip_engine.sources.base import FrameSource
 from hoiclip_engine.sources.timestamps import nominal_step_s
-from hoiclip_engine.streaming.change_gate import ChangeGate
+from hoiclip_engine.streaming.change_gate import ChangeGate, SceneSchedule
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
 from hoiclip_engine.streaming.inference_worker import (
     QUEUE_FRAMES,
@@ -52,6 +52,9 @@ class StreamConfig:
     """Infer every Nth frame; pairs between are interpolated, or predicted in live streams, which cannot wait. "auto":
     frames that show a change (ChangeGate); for others the last detections count again, and live streams predict those
     that come while the model is busy."""
+    clip_every: int | Literal["auto"] = 1
+    """CLIP sees every Nth inferred frame, and the others are inferred with what it saw. "auto": frames whose scene has
+    changed since."""
     max_age_s: float = 1.0
     """A frame that was read longer ago is skipped (latest)."""
     rules: RuleSet | None = None
@@ -63,6 +66,8 @@ class StreamConfig:
     def __post_init__(self) -> None:
         if self.detect_every != "auto" and self.detect_every < 1:
             raise ValueError(f"detect_every must be at least 1, got {self.detect_every}")
+        if self.clip_every != "auto" and self.clip_every < 1:
+            raise ValueError(f"clip_every must be at least 1, got {self.clip_every}")
         if not self.max_age_s > 0:
             raise ValueError(f"max_age_s must be positive, got {self.max_age_s}")
 
@@ -103,6 +108,7 @@ class Stream:
         self._prefetch_depth, self._on_end = prefetch_depth, on_end
         self._max_waiting = max_frames_waiting(header.width_px, header.height_px)
         self._gate = ChangeGate() if config.detect_every == "auto" else None
+        self._scenes = SceneSchedule(config.clip_every)
         self._reasons: dict[int, Reason] = {}
         """Of frames that wait, by index."""
         self._same: deque[Inference] = deque(maxlen=_MOST_SAME)
@@ -201,7 +207,7 @@ class Stream:
         """Every frame in order, with the inference in flight for it, if it gets one."""
         is_due = every_nth(self._config.detection_interval) if self._gate is None else self._is_changed
         depth, room = self._prefetch_depth, self._max_waiting
-        with closing(prefetch_inferences(reader, self._infer, is_due=is_due, depth=depth, room=room)) as items:
+        with closing(prefetch_inferences(reader, self._submit, is_due=is_due, depth=depth, room=room)) as items:
             for item, future in items:
                 if isinstance(item, ReadFrame):
                     yield item, future
@@ -234,9 +240,13 @@ class Stream:
                     yield self._unchanged_result(newest)
                 elif since_inference > self._config.detection_interval:
                     since_inference = 1
-                    yield self._detected_result(newest, self._infer(newest.frame.rgb).result())
+                    yield self._detected_result(newest, self._submit(newest.frame).result())
                 else:
                     yield self._predicted_result(newest)
+
+    def _submit(self, frame: Frame) -> Future[Inference]:
+        scene = self._scenes.scene_of(frame)
+        return self._infer(frame.image) if scene is None else self._infer(frame.image, scene)
 
     def _is_changed(self, frame: Frame) -> bool:
         assert self._gate is not None
@@ -326,7 +336,8 @@ class Stream:
         if self._size is not None and size != self._size:
             self._tracker.rescale(size[0] / self._size[0], size[1] / self._size[1])
         self._size = size
-        self._tracker.see(frame.rgb)
+        if self._tracker.follows_camera:  # else a frame on a GPU would be copied for nothing
+            self._tracker.see(frame.rgb)
 
     @property
     def is_reading(self) -> bool:

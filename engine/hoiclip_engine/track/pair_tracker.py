@@ -213,6 +213,11 @@ class PairTracker:
         """Ends the stream: returns the end of every active verb, at the time its pair was last seen."""
         return self._drop(np.ones(len(self._table), bool))
 
+    @property
+    def follows_camera(self) -> bool:
+        """Whether `see` uses the image."""
+        return self._camera is not None
+
     def see(self, rgb: NDArray[np.uint8]) -> None:
         """Follows the camera, where the config asks for it: call it with every frame (H, W, 3), before `update` or
         `predict` of that frame."""

@@ -1,20 +1,65 @@
-"""Frames of a stream, events of their source, and its state in a run whose sources come and go."""
+"""Frames of a stream, on the host or on a GPU, events of their source, and its state in a run of changing sources."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hoiclip_kernels.preprocess.nv12 import Nv12
+
+
+class DeviceImage:
+    """A decoded image in the memory of a GPU, and on the host once its pixels are requested there.
+
+    Its memory is the decoder's again when the last reference is gone: whoever reads the planes holds one until the GPU
+    has read them.
+    """
+
+    __slots__ = ("__weakref__", "_download", "_lock", "_rgb", "planes", "shape")
+
+    def __init__(self, planes: Nv12, size_hw: tuple[int, int], download: Callable[[], NDArray[np.uint8]]) -> None:
+        """
+        Args:
+            planes: objects that export DLPack, of upright square pixels.
+            download: makes (H, W, 3) RGB on the host; called once at most, in any thread.
+        """
+        self.planes, self.shape = planes, (*size_hw, 3)
+        self._download = download
+        self._rgb: NDArray[np.uint8] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_downloaded(self) -> bool:
+        return self._rgb is not None
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """(H, W, 3) on the host, copied there by the first call.
+
+        Raises:
+            SourceError: the GPU failed.
+        """
+        with self._lock:
+            if self._rgb is None:
+                self._rgb = self._download()
+            return self._rgb
+
+
+FrameImage = NDArray[np.uint8] | DeviceImage
+"""(H, W, 3) RGB, contiguous, on the host; or an image that is on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """An image as a person would see it: upright, square pixels."""
 
-    rgb: NDArray[np.uint8]
-    """(H, W, 3), contiguous."""
+    image: FrameImage
+    """Where it was decoded to; `rgb` has it on the host."""
     pts_s: float
     """Presentation time in seconds on the source's own clock; strictly increasing along a stream."""
     index: int
@@ -23,12 +68,17 @@ class Frame:
     """time.monotonic() of the moment the source handed it out; its age counts from then."""
 
     @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """(H, W, 3), contiguous; an image on a GPU is copied to the host by the first call."""
+        return self.image.rgb() if isinstance(self.image, DeviceImage) else self.image
+
+    @property
     def width_px(self) -> int:
-        return int(self.rgb.shape[1])
+        return int(self.image.shape[1])
 
     @property
     def height_px(self) -> int:
-        return int(self.rgb.shape[0])
+        return int(self.image.shape[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
