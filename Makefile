@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check $(if
 TRT := $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -))
 EXTRAS := dev$(if $(TRT),$(comma)dev-trt)
 
-.PHONY: setup demo test test-all test-slow test-fresh test-archive pins lint docs model clean
+.PHONY: setup demo test test-all test-slow test-fresh test-arm64 test-archive pins lint docs model clean
 
 setup: $(READY)
 
@@ -54,6 +54,11 @@ test-slow: $(READY)
 FRESH := not all
 test-fresh: $(READY)
 	HOICLIP_REQUIRE_PYTHONS=1 HOICLIP_LATEST=$(LATEST) $(BIN)/python -m pytest -m slow tests/fresh -k '$(FRESH)'
+
+# The runtime on aarch64, emulated by QEMU in a Debian that debootstrap makes, and the pip steps of the Jetson images. As root, on
+# Linux 6.7 or newer, with the packages debootstrap and qemu-user-static; the emulator is registered for the tests alone.
+test-arm64: $(READY)
+	HOICLIP_REQUIRE_ARM64=1 $(BIN)/python -m pytest -m slow tests/fresh/test_arm64.py
 
 # Archives on a Ray of their own, which `make setup` leaves out: half a gigabyte with what it brings.
 test-archive: $(READY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,3 +92,14 @@ def made(version: str, wheel: Path, folder: Path) -> Environment:
     checked(environment.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
             *pinned, f"{wheel}{INSTALLED[0]}", *INSTALLED[1:])  # fmt: skip
     return environment
+
+
+def copy_tests(folder: Path) -> None:
+    """The tests of the checkout, with their settings, but none of the packages that they test."""
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__", "fresh"))
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=shutil.ignore_patterns("results", "__pycache__"))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    settings = re.search(r"\[tool\.pytest\.ini_options\].*?(?=\n\[)", project, re.DOTALL)
+    assert settings
+    here_only = settings[0].replace('pythonpath = [".", "engine", "kernels"]', 'pythonpath = ["."]')
+    (folder / "pyproject.toml").write_text(here_only, encoding="utf-8")

@@ -6,7 +6,6 @@ It holds no torch, its tests pass, and it says the same of a video as the instal
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import xml.etree.ElementTree
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import pytest
 from hoiclip_engine.cli.main import main
 from tests.engine.run_processes import json_lines, of_type
 from tests.engine.untrained import FOLDER_VARIABLE, untrained_folder
-from tests.fresh.environments import ROOT, VERSIONS, Environment, made, wheel_of_the_checkout
+from tests.fresh.environments import VERSIONS, Environment, copy_tests, made, wheel_of_the_checkout
 
 pytestmark = pytest.mark.slow
 BACKENDS = ("openvino", "onnxruntime")
@@ -119,15 +118,7 @@ def test_tests_of_the_runtime_pass(
     environment: Environment, tmp_path: Path, folders: Sequence[str], at_least: int
 ) -> None:
     """The core of them in a minute, all in ten (1,091 when this was written). Nothing may pass by skipping."""
-    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__", "fresh"))
-    shutil.copytree(
-        ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results", "__pycache__")
-    )
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    settings = re.search(r"\[tool\.pytest\.ini_options\].*?(?=\n\[)", project, re.DOTALL)
-    assert settings
-    here_only = settings[0].replace('pythonpath = [".", "engine", "kernels"]', 'pythonpath = ["."]')
-    (tmp_path / "pyproject.toml").write_text(here_only, encoding="utf-8")
+    copy_tests(tmp_path)
     report = tmp_path / "report.xml"
     folder = shutil.copytree(untrained_folder(), tmp_path / "model")
     chosen = [
