@@ -35,6 +35,8 @@ from tests.engine.test_inference_worker import FakeBackend, brightness
 from tests.engine.test_stream import stream_of
 from tests.engine.video_files import image, write_clip
 
+pytestmark = pytest.mark.skipif(not hasattr(VideoFrame, "sw_format"), reason="PyAV 17 leaves no frame on a GPU")
+
 SIZE_PX = (98, 66)  # rows are padded to 112 bytes
 ON_DEVICE = SourceConfig(device_frames=True)
 

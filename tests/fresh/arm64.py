@@ -27,7 +27,7 @@ CPU = "cortex-a76"
 MIRROR = "http://deb.debian.org/debian"
 PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37)))
 """Tags of wheels for that glibc and older ones."""
-# Without /sys: there ONNX Runtime would read of this machine's processor, look for an ARM one in it, and crash.
+# Without /sys: there ONNX Runtime would seek an ARM processor in the description of this machine's, and crash.
 _ENTER = """
 set -eu
 mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc

@@ -19,6 +19,7 @@ import av
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from hoiclip.core.errors import SourceError
@@ -169,6 +170,9 @@ def _device_accelerator(allow_software_fallback: bool) -> HWAccel | None:
     It decodes in torch's context, whose kernels can read no other. ffmpeg's own way to that context (primary_ctx, which
     PyAV takes by default) refuses one that torch has made before, with flags of its own.
     """
+    if not hasattr(VideoFrame, "sw_format"):  # PyAV 17, whose frames on a GPU do not say what they hold
+        _warn_once("decoded frames are copied to the host: with PyAV 18 they could stay on the GPU")
+        return None
     try:
         import torch
 

@@ -23,7 +23,7 @@ from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.base import SourceConfig, SourceCounters, SourceInfo
 from hoiclip_engine.sources.container import choose_stream, fraction, is_photo
 from hoiclip_engine.sources.cropping import Crop, read_crop
-from hoiclip_engine.sources.frame_conversion import DeviceImages, FrameConverter, check_size
+from hoiclip_engine.sources.frame_conversion import DeviceImages, FrameConverter, check_size, pixel_format
 from hoiclip_engine.sources.packet_ring import PacketRing, PacketTap
 from hoiclip_engine.sources.timestamps import MAX_WINDOW, PresentationClock, nominal_step_s, pts_to_seconds
 from hoiclip_engine.types.frame import FrameImage
@@ -153,7 +153,7 @@ class VideoReader:
             duration_s=duration_s,
             average_rate=fraction(stream.average_rate),
             codec=stream.codec_context.codec.canonical_name,
-            pixel_format=(first.sw_format or first.format).name,
+            pixel_format=pixel_format(first),
             is_photo=is_photo(self.container) or (alone and duration_s is None),
             rotation_deg=self._converter.orientation(first).clockwise_deg,
             notes=self._notes,

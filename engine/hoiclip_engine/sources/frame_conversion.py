@@ -140,8 +140,13 @@ class FrameConverter:
 
 
 def is_on_gpu(frame: VideoFrame) -> bool:
-    """Whether the decoder left it there. From PyAV 17.1 on; older ones have it copied to the host before."""
+    """Whether the decoder left it there. From PyAV 18 on; with older ones none stays there."""
     return getattr(frame, "sw_format", None) is not None
+
+
+def pixel_format(frame: VideoFrame) -> str:
+    """ffmpeg's name; of a frame on a GPU that of its pixels there."""
+    return (frame.sw_format if is_on_gpu(frame) and frame.sw_format is not None else frame.format).name
 
 
 class DeviceImages:
@@ -191,7 +196,7 @@ class DeviceImages:
         return image
 
     def _reason_for_host(self, frame: VideoFrame, is_whole: bool) -> str:
-        pixels = (frame.sw_format or frame.format).name
+        pixels = pixel_format(frame)
         if not is_whole:
             return "they are turned, cropped or without square pixels"
         if pixels != "nv12":
