@@ -139,7 +139,7 @@ def test_number_of_frames_on_the_device_is_bounded(
         assert kinds == [True] * 4 + [False] * 5
     assert len(caplog.records) == 1
     with open_video(clip, ON_DEVICE) as source:
-        assert all(isinstance(frame.image, DeviceImage) for frame in source), "memory that nobody holds is free again"
+        assert all(isinstance(frame.image, DeviceImage) for frame in source), "memory without a reference is free again"
 
 
 @pytest.mark.usefixtures("memory_of_the_host")

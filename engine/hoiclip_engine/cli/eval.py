@@ -87,13 +87,7 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
     )
     options.add_model(parser)
     options.add_backend(parser)
-    parser.add_argument(
-        "--detect-every",
-        default=1,
-        type=options.every_nth,
-        metavar="auto|N",
-        help="detect in every Nth frame (default: 1)",
-    )
+    options.add_detect_every(parser)
     options.add_clip_every(parser)
     options.add_json_to(parser, "all numbers as JSON")
     parser.add_argument(

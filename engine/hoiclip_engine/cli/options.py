@@ -124,6 +124,16 @@ def age(text: str) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
+def add_detect_every(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detect-every",
+        default=1,
+        type=every_nth,
+        metavar="auto|N",
+        help="detect in every Nth frame (default: 1); auto: in frames that show a change",
+    )
+
+
 def add_clip_every(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip-every",

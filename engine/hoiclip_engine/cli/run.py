@@ -50,13 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "lossless", "latest"),
         help="lossless: every frame (files); latest: the newest frame, never behind (live; plays a file in real time)",
     )
-    parser.add_argument(
-        "--detect-every",
-        default=1,
-        type=options.every_nth,
-        metavar="auto|N",
-        help="detect in every Nth frame (default: 1); auto: in frames that show a change",
-    )
+    options.add_detect_every(parser)
     options.add_clip_every(parser)
     parser.add_argument(
         "--batch",

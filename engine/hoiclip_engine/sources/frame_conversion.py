@@ -171,7 +171,7 @@ class DeviceImages:
 
     @property
     def alive(self) -> int:
-        """Images that somebody still refers to."""
+        """Images that are still referred to."""
         return len(self._alive)
 
     def take(self, frame: VideoFrame, *, is_whole: bool) -> DeviceImage | None:

@@ -34,7 +34,7 @@ from hoiclip_engine.sources.container import (
 from hoiclip_engine.sources.decoder import VideoReader
 from hoiclip_engine.sources.timestamps import pts_to_seconds
 from hoiclip_engine.sources.uri import redact
-from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage
+from hoiclip_engine.types.frame import Frame, FrameImage, host_rgb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ def _hash_image(image: FrameImage | None) -> str:
     """Hash of the size and pixels of an image."""
     if image is None:
         return ""
-    rgb = image.rgb() if isinstance(image, DeviceImage) else image
+    rgb = host_rgb(image)
     return hashlib.blake2b(rgb.data, digest_size=16, salt=repr(rgb.shape[:2]).encode()[:16]).hexdigest()
 
 

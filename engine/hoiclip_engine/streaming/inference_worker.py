@@ -23,7 +23,7 @@ from hoiclip.core.preprocess import ModelInput, PreprocessConfig, plan_for, prep
 from hoiclip.core.raw_output import RawOutput
 from hoiclip_engine.backends.base import Backend, ClipKeepingBackend, ClipView, DeviceBackend
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame, ReadItem
-from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage
+from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage, host_rgb
 
 T = TypeVar("T")
 _log = logging.getLogger("hoiclip")
@@ -208,7 +208,7 @@ class InferenceWorker:
         }
 
     def _prepared(self, image: FrameImage) -> ModelInput:
-        return preprocess(image.rgb() if isinstance(image, DeviceImage) else image, self._config)
+        return preprocess(host_rgb(image), self._config)
 
     @property
     def _keeping(self) -> ClipKeepingBackend:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class DeviceImage:
     """A decoded image in the memory of a GPU, and on the host once its pixels are requested there.
 
-    Its memory is the decoder's again when the last reference is gone: whoever reads the planes holds one until the GPU
+    Its memory is the decoder's again when the last reference is gone: a reader of the planes holds one until the GPU
     has read them.
     """
 
@@ -54,6 +54,11 @@ FrameImage = NDArray[np.uint8] | DeviceImage
 """(H, W, 3) RGB, contiguous, on the host; or an image that is on a GPU."""
 
 
+def host_rgb(image: FrameImage) -> NDArray[np.uint8]:
+    """(H, W, 3), contiguous; an image on a GPU is copied to the host by the first call."""
+    return image.rgb() if isinstance(image, DeviceImage) else image
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """An image as a person would see it: upright, square pixels."""
@@ -70,7 +75,7 @@ class Frame:
     @property
     def rgb(self) -> NDArray[np.uint8]:
         """(H, W, 3), contiguous; an image on a GPU is copied to the host by the first call."""
-        return self.image.rgb() if isinstance(self.image, DeviceImage) else self.image
+        return host_rgb(self.image)
 
     @property
     def width_px(self) -> int:
