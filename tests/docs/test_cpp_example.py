@@ -10,7 +10,6 @@ import subprocess
 import sysconfig
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.cli.export import export
 from hoiclip_engine.export.graph_spec import GraphSpec
 from hoiclip_engine.models import find_model
-from tests.engine.untrained import CONFIG, untrained_folder
+from tests.engine.untrained import config_for, random_state, untrained_folder
 from website.links import ROOT
 
 pytestmark = pytest.mark.slow
@@ -131,23 +130,9 @@ def exported(model: Path, folder: Path) -> Path:
 
 def untrained_vcoco(path: Path) -> Path:
     """A model in which a person can act without an object, and verbs are scored."""
-    import torch
-
-    from hoiclip.model import HOICLIP
-
     vocabulary = load_vocabulary("vcoco")
-    config = replace(
-        CONFIG,
-        num_object_classes=vocabulary.num_object_classes,
-        num_verbs=len(vocabulary.verbs),
-        num_hois=len(vocabulary.hois),
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        state = {key: value.detach().clone() for key, value in HOICLIP(config).state_dict().items()}
-    for name in ("hoi", "object", "verb"):
-        state[f"{name}_rows"] = torch.nn.functional.normalize(state[f"heads.{name}_classifier.weight"], dim=-1)
-    save_model_file(path, state, config, vocabulary, {"kind": "untrained"})
+    config = config_for(vocabulary)
+    save_model_file(path, random_state(config, 0), config, vocabulary, {"kind": "untrained"})
     return path
 
 
@@ -293,6 +278,19 @@ def changed(data: bytes, position: float, value: int, length: float) -> bytes:
     return bytes(copied[: int(length * len(data)) + 1])
 
 
+def run_changed(
+    program: Path, image: Path, file: Path, position: float, value: int, length: float
+) -> tuple[bool, subprocess.CompletedProcess[str]]:
+    """Runs on a file's folder while the file is changed. Returns: whether it differs, and the run."""
+    data = file.read_bytes()
+    damaged = changed(data, position, value, length)
+    try:
+        file.write_bytes(damaged)
+        return damaged != data, run(program, file.parent, image)
+    finally:
+        file.write_bytes(data)
+
+
 few = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ratio = st.floats(0, 1)
 
@@ -302,13 +300,7 @@ ratio = st.floats(0, 1)
 def test_changed_byte_of_metadata_runs_or_is_one_line(
     checked_program: Path, small_bundle: Path, image: Path, position: float, value: int, length: float
 ) -> None:
-    file = small_bundle / "model.json"
-    data = file.read_bytes()
-    try:
-        file.write_bytes(changed(data, position, value, length))
-        done = run(checked_program, small_bundle, image)
-    finally:
-        file.write_bytes(data)
+    _, done = run_changed(checked_program, image, small_bundle / "model.json", position, value, length)
     if done.returncode:
         require_one_line(done, 4)
 
@@ -318,15 +310,8 @@ def test_changed_byte_of_metadata_runs_or_is_one_line(
 def test_changed_graph_is_refused(
     checked_program: Path, small_bundle: Path, image: Path, position: float, value: int, length: float
 ) -> None:
-    file = small_bundle / "model.onnx"
-    data = file.read_bytes()
-    damaged = changed(data, position, value, length)
-    try:
-        file.write_bytes(damaged)
-        done = run(checked_program, small_bundle, image)
-    finally:
-        file.write_bytes(data)
-    if damaged != data:
+    is_changed, done = run_changed(checked_program, image, small_bundle / "model.onnx", position, value, length)
+    if is_changed:
         require_one_line(done, 4)
         assert "is damaged or another file" in done.stderr
 

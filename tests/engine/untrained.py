@@ -7,11 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hoiclip.core.cache_dirs import cache_folder
 from hoiclip.core.model_file import load_model_file, save_model_file
-from hoiclip.core.vocabulary import load_vocabulary
+from hoiclip.core.vocabulary import Vocabulary, load_vocabulary
 from hoiclip.model.config import ModelConfig
 
 CONFIG = ModelConfig(
@@ -42,6 +44,30 @@ VERSION = 2
 """Raise it when CONFIG or the layout of the weights changes."""
 
 
+def config_for(vocabulary: Vocabulary) -> ModelConfig:
+    """CONFIG with the sizes of a vocabulary."""
+    return replace(
+        CONFIG,
+        num_object_classes=vocabulary.num_object_classes,
+        num_verbs=len(vocabulary.verbs),
+        num_hois=len(vocabulary.hois),
+    )
+
+
+def random_state(config: ModelConfig, seed: int) -> dict[str, Any]:
+    """Tensors of a model file, with random weights."""
+    import torch
+
+    from hoiclip.model import HOICLIP
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        state = {key: value.detach().clone() for key, value in HOICLIP(config).state_dict().items()}
+    for name in ("hoi", "object", "verb"):
+        state[f"{name}_rows"] = torch.nn.functional.normalize(state[f"heads.{name}_classifier.weight"], dim=-1)
+    return state
+
+
 def untrained_model(seed: int = 0) -> Path:
     """The file of a small HICO-shaped model with random weights, written once."""
     if folder_name := os.environ.get(FOLDER_VARIABLE):
@@ -49,17 +75,7 @@ def untrained_model(seed: int = 0) -> Path:
     path = cache_folder("models-untrained") / f"untrained-{seed}-v{VERSION}.safetensors"
     if path.is_file():
         return path
-    import torch
-
-    from hoiclip.model import HOICLIP
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = HOICLIP(CONFIG)
-    vocabulary = load_vocabulary("hico")
-    state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-    for name in ("hoi", "object", "verb"):
-        state[f"{name}_rows"] = torch.nn.functional.normalize(state[f"heads.{name}_classifier.weight"], dim=-1)
+    vocabulary, state = load_vocabulary("hico"), random_state(CONFIG, seed)
     for index, (verb, _) in enumerate(vocabulary.hois):
         state["heads.verb_to_hoi"][verb, index] = 1
     save_model_file(path, state, CONFIG, vocabulary, {"kind": "untrained", "seed": seed, "notice": NOTICE})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from hoiclip.core.vocabulary import Vocabulary, load_vocabulary, vocabulary_from
 from hoiclip.model import HOICLIP
 from hoiclip_engine import Engine, EngineConfig
 from hoiclip_engine.models import find_model
-from tests.engine.untrained import CONFIG, untrained_model
+from tests.engine.untrained import CONFIG, config_for, untrained_model
 
 WORDS = ("ride bicycle", "hold cup", "carry suitcase")
 """Interactions that the bundled model knows."""
@@ -91,12 +90,7 @@ def test_known_words_in_any_order_keep_their_logits(drawn: ModelFile, tmp_path: 
 def test_hoi_of_other_verbs_keeps_them_without_interactions(tmp_path: Path) -> None:
     """Official V-COCO weights add verbs to an HOI that are not its own."""
     vocabulary = load_vocabulary("vcoco")
-    config = replace(
-        CONFIG,
-        num_object_classes=vocabulary.num_object_classes,
-        num_verbs=len(vocabulary.verbs),
-        num_hois=len(vocabulary.hois),
-    )
+    config = config_for(vocabulary)
     torch.manual_seed(0)
     state = HOICLIP(config).state_dict()
     state["heads.verb_to_hoi"] = (torch.rand_like(state["heads.verb_to_hoi"]) < 0.05).float()
