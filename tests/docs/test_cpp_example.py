@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sysconfig
 import tarfile
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +136,15 @@ def untrained_vcoco(path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["drawn", "vcoco"])
-def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param)
-    model = find_model("drawn") if request.param == "drawn" else untrained_vcoco(folder / "vcoco.safetensors")
-    return exported(model, folder / "bundle")
+@pytest.fixture(scope="module")
+def drawn_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(find_model("drawn"), tmp_path_factory.mktemp("drawn") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def vcoco_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vcoco")
+    return exported(untrained_vcoco(folder / "vcoco.safetensors"), folder / "bundle")
 
 
 def scene(width_px: int, height_px: int) -> RGB:
@@ -156,17 +160,13 @@ def ppm(path: Path, rgb: RGB) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [scene, noise], ids=["scene", "noise"])
-def test_program_prints_the_triplets_of_the_engine(
-    program: Path, bundle: Path, tmp_path: Path, make: Callable[[int, int], RGB]
-) -> None:
+def require_the_same_triplets(program: Path, bundle: Path, image: Path, images: Iterable[RGB]) -> None:
     with Engine.load(bundle, EngineConfig(backend="onnxruntime")) as engine:
-        for size in SIZES if make is scene else ((1500, 37), (21, 900), (1, 1)):
-            rgb = make(*size)
-            done = run(program, bundle, ppm(tmp_path / "image.ppm", rgb))
+        for rgb in images:
+            done = run(program, bundle, ppm(image, rgb))
             assert done.returncode == 0, done.stderr
             rows, found = [json.loads(line) for line in done.stdout.splitlines()], engine.detect(rgb)
-            assert len(rows) > 50
+            assert rows
             words = engine.vocabulary
             assert [(row["verb"], row["object"]) for row in rows] == [
                 (words.verb_name(verb), words.object_name(label))
@@ -178,6 +178,22 @@ def test_program_prints_the_triplets_of_the_engine(
                 ("object_box_xyxy", found.object_boxes_xyxy),
             ):
                 np.testing.assert_allclose([row[name] for row in rows], values, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("model", ["drawn", "vcoco"])
+def test_program_prints_the_triplets_of_the_engine(
+    program: Path, model: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bundle = request.getfixturevalue(f"{model}_bundle")
+    require_the_same_triplets(program, bundle, tmp_path / "image.ppm", [scene(*size) for size in SIZES])
+
+
+def test_images_of_extreme_sizes_give_the_triplets_of_the_engine(
+    program: Path, vcoco_bundle: Path, tmp_path: Path
+) -> None:
+    # An untrained model finds as much in noise as in anything; how much a trained one does changes with its training.
+    images = [noise(*size) for size in ((1500, 37), (21, 900), (1, 1))]
+    require_the_same_triplets(program, vcoco_bundle, tmp_path / "image.ppm", images)
 
 
 def test_program_without_its_arguments_says_which(program: Path) -> None:
