@@ -2,8 +2,8 @@
 
 The model detects in every frame once; the rest is replayed. First the overlap from which a faint box beside a better
 one is the same object: that with which pairs keep their identities best. Then start and end scores of each verb: of a
-small grid those with which it is active in most of the frames that it should, and in few others (F1); a verb that is
-rare, or gains little, keeps the usual scores. Test videos are not used. The result goes into the model file;
+small grid those with which it is active in most of the frames that it should, and in few others (F1). Rare verbs share
+one pair of scores, and what gains little keeps the usual ones. Test videos are not used. The result goes into the model file;
 benchmarks/videos.py measures its effect.
 """
 
@@ -37,7 +37,7 @@ END_RATIOS = (0.25, 0.33)
 """End scores as ratios of start scores: far apart, because near ones flicker."""
 FAINT_OVERLAPS = (0.5, 0.4, 0.3, 0.2, 0.15, 0.1)
 MIN_S, MIN_GAIN = 5.0, 0.02
-"""Seconds that a verb must last, and its gain in F1, to leave the usual scores."""
+"""Seconds that a verb must last to have scores of its own, and the gain in F1 for which the usual ones are left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +83,15 @@ def track_frames(video: Recording, vocabulary: Vocabulary, config: TrackConfig) 
     return tracked
 
 
-def f1_of(videos: Sequence[Sequence[TrackedFrame]], num_verbs: int, config: VerbConfig) -> NDArray[np.float64]:
-    """(V,) F1 over all frames and pairs."""
+def f1_of(
+    videos: Sequence[Sequence[TrackedFrame]], groups: NDArray[np.int64], config: VerbConfig
+) -> NDArray[np.float64]:
+    """(V,) F1 over all frames and pairs, of each verb's group of verbs.
+
+    Args:
+        groups: (V,) number of each verb's group.
+    """
+    num_verbs = len(groups)
     hit, active_count, done = np.zeros(num_verbs), np.zeros(num_verbs), np.zeros(num_verbs)
     for video in videos:
         switch = VerbSwitch(num_verbs, config)
@@ -95,21 +102,24 @@ def f1_of(videos: Sequence[Sequence[TrackedFrame]], num_verbs: int, config: Verb
             hit += (active & tracked.gt).sum(axis=0)
             active_count += active.sum(axis=0)
             done += tracked.gt.sum(axis=0) + tracked.missed
-    f1: NDArray[np.float64] = 2 * hit / np.maximum(active_count + done, 1)
+    hits, marks = (np.bincount(groups, counts)[groups] for counts in (hit, active_count + done))
+    f1: NDArray[np.float64] = 2 * hits / np.maximum(marks, 1)
     return f1
 
 
 def fit(videos: Sequence[Sequence[TrackedFrame]], vocabulary: Vocabulary) -> dict[str, tuple[float, float]]:
     """Start and end score by verb."""
     usual, count = VerbConfig(), len(vocabulary.verbs)
-    best = f1_of(videos, count, usual) + MIN_GAIN
-    chosen = [(usual.start_score, usual.end_score)] * count
     done_s = sum((tracked.lasts_s * tracked.gt.sum(axis=0) for video in videos for tracked in video), np.zeros(count))
+    groups = np.where(done_s >= MIN_S, 1 + np.arange(count), 0)
+    is_known = np.bincount(groups, done_s)[groups] >= MIN_S
+    best = f1_of(videos, groups, usual) + MIN_GAIN
+    chosen = [(usual.start_score, usual.end_score)] * count
     for start in STARTS:
         for ratio in END_RATIOS:
             end = round(start * ratio, 3)
-            f1 = f1_of(videos, count, replace(usual, start_score=start, end_score=end))
-            for verb in np.flatnonzero((f1 > best) & (done_s >= MIN_S)).tolist():
+            f1 = f1_of(videos, groups, replace(usual, start_score=start, end_score=end))
+            for verb in np.flatnonzero((f1 > best) & is_known).tolist():
                 best[verb], chosen[verb] = f1[verb], (start, end)
     return dict(zip(vocabulary.verbs, chosen, strict=True))
 

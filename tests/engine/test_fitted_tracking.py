@@ -91,14 +91,16 @@ def test_engine_tracks_as_its_model_file_says(tmp_path: Path) -> None:
         assert track.verb.start_scores == (() if tracking is None else tuple(start for start, _ in scores.values()))
 
 
-def test_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_default() -> None:
+@pytest.mark.parametrize(("num_rare", "is_fitted"), [(1, False), (7, True)])
+def test_verb_with_low_scores_gets_low_thresholds_and_rare_ones_share_theirs(num_rare: int, is_fitted: bool) -> None:
+    """Each of the rare verbs lasts for a second."""
     vocabulary = load_vocabulary("vcoco")
-    low, rare = 0, 1
+    low, rare = 0, slice(1, 1 + num_rare)
     video = []
     for index in range(300):
         done = 50 <= index % 100 < 100
         averages = np.zeros((1, len(vocabulary.verbs)))
-        averages[0, low], averages[0, rare] = (0.25, 0.2) if done else (0.02, 0.0)
+        averages[0, low], averages[0, rare] = (0.25, 0.3) if done else (0.02, 0.0)
         gt = np.zeros_like(averages, bool)
         gt[0, low], gt[0, rare] = done, done and index < 60
         nothing = np.zeros(len(vocabulary.verbs), np.int64)
@@ -108,4 +110,7 @@ def test_verb_with_low_scores_gets_low_thresholds_and_a_rare_one_the_default() -
     scores = fit([video], vocabulary)
     usual = VerbConfig()
     assert 0.02 < scores[vocabulary.verbs[low]][1] < scores[vocabulary.verbs[low]][0] <= 0.25
-    assert scores[vocabulary.verbs[rare]] == (usual.start_score, usual.end_score)
+    shared = {scores[verb] for verb in vocabulary.verbs[rare]}
+    assert len(shared) == 1
+    assert (shared != {(usual.start_score, usual.end_score)}) is is_fitted
+    assert scores[vocabulary.verbs[-1]] in shared
