@@ -137,7 +137,7 @@ class Session:
         try:
             return self._streams.open(
                 frames,
-                self.infer,
+                lambda image, scene=None: self._worker.infer(image, scene, client=lease),
                 config,
                 inference_s=self.inference_s,
                 prefetch_depth=self.prefetch_depth,

@@ -65,9 +65,11 @@ def image(level: int, height_px: int = SIDE) -> Any:
     return np.full((height_px, SIDE, 3), level, np.uint8)
 
 
+SIZE = PreprocessConfig(short_side_px=SIDE, max_side_px=SIDE, clip_side_px=32, padded_hw=(SIDE, SIDE))
+
+
 def worker_of(backend: FakeBackend, *, prefetch: bool = True) -> InferenceWorker:
-    config = PreprocessConfig(short_side_px=SIDE, max_side_px=SIDE, clip_side_px=32, padded_hw=(SIDE, SIDE))
-    return InferenceWorker(cast(Backend, backend), config, brightness, prefetch=prefetch)
+    return InferenceWorker(cast(Backend, backend), SIZE, brightness, prefetch=prefetch)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,27 @@ def test_worker_infers_waiting_images_in_one_batch() -> None:
     wait(futures)
     worker.close()
     assert len(backend.batches) <= 4  # 1, then 4 and 4 of those that waited; one more where a thread was late
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_clients_take_turns_however_many_requests_of_each_wait(batch: int) -> None:
+    done: list[int] = []
+
+    def noted(raw: RawOutput, original_hw: tuple[int, int]) -> HOIDetections:
+        done.append(original_hw[0])  # the client
+        return brightness(raw, original_hw)
+
+    worker = InferenceWorker(
+        cast(Backend, FakeBackend(Capacity(batch=batch), inference_s=0.01)), SIZE, noted, prefetch=False
+    )
+    first = worker.infer(image(0, height_px=30))
+    while not first.running():
+        time.sleep(0.001)
+    counts = {60: 8, 50: 2, 40: 4}
+    futures = [worker.infer(image(0, client), client=client) for client, count in counts.items() for _ in range(count)]
+    wait(futures)
+    worker.close()
+    assert done == [30, 60, 50, 40, 60, 50, 40, 60, 40, 60, 40, 60, 60, 60, 60]
 
 
 def test_worker_uses_requests_concurrently() -> None:

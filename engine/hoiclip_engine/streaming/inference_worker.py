@@ -1,8 +1,8 @@
 """Inference of frames for any number of streams: preprocess, infer, postprocess, several frames in flight at once.
 
 Streams submit frames and get futures. Threads prepare one frame while another is inferred, and frames that wait at the
-same time, of whichever streams, become one batch where the backend takes several. Which frames are inferred, and when,
-is up to the stream.
+same time, of whichever streams, become one batch where the backend takes several. Streams take turns, so that a file
+whose frames all wait does not hold up a camera. Which frames are inferred, and when, is up to the stream.
 """
 
 from __future__ import annotations
@@ -84,9 +84,13 @@ class InferenceWorker:
         takes_device = isinstance(backend, DeviceBackend) and backend.takes_device_frames
         self._device: DeviceBackend | None = backend if takes_device else None  # type: ignore[assignment]
         self._free_requests = threading.BoundedSemaphore(backend.capacity.num_requests)
-        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._waiting: dict[object, deque[_Request]] = {}
+        """Requests of every client that has any, the client whose turn it is first."""
+        self._signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """True for each request that waits, and False for each thread that is to end."""
         self._open = True
-        self._lock = threading.Lock()  # so that no request comes in behind what ends the threads
+        self._lock = threading.RLock()
+        """So that no request comes in behind what ends the threads, which a finalizer in any of them may put there."""
         self.num_threads = self._running = backend.capacity.num_requests + prefetch
         self._threads = [
             threading.Thread(target=self._work, name=f"hoiclip-infer-{number}", daemon=True)
@@ -105,11 +109,12 @@ class InferenceWorker:
         """Frames that must wait or be in flight so that no thread ever idles."""
         return self.num_threads * self._backend.capacity.batch + 1
 
-    def infer(self, image: FrameImage, scene: ClipScene | None = None) -> Future[Inference]:
+    def infer(self, image: FrameImage, scene: ClipScene | None = None, client: object = None) -> Future[Inference]:
         """Submits an image (H, W, 3); the future holds its detections, or the error that prevented them.
 
         Args:
             scene: that of other images, for a backend that keeps what CLIP sees; None: of this image alone.
+            client: clients take turns, each in the order of its requests.
 
         Raises:
             EngineClosed: the worker has been closed.
@@ -120,7 +125,8 @@ class InferenceWorker:
                 raise EngineClosed(
                     "expected an open session, found that it was closed meanwhile; open the stream again"
                 )
-            self._queue.put(request)
+            self._waiting.setdefault(client, deque()).append(request)
+            self._signals.put(True)
         return request.future
 
     def end(self) -> None:
@@ -129,7 +135,7 @@ class InferenceWorker:
             if self._open:
                 self._open = False
                 for _ in self._threads:
-                    self._queue.put(None)
+                    self._signals.put(False)
 
     def close(self) -> None:
         """Ends the threads and waits for them; may be called again."""
@@ -163,20 +169,29 @@ class InferenceWorker:
 
     def _next_requests(self) -> list[_Request] | None:
         """One frame, and as many as wait with it and fit into a batch; None at the end."""
-        first = self._queue.get()
-        if first is None:
+        if not self._signals.get():
             return None
-        requests = [first]
+        requests = [self._next_request()]
         while len(requests) < self._backend.capacity.batch:
             try:
-                request = self._queue.get_nowait()
+                waits = self._signals.get_nowait()
             except queue.Empty:
                 break
-            if request is None:
-                self._queue.put(None)
+            if not waits:
+                self._signals.put(False)
                 break
-            requests.append(request)
+            requests.append(self._next_request())
         return requests
+
+    def _next_request(self) -> _Request:
+        """Of the client whose turn it is."""
+        with self._lock:
+            client = next(iter(self._waiting))
+            requests = self._waiting.pop(client)
+            request = requests.popleft()
+            if requests:
+                self._waiting[client] = requests
+            return request
 
     def _infer(self, requests: list[_Request]) -> list[Inference]:
         images = [request.image for request in requests]
