@@ -3,8 +3,8 @@
 The model detects in every frame once; the rest is replayed. First the overlap from which a faint box beside a better
 one is the same object: that with which pairs keep their identities best. Then start and end scores of each verb: of a
 small grid those with which it is active in most of the frames that it should, and in few others (F1). Rare verbs share
-one pair of scores, and what gains little keeps the usual ones. Test videos are not used. The result goes into the model file;
-benchmarks/videos.py measures its effect.
+one pair of scores, and what gains little keeps the usual ones. Test videos are not used. The result goes into the model
+file; benchmarks/videos.py measures its effect.
 """
 
 from __future__ import annotations

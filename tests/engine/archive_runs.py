@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from rich.progress import Progress
 
@@ -20,6 +21,7 @@ from hoiclip_engine.streaming.stream import StreamConfig
 from tests.engine.untrained import untrained_model
 from tests.engine.video_files import write_clip
 
+Every = int | Literal["auto"]
 TORCH = EngineConfig(backend="torch", precision="fp32")
 
 
@@ -29,7 +31,7 @@ def write_video(path: Path, frames: int) -> Path:
 
 
 def single_run(
-    engine: Engine, path: Path, folder: Path, detect_every: int = 1, rules: RuleSet | None = None
+    engine: Engine, path: Path, folder: Path, detect_every: Every = 1, rules: RuleSet | None = None
 ) -> list[str]:
     """JSON lines of a file, without the summary, as `hoiclip run` writes them."""
     stream = engine.open(path, StreamConfig(detect_every=detect_every, rules=rules))
@@ -50,7 +52,7 @@ def repeatable(path: Path) -> list[str]:
 
 
 @cache
-def _worker(detect_every: int) -> Worker:
+def _worker(detect_every: Every) -> Worker:
     """A worker shared by all pools: compiling takes most of the time."""
     config = WorkerConfig(
         model=str(untrained_model()),
@@ -72,7 +74,7 @@ class Workers:
 
     def __init__(
         self,
-        detect_every: int = 1,
+        detect_every: Every = 1,
         deadly: Iterable[str] = (),
         deaths: int = 99,
         worker: Worker | None = None,
@@ -117,8 +119,9 @@ def coordinate(
     out: Path,
     files: Sequence[Path],
     pool: Workers | None = None,
-    detect_every: int = 1,
+    detect_every: Every = 1,
     rules: RuleSet | None = None,
+    segment_s: float = 0.5,
 ) -> tuple[Coordinator, Manifest]:
     """Coordinator of one call, which has finished its work if a pool is given."""
     out.mkdir(exist_ok=True)
@@ -126,7 +129,7 @@ def coordinate(
     entries = manifest.add([str(path) for path in files])
     for entry in entries:
         entry.renew()
-    config = CoordinatorConfig(stream=StreamConfig(detect_every=detect_every, rules=rules), segment_s=0.5)
+    config = CoordinatorConfig(stream=StreamConfig(detect_every=detect_every, rules=rules), segment_s=segment_s)
     coordinator = Coordinator(engine.stream_factory, manifest, entries, config, Progress(disable=True))
     coordinator.settle()
     if pool is not None:

@@ -18,6 +18,7 @@ from hoiclip_engine.sinks.video_encoder import VideoEncoder
 from hoiclip_engine.streaming.change_gate import ChangeConfig, ChangeGate
 from hoiclip_engine.streaming.stream import StreamConfig
 from hoiclip_engine.types.frame import Frame
+from tests.engine.archive_runs import TORCH, Workers, coordinate, repeatable, single_run
 from tests.engine.command_output import Cli
 from tests.engine.untrained import untrained_model
 
@@ -155,3 +156,32 @@ def test_live_stream_repeats_unchanged_frames(still_then_moving: Path) -> None:
     assert "unchanged" in reasons_found
     assert "changed" in reasons_found
     assert all(result.detected is (result.reason not in ("unchanged", "busy")) for result in found)
+
+
+@pytest.mark.thorough
+def test_archive_infers_what_a_run_does_and_the_first_frame_of_each_segment(
+    still_then_moving: Path, tmp_path: Path
+) -> None:
+    def archived(name: str, segment_s: float) -> tuple[list[str], int]:
+        with Engine.load(untrained_model(), TORCH) as engine:
+            _, manifest = coordinate(
+                engine, tmp_path / name, [still_then_moving], Workers("auto"), "auto", segment_s=segment_s
+            )
+        (entry,) = manifest.entries
+        assert entry.state == "done"
+        return repeatable(tmp_path / name / "jsonl" / "video.jsonl"), entry.units
+
+    def reasons_in(lines: list[str]) -> list[str]:
+        return [line["reason"] for line in map(json.loads, lines) if line["type"] == "frame"]
+
+    with Engine.load(untrained_model(), TORCH) as engine:
+        expected = single_run(engine, still_then_moving, tmp_path, "auto")
+    whole, items = archived("whole", 60)
+    assert (whole, items) == (expected, 1)
+    split, items = archived("split", 0.5)
+    assert items > 1
+    assert reasons_in(split).count("first") == items
+    for index, reason in enumerate(reasons_in(expected)):
+        if reason == "changed":
+            assert reasons_in(split)[index] in ("changed", "settling", "first")
+    assert reasons_in(split).count("unchanged") > 30

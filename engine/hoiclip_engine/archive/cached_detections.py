@@ -1,6 +1,7 @@
 """Cached detections of a work item, untracked and exact to the bit, as a Parquet file.
 
-A row per frame: its time and size, and the triplets of HOIDetections as lists, null where the frame was not inferred.
+A row per frame: its time and size, the triplets of HOIDetections as lists, null where the frame was not inferred, and
+why it was inferred, null also where nothing but its number decided.
 The summary of the work item lies in the file's metadata.
 """
 
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from hoiclip.core.detections import HOIDetections
 from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.base import SourceCounters
 from hoiclip_engine.sources.segment import SegmentIntegrity
+from hoiclip_engine.types.results import InferenceReason
 
 ROWS = 256
 """Frames that are in memory at a time."""
@@ -43,6 +45,7 @@ _SCHEMA = pa.schema(
         pa.field("width_px", pa.int32(), nullable=False),
         pa.field("height_px", pa.int32(), nullable=False),
         *(pa.field(name, pa.list_(kind)) for name, (kind, _, _) in _KINDS.items()),
+        pa.field("reason", pa.string()),
     ]
 )
 assert set(_KINDS) == {field.name for field in fields(HOIDetections)}
@@ -50,12 +53,15 @@ assert set(_KINDS) == {field.name for field in fields(HOIDetections)}
 
 @dataclass(frozen=True, slots=True)
 class CachedFrame:
-    """Time and size of a frame, and its detections; None where it was not inferred."""
+    """What an archive keeps of a frame until its file is tracked."""
 
     pts_s: float
     width_px: int
     height_px: int
     detections: HOIDetections | None
+    """None where it was not inferred."""
+    reason: InferenceReason | None = None
+    """Why it was inferred, where changes decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,7 @@ class CachedDetectionsWriter:
         row: dict[str, Any] = {"pts_s": frame.pts_s, "width_px": frame.width_px, "height_px": frame.height_px}
         for name in _KINDS:
             row[name] = None if frame.detections is None else getattr(frame.detections, name).ravel()
+        row["reason"] = frame.reason
         self._rows.append(row)
         if len(self._rows) >= ROWS:
             self._flush()
@@ -132,8 +139,19 @@ def read_cached_frames(path: Path) -> Iterator[CachedFrame]:
         for batch in file.iter_batches(ROWS):
             columns = {name: batch.column(name) for name in _SCHEMA.names}
             for row in range(batch.num_rows):
-                width_px, height_px = columns["width_px"][row].as_py(), columns["height_px"][row].as_py()
-                yield CachedFrame(columns["pts_s"][row].as_py(), width_px, height_px, _detections(columns, row))
+                yield CachedFrame(
+                    pts_s=columns["pts_s"][row].as_py(),
+                    width_px=columns["width_px"][row].as_py(),
+                    height_px=columns["height_px"][row].as_py(),
+                    detections=_detections(columns, row),
+                    reason=_reason(columns["reason"][row].as_py()),
+                )
+
+
+def _reason(text: str | None) -> InferenceReason | None:
+    if text is not None and text not in get_args(InferenceReason):
+        raise ValueError(f"unknown reason {text!r}")
+    return cast("InferenceReason | None", text)
 
 
 def _detections(columns: dict[str, pa.Array], row: int) -> HOIDetections | None:

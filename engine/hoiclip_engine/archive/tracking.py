@@ -23,11 +23,12 @@ from hoiclip_engine.streaming.inference_worker import ClipScene, Inference
 from hoiclip_engine.streaming.sink_writer import Meter, feed
 from hoiclip_engine.streaming.stream import Stream, StreamConfig, StreamFactory
 from hoiclip_engine.types.frame import Frame, FrameImage
-from hoiclip_engine.types.results import RunSummary
+from hoiclip_engine.types.results import InferenceReason, RunSummary
 
 
 class CachedVideo:
-    """Cached detections of a file, in order, as a source and as the inference of its frames. For a single pass.
+    """Cached detections of a file, in order, as a source, as the inference of its frames, and as the gate that decided
+    about them. For a single pass.
 
     Frames have times and sizes but no pixels.
     """
@@ -51,6 +52,7 @@ class CachedVideo:
             notes=tuple(note for item in counters for note in item.notes),
         )
         self._inferences: queue.SimpleQueue[Inference] = queue.SimpleQueue()
+        self._reasons: queue.SimpleQueue[InferenceReason | None] = queue.SimpleQueue()
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
@@ -58,6 +60,7 @@ class CachedVideo:
             for cached in read_cached_frames(path):
                 if cached.detections is not None:
                     self._inferences.put(Inference(cached.detections, {}))
+                self._reasons.put(cached.reason)
                 # One byte of memory: only the size of such a frame is ever read.
                 blank: RGB = np.broadcast_to(np.uint8(0), (cached.height_px, cached.width_px, 3))
                 yield Frame(blank, cached.pts_s, index, time.monotonic())
@@ -68,6 +71,10 @@ class CachedVideo:
         answer: Future[Inference] = Future()
         answer.set_result(self._inferences.get())
         return answer
+
+    def why_infer(self, _frame: Frame) -> InferenceReason | None:
+        """The reason that the worker had, likewise in order."""
+        return self._reasons.get()
 
     def stop(self) -> None:
         """Does nothing: reading does not block."""
@@ -105,7 +112,7 @@ class FileTracker:
             SourceError: the cached detections are damaged.
         """
         video = CachedVideo(plan.info, [directory.detections(work_item) for work_item in plan.work_items])
-        self._stream = stream = self._streams.open(video, video.infer, self._config)
+        self._stream = stream = self._streams.open(video, video.infer, self._config, gate=video)
         meter = Meter(self._bar, f"tracking {name}", video.counters.decoded)
         try:
             with (

@@ -5,10 +5,12 @@ Nothing here knows how work is handed out.
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from hoiclip.core.atomic_write import atomic_write
 from hoiclip.core.errors import HoiclipError, SinkError, SourceError
@@ -25,7 +27,7 @@ from hoiclip_engine.engine import Engine, EngineConfig, num_requests_for
 from hoiclip_engine.session import Session
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.sources.segment import SegmentSource
-from hoiclip_engine.streaming.change_gate import SceneSchedule
+from hoiclip_engine.streaming.change_gate import ChangeGate, SceneSchedule
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
 from hoiclip_engine.streaming.inference_worker import (
     QUEUE_FRAMES,
@@ -35,6 +37,7 @@ from hoiclip_engine.streaming.inference_worker import (
     prefetch_inferences,
 )
 from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.results import InferenceReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +48,8 @@ class WorkerConfig:
     backend: str
     precision: str
     short_side_px: int | None
-    detect_every: int
-    clip_every: int = 1
+    detect_every: int | Literal["auto"]
+    clip_every: int | Literal["auto"] = 1
 
 
 def plan_work_items(job: FileJob) -> list[FileJob | JobReport]:
@@ -133,14 +136,15 @@ def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, worker_conf
     segment, width_px, height_px = plan.segment(job.work_item), plan.info.width_px, plan.info.height_px
     config = job.source_config
     source = open_video(job.path, config) if segment is None else SegmentSource(job.path, segment, config)
-    room = max_frames_waiting(width_px, height_px)
-    reader = FrameReader(source, room=room if worker_config.detect_every > 1 else QUEUE_FRAMES, waits=True)
-    is_due, scenes = every_nth(worker_config.detect_every), SceneSchedule(worker_config.clip_every)
+    every, room = worker_config.detect_every, max_frames_waiting(width_px, height_px)
+    reader = FrameReader(source, room=QUEUE_FRAMES if every == 1 else room, waits=True)
+    schedule = _Schedule(every)
+    scenes = SceneSchedule(worker_config.clip_every)
 
     def submit(frame: Frame) -> Future[Inference]:
         return session.infer(frame.image, scenes.scene_of(frame))
 
-    prefetched = prefetch_inferences(reader, submit, is_due=is_due, depth=session.prefetch_depth, room=room)
+    prefetched = prefetch_inferences(reader, submit, is_due=schedule.is_due, depth=session.prefetch_depth, room=room)
     try:
         with (
             atomic_write(WorkDirectory(Path(job.folder)).detections(job.work_item)) as path,
@@ -149,7 +153,7 @@ def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, worker_conf
         ):
             for item, answer in prefetched:
                 assert isinstance(item, ReadFrame)
-                writer.add(_cached_frame(item, answer))
+                writer.add(_cached_frame(item, answer, schedule.reasons.popleft()))
             summary = ItemSummary(
                 counters=source.counters, integrity=source.integrity if isinstance(source, SegmentSource) else None
             )
@@ -163,10 +167,29 @@ def infer_work_item(session: Session, job: FileJob, plan: SplitPlan, worker_conf
     return summary
 
 
-def _cached_frame(read: ReadFrame, answer: Future[Inference] | None) -> CachedFrame:
+class _Schedule:
+    """Which frames of a segment are inferred, and why."""
+
+    def __init__(self, every: int | Literal["auto"]) -> None:
+        self._gate = ChangeGate() if every == "auto" else None
+        self._is_due = every_nth(1 if every == "auto" else every)
+        self.reasons: deque[InferenceReason | None] = deque()
+        """Of frames that wait, in order."""
+
+    def is_due(self, frame: Frame) -> bool:
+        reason = None if self._gate is None else self._gate.why_infer(frame)
+        self.reasons.append(reason)
+        return self._is_due(frame) if self._gate is None else reason is not None
+
+
+def _cached_frame(read: ReadFrame, answer: Future[Inference] | None, reason: InferenceReason | None) -> CachedFrame:
     frame = read.frame
     return CachedFrame(
-        frame.pts_s, frame.width_px, frame.height_px, None if answer is None else answer.result().detections
+        pts_s=frame.pts_s,
+        width_px=frame.width_px,
+        height_px=frame.height_px,
+        detections=None if answer is None else answer.result().detections,
+        reason=reason,
     )
 
 

@@ -12,7 +12,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
     from hoiclip_engine.archive.manifest import Entry, Manifest
     from hoiclip_engine.archive.worker import WorkerConfig
     from hoiclip_engine.engine import Engine, EngineConfig
-    from hoiclip_engine.events.rules import RuleSet
     from hoiclip_engine.sources.base import Hwaccel
     from hoiclip_engine.sources.uri import SourceAddress
+    from hoiclip_engine.streaming.stream import StreamConfig
 
 
 EXAMPLES = """\
   hoiclip archive videos/ -o results --workers 2          again after an interrupt: it resumes
-  hoiclip archive videos.txt -o results --detect-every 4 --retry-failed
+  hoiclip archive videos.txt -o results --detect-every auto --retry-failed
   hoiclip archive videos/ -o results --rules rules.toml   hits of rules, among the events
   hoiclip archive videos/ -o results --ray-address head:6379
 """
@@ -49,16 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_backend(parser)
     options.add_short_side(parser)
-    parser.add_argument(
-        "--detect-every", default=1, type=options.positive, metavar="N", help="detect in every Nth frame (default: 1)"
-    )
-    parser.add_argument(
-        "--clip-every",
-        default=1,
-        type=options.positive,
-        metavar="N",
-        help="CLIP sees every Nth inferred frame, and the first of each segment (default: 1)",
-    )
+    options.add_detect_every(parser)
+    options.add_clip_every(parser)
     parser.add_argument("--min-score", type=options.real, metavar="X", help="report pairs from this score on")
     parser.add_argument(
         "--workers", type=options.concurrency, metavar="N", help="processes (default: one per GPU or four processors)"
@@ -86,22 +77,22 @@ def run(args: argparse.Namespace) -> int:
     from hoiclip_engine.engine import EngineConfig
     from hoiclip_engine.models import find_model
     from hoiclip_engine.sources.source_list import expand_sources
+    from hoiclip_engine.streaming.stream import StreamConfig
 
     rules = options.rules_of(args)
     try:
         track = options.track_config(args.min_score)
         config = ArchiveConfig(
             out=args.out,
-            detect_every=args.detect_every,
-            clip_every=args.clip_every,
+            stream=StreamConfig(
+                detect_every=args.detect_every, clip_every=args.clip_every, rules=rules, clock=args.clock
+            ),
             segment_s=args.segment_seconds,
             hwaccel=args.hwaccel,
             workers=args.workers,
             retry_failed=args.retry_failed,
             ray_address=args.ray_address,
-            rules=rules,
             rules_file=str(args.rules),
-            clock=args.clock,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -124,20 +115,16 @@ class ArchiveConfig:
     """Settings of the work on an archive."""
 
     out: Path
-    detect_every: int = 1
-    clip_every: int = 1
+    stream: StreamConfig
+    """Which frames are inferred, and the rules of which hits are reported with them."""
     segment_s: float = 60.0
     """Seconds of a file that are inferred in one go, and lost at most where a process dies."""
     hwaccel: Hwaccel = "none"
     workers: int | None = None
     retry_failed: bool = False
     ray_address: str | None = None
-    rules: RuleSet | None = None
-    """Rules whose hits are reported with the frames."""
     rules_file: str = "rules"
-    """Their origin, for messages."""
-    clock: datetime | None = None
-    """Time of day at second 0 of every file, for schedules of rules."""
+    """Origin of the rules, for messages."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.segment_s < float("inf"):
@@ -162,15 +149,15 @@ def archive(model: Path, engine_config: EngineConfig, addresses: Sequence[Source
     _check_files(addresses)
     path = model.resolve()
     with Engine.load(path, engine_config) as engine:
-        if config.rules is not None:
-            config.rules.check_words(engine.vocabulary, config.rules_file)
+        if config.stream.rules is not None:
+            config.stream.rules.check_words(engine.vocabulary, config.rules_file)
         worker_config = WorkerConfig(
             model=str(path),
             backend=engine.backend_name,
             precision=engine.build.precision,
             short_side_px=engine_config.short_side_px,
-            detect_every=config.detect_every,
-            clip_every=config.clip_every,
+            detect_every=config.stream.detect_every,
+            clip_every=config.stream.clip_every,
         )
         make_folder(config.out)
         with _locked(config.out):
@@ -188,11 +175,10 @@ def _work(
     # Imported here: a pool needs Ray, which --help must not.
     from hoiclip_engine.archive.coordinator import Coordinator, CoordinatorConfig
     from hoiclip_engine.archive.ray_pool import PoolConfig, RayPool
-    from hoiclip_engine.streaming.stream import StreamConfig
 
     pool_config = PoolConfig(workers=config.workers, on_gpu=_on_gpu(engine), address=config.ray_address)
     coordinator_config = CoordinatorConfig(
-        stream=StreamConfig(detect_every=config.detect_every, rules=config.rules, clock=config.clock),
+        stream=config.stream,
         segment_s=config.segment_s,
         hwaccel=config.hwaccel,
     )
@@ -225,25 +211,27 @@ def _entries(manifest: Manifest, addresses: Sequence[SourceAddress], config: Arc
 
 
 def _settings(engine: Engine, engine_config: EngineConfig, config: ArchiveConfig) -> dict[str, Any]:
+    stream = config.stream
     return {
         "model": engine.model.name,
         "model_sha256": engine.model.sha256(),
         "backend": engine.backend_name,
         "precision": engine.build.precision,
         "short_side_px": engine_config.short_side_px,
-        "detect_every": config.detect_every,
-        "clip_every": config.clip_every,
+        "detect_every": stream.detect_every,
+        "clip_every": stream.clip_every,
         "min_score": engine_config.track.min_score,
-        "rules": config.rules.as_dict()["rule"] if config.rules is not None else None,
-        "clock": config.clock.astimezone().isoformat() if config.clock is not None else None,
+        "rules": stream.rules.as_dict()["rule"] if stream.rules is not None else None,
+        "clock": stream.clock.astimezone().isoformat() if stream.clock is not None else None,
     }
 
 
 def _unused_schedules(config: ArchiveConfig) -> str:
     """A line about schedules that do not count; empty where all do."""
-    if config.rules is None or not config.rules.scheduled or config.clock is not None:
+    rules = config.stream.rules
+    if rules is None or not rules.scheduled or config.stream.clock is not None:
         return ""
-    names = ", ".join(config.rules.scheduled)
+    names = ", ".join(rules.scheduled)
     return f"schedules do not count in files, which have no time of day ({names}); give --clock"
 
 

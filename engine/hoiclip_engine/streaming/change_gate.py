@@ -8,7 +8,7 @@ consecutive frames. Nothing but the frames decides, so that a file gives the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -43,6 +43,13 @@ class ChangeConfig:
             raise ValueError(f"sides and longest_s must be positive, settle_s at least 0, got {self}")
         if not 0 <= self.least_share <= 1:
             raise ValueError(f"least_share must be from 0 to 1, got {self.least_share}")
+
+
+class Gate(Protocol):
+    """Decides which frames are inferred. Asked once about every frame, in order."""
+
+    def why_infer(self, frame: Frame) -> InferenceReason | None:
+        """The reason to infer a frame, which the caller then does; None where it shows what the last inferred did."""
 
 
 class ChangeGate:

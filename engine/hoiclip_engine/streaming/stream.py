@@ -24,7 +24,7 @@ from hoiclip_engine.events.rule_matcher import RuleMatcher
 from hoiclip_engine.events.rules import RuleSet
 from hoiclip_engine.sources.base import FrameSource
 from hoiclip_engine.sources.timestamps import nominal_step_s
-from hoiclip_engine.streaming.change_gate import ChangeGate, SceneSchedule
+from hoiclip_engine.streaming.change_gate import ChangeGate, Gate, SceneSchedule
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
 from hoiclip_engine.streaming.inference_worker import (
     QUEUE_FRAMES,
@@ -92,12 +92,14 @@ class Stream:
         tracker: PairTracker,
         config: StreamConfig,
         *,
+        gate: Gate | None = None,
         prefetch_depth: int = 1,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
             header: its policy decides.
+            gate: decides which frames are inferred where `detect_every` is "auto"; None: a ChangeGate.
             prefetch_depth: frames that are submitted to `infer` before the first result is needed (lossless).
             on_end: called once `infer` is not needed any more, unless the stream is garbage-collected before.
         """
@@ -107,7 +109,7 @@ class Stream:
         self._source, self._infer, self._tracker, self._config = source, infer, tracker, config
         self._prefetch_depth, self._on_end = prefetch_depth, on_end
         self._max_waiting = max_frames_waiting(header.width_px, header.height_px)
-        self._gate = ChangeGate() if config.detect_every == "auto" else None
+        self._gate = (gate or ChangeGate()) if config.detect_every == "auto" else None
         self._scenes = SceneSchedule(config.clip_every)
         self._reasons: dict[int, Reason] = {}
         """Of frames that wait, by index."""
@@ -424,6 +426,7 @@ class StreamFactory:
         config: StreamConfig,
         *,
         inference_s: float = 0.0,
+        gate: Gate | None = None,
         prefetch_depth: int = 1,
         on_end: Callable[[], None] = lambda: None,
     ) -> Stream:
@@ -432,7 +435,7 @@ class StreamFactory:
         Args:
             infer: called once for every frame that is due, in order.
             inference_s: duration of one inference; a live stream detects no more often.
-            prefetch_depth, on_end: as of Stream.
+            gate, prefetch_depth, on_end: as of Stream.
 
         Raises:
             UsageError: lossless was asked of a source that does not wait.
@@ -440,7 +443,7 @@ class StreamFactory:
         policy = policy_for(config, source)
         tracker = self._tracker(source, config, policy, inference_s)
         header = self._header(source, policy)
-        return Stream(header, source, infer, tracker, config, prefetch_depth=prefetch_depth, on_end=on_end)
+        return Stream(header, source, infer, tracker, config, gate=gate, prefetch_depth=prefetch_depth, on_end=on_end)
 
     def _tracker(self, source: FrameSource, config: StreamConfig, policy: Policy, inference_s: float) -> PairTracker:
         track = self.track.for_photos() if source.info.is_photo else self.track
