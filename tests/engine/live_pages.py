@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,11 +71,14 @@ class Response:
 
 
 @contextmanager
-def live(sources: int = 1, token: str = "", policy: Any = "latest") -> Iterator[RunningPage]:
-    server = LiveServer(LiveAddress(port=0, token=token))
+def live(
+    sources: int = 1, token: str = "", policy: Any = "latest", *, port: int = 0, headers: Sequence[RunHeader] = ()
+) -> Iterator[RunningPage]:
+    """Args: headers: of the first sources; by default each begins a pass of its own."""
+    server = LiveServer(LiveAddress(port=port, token=token))
     sinks = [server.sink_for(f"camera-{number}") for number in range(sources)]
-    for sink in sinks:
-        sink.start(run_header(policy))
+    for number, sink in enumerate(sinks):
+        sink.start(headers[number] if number < len(headers) else run_header(policy))
     running = RunningPage(server, list(sinks))
     try:
         yield running

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.tracked_pairs import Event
 from tests.engine.chromium import Page, chromium, find_chromium, with_page
 from tests.engine.frame_results import Row, summary
-from tests.engine.live_pages import RIDES, TOKEN, RunningPage, live, result
+from tests.engine.live_pages import RIDES, TOKEN, RunningPage, live, result, run_header
 
 pytestmark = [
     pytest.mark.thorough,
@@ -139,4 +141,31 @@ def test_page_link_with_token_leaves_no_token_in_the_address(browser: str) -> No
             assert await page.run("document.cookie") == ""
             assert TOKEN not in await page.run("document.documentElement.outerHTML")
 
+        with_page(browser, drive)
+
+
+@pytest.mark.parametrize("is_same_pass", [False, True], ids=["run is killed", "connection is cut"])
+def test_images_come_back_after_a_lost_connection(browser: str, is_same_pass: bool) -> None:
+    header = run_header()
+
+    async def drive(page: Page) -> None:
+        served = stack.enter_context(live(headers=[header]))
+        writer = FrameWriter(served)
+        stack.callback(writer.stop)
+        await page.open(f"http://{served.host}/")
+        await page.wait_for("document.querySelector('.picture')?.naturalWidth === 160")
+        await page.wait_for(f"{PAIRS}.includes('person 1')")
+        served.server.close()  # without an end of the source
+        await page.wait_for("document.querySelector('#connection').textContent.startsWith('no connection')")
+        writer.stop()
+        again = stack.enter_context(live(port=served.port, headers=[header] if is_same_pass else ()))
+        another = FrameWriter(again)
+        stack.callback(another.stop)
+        deadline_s = time.monotonic() + 30
+        while 'hoiclip_live_viewers{kind="pictures"} 1.0' not in again.get("/metrics").text:
+            assert time.monotonic() < deadline_s, "nobody asks for images"
+            await asyncio.sleep(0.1)
+        assert await page.run("document.querySelectorAll('.source').length") == 1
+
+    with ExitStack() as stack:
         with_page(browser, drive)

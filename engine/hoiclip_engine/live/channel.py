@@ -237,6 +237,7 @@ class Channel(Sink):
         vocabulary = self.header.vocabulary
         return {
             "name": self.name,
+            "run_id": self.header.run_id,
             "notice": self.header.notice,
             "policy": self.header.policy,
             "width_px": self.header.width_px,

@@ -41,8 +41,9 @@ function showConnection(text, state) {
   if (badge.textContent !== text) badge.textContent = text;
 }
 
-// A view whose source is the same pass as before stays, with its image and its lists.
-function showSources(descriptions) {
+// A view whose source is the same pass as before stays, with its lists. After a lost connection its image is asked for
+// again, because one that has begun reports no error.
+function showSources(descriptions, isReconnected) {
   const before = new Map(sources);
   sources.clear();
   for (const description of descriptions) {
@@ -50,6 +51,7 @@ function showSources(descriptions) {
     const isSame = known && !known.hasEnded && JSON.stringify(known.description) === JSON.stringify(description);
     const view = isSame ? known : new SourceView(description.source, description, byId("source"));
     if (!isSame) view.watch(filters());
+    else if (isReconnected) view.renew();
     verbBox.addKnown(description.verbs);
     sources.set(description.source, view);
   }
@@ -70,10 +72,15 @@ function showControl({ sources: known, events }) {
 
 function connect() {
   const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/events`);
+  let isFirst = true;
   socket.addEventListener("open", () => { retryMs = FIRST_RETRY_MS; showConnection("connected", "live"); });
   socket.addEventListener("message", (event) => {
     const message = JSON.parse(event.data);
-    if (message.type === "hello") return showSources(message.sources);
+    if (message.type === "hello") {
+      showSources(message.sources, isFirst);
+      isFirst = false;
+      return;
+    }
     if (message.type === "control") return showControl(message);
     sources.get(message.source)?.update(message.now, message.events);
   });

@@ -39,6 +39,13 @@ export class SourceView {
     if (address !== this.address) { this.address = address; this.image.src = address; }
   }
 
+  // Asks for the image again.
+  renew() {
+    this.image.removeAttribute("src");
+    this.address = null;
+    this.watch();
+  }
+
   // Ends the connection of the image.
   stop() {
     this.isStopped = true;
