@@ -44,7 +44,9 @@ class Chip:
         rgb[rows, columns] = rgb[rows, columns] * self.keep + self.add
 
 
-@lru_cache(maxsize=512)
+# Enough for one moment of all sources. Every person and every tenth of a second makes new ones, of a 1080p frame up to
+# 0.6 MB each.
+@lru_cache(maxsize=128)
 def fitting_chip(text: str, font_px: int, stripe: Color | None, frame_px: tuple[int, int]) -> Chip:
     """A chip that is no bigger than the frame (width, height): in a smaller font, and cut off where that is not enough.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from hoiclip.core.array_types import F32
 from hoiclip.core.vocabulary import Vocabulary
 from hoiclip_engine.types.frame import Frame, SourceEvent
 from hoiclip_engine.types.rule_hits import RuleHit, RuleShape
@@ -223,7 +224,9 @@ class StageTimes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ms: dict[str, deque[float]] = {}
+        self._ms: dict[str, F32] = {}
+        """Rings of MAX_DURATIONS."""
+        self._counts: Counter[str] = Counter()
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -235,12 +238,15 @@ class StageTimes:
 
     def add(self, stage: str, duration_ms: float) -> None:
         with self._lock:
-            self._ms.setdefault(stage, deque(maxlen=MAX_DURATIONS)).append(duration_ms)
+            if stage not in self._ms:
+                self._ms[stage] = np.zeros(MAX_DURATIONS, np.float32)
+            self._ms[stage][self._counts[stage] % MAX_DURATIONS] = duration_ms
+            self._counts[stage] += 1
 
     def percentiles(self) -> dict[str, dict[str, float]]:
         """Per stage p50, p90, p99 and mean, in milliseconds."""
         with self._lock:
-            kept = {stage: np.array(ms) for stage, ms in self._ms.items()}
+            kept = {stage: ms[: self._counts[stage]].astype(np.float64) for stage, ms in self._ms.items()}
         return {
             stage: {
                 **{f"p{p}": round(float(np.percentile(ms, p)), 3) for p in (50, 90, 99)},
