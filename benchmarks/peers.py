@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import append, provenance, side_by_side, statistics
 from benchmarks.split_clip import split_arms
-from hoiclip.core.errors import BackendMissing
 from hoiclip.core.model_file import ModelFile, load_model_file
 from hoiclip.core.preprocess import ModelInput, PreprocessConfig, preprocess
 from hoiclip.synthetic.fixed_sets import synthetic_set
-from hoiclip_engine.backends.base import BACKENDS, PRECISIONS, Backend, BackendName, Precision
-from hoiclip_engine.backends.registry import backend_module, load_backend, select_backend
+from hoiclip_engine.backends import registry
+from hoiclip_engine.backends.base import PRECISIONS, Backend, BackendName, Precision
+from hoiclip_engine.backends.registry import load_backend
 from hoiclip_engine.cache.artifacts import exported_graph, graph_sha256
 from hoiclip_engine.export.graph_spec import select_memory_form
 from hoiclip_engine.models import find_model
@@ -83,17 +83,7 @@ def published_builds(model: ModelFile) -> Builds:
 
 @cache
 def runnable_backends() -> list[BackendName]:
-    """Backends whose library loads and finds its device."""
-    names = []
-    for name in BACKENDS:
-        try:
-            select_backend(name)
-            backend_module(name).library()
-            backend_module(name).device()
-            names.append(name)
-        except BackendMissing as error:
-            print(f"{name} is not run: {error}", file=sys.stderr)
-    return names
+    return registry.runnable_backends(lambda line: print(line, file=sys.stderr))
 
 
 def peers(model: ModelFile, image: ModelInput) -> dict[str, Call]:

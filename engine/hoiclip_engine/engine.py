@@ -18,7 +18,7 @@ from hoiclip_engine.backends.base import PRECISIONS, Backend, BackendName, Capac
 from hoiclip_engine.backends.cpu import cpu_count
 from hoiclip_engine.backends.registry import load_backend, select_backend, takes_device_frames
 from hoiclip_engine.models import find_model
-from hoiclip_engine.quantization.builds import Build, select_build
+from hoiclip_engine.quantization.builds import Build, Selection, select
 from hoiclip_engine.session import Session, SessionCache, SessionConfig, open_frames
 from hoiclip_engine.sources.base import FrameSource, SourceConfig
 from hoiclip_engine.streaming.stream import Stream, StreamConfig, StreamFactory, policy_for
@@ -36,7 +36,8 @@ class EngineConfig:
 
     backend: str = "auto"
     precision: str = "auto"
-    """ "auto": the fastest that `hoiclip build` has made and passed here, else fp32."""
+    """ "auto": the fastest that `hoiclip build` has made and passed here, else fp32. With both "auto", the fastest of
+    all backends that `hoiclip build --backend all` has measured."""
     short_side_px: int | None = None
     """Short side that images are resized to; None: the training size. Smaller is faster."""
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
@@ -63,8 +64,12 @@ class Engine:
         config = config or EngineConfig()
         track = config.track if model.tracking is None else config.track.fitted(model.tracking, model.vocabulary.verbs)
         self.config = replace(config, track=track)
-        self.backend_name: BackendName = select_backend(self.config.backend)
-        self.build = build or select_build(model, self.backend_name, self.config.precision)
+        if build is None:
+            selection = select(model, self.config.backend, self.config.precision)
+        else:
+            selection = Selection(backend=select_backend(self.config.backend), build=build)
+        self.backend_name: BackendName = selection.backend
+        self.build = selection.build
         enhanced = self.config.postprocess.enhance_top_k is not None
         self.postprocess = Postprocessor(
             model.vocabulary, self.config.postprocess, model.tensor("hoi_rows") if enhanced else None

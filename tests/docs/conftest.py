@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hoiclip_engine import engine
+from hoiclip_engine.quantization import builds
 from tests.engine.conftest import cli
 
 __all__ = ["cli"]
@@ -13,5 +13,5 @@ __all__ = ["cli"]
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing else was asked for, torch: an exported graph and its compiler take half a minute."""
-    select_backend = engine.select_backend
-    monkeypatch.setattr(engine, "select_backend", lambda asked: select_backend("torch" if asked == "auto" else asked))
+    select_backend = builds.select_backend
+    monkeypatch.setattr(builds, "select_backend", lambda asked: select_backend("torch" if asked == "auto" else asked))

@@ -10,6 +10,7 @@ tensorrt_rtx 1.7.1 itself. Of what we use, 10.16 has what 10.3 has.
 from __future__ import annotations
 
 import json
+import weakref
 from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -351,6 +352,11 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
         def create_execution_context(self) -> Any | None:
             return None if "create_execution_context" in trt.trouble else Context(self)
 
+        def _create_with_kernels(self, runtime_config: Any = None) -> Any | None:
+            if "create_execution_context" in trt.trouble:
+                return None
+            return Context(self, runtime_config and runtime_config._cache)
+
         def create_engine_inspector(self) -> Any:
             half = {"Format/Datatype": "Half"} if major < 11 else {"Format": "Row major linear", "DataType": "Half"}
             layers = [
@@ -359,9 +365,36 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
             ]
             return SimpleNamespace(get_engine_information=lambda format: json.dumps({"Layers": layers}))
 
+    class RuntimeCache(_Strict):
+        _content = b""
+
+        def deserialize(self, blob: bytes) -> bool:
+            """Compared with the current environment, which takes a CUDA context: the stream exists."""
+            assert cuda is not None
+            assert cuda.held() > 0
+            if bytes(blob) != trt.kernels_of:
+                loggers[0].log(Severity.ERROR, "The runtime cache is of another GPU.")
+                return False
+            self._content = bytes(blob)
+            return True
+
+        def serialize(self) -> HostMemory:
+            return HostMemory(self._content)
+
+    class RuntimeConfig(_Strict):
+        _cache: RuntimeCache | None = None
+
+        def create_runtime_cache(self) -> RuntimeCache:
+            return RuntimeCache()
+
+        def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+            self._cache = cache
+            return True
+
     class Context(_Strict):
-        def __init__(self, engine: Engine) -> None:
+        def __init__(self, engine: Engine, kernels: Any = None) -> None:
             self._engine = engine
+            self._kernels = None if kernels is None else weakref.proxy(kernels)  # its owner has to keep it
             self._shapes: dict[str, tuple[int, ...]] = {}
             self._addresses: dict[str, int] = {}
             self._warm = False
@@ -398,6 +431,9 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
             if stream_handle in cuda.capturing and not self._warm:
                 return False  # the first call allocates, which a capture cannot hold
             self._warm = True
+            if self._kernels is not None and not self._kernels._content:
+                called("compile")
+                self._kernels._content = trt.kernels_of
             cuda.enqueue(stream_handle, self._compute)
             return True
 
@@ -418,7 +454,15 @@ def fake_tensorrt(version: str, cuda: FakeCuda | None = None) -> Any:
         def is_stream_capturable(self: Any, stream: int) -> bool:
             return bool(self._engine._content["capturable"])
 
+        def freed(self: Any) -> None:
+            if self._kernels is not None:
+                called("context freed, its kernels live", self._kernels._content)  # ReferenceError: they do not
+
         Context.is_stream_capturable = is_stream_capturable  # type: ignore[attr-defined]
+        Context.__del__ = freed  # type: ignore[attr-defined]
+        Engine.create_execution_context = Engine._create_with_kernels  # type: ignore[assignment, method-assign]
+        Engine.create_runtime_config = lambda self: RuntimeConfig()  # type: ignore[attr-defined]
+        trt.IRuntimeConfig, trt.IRuntimeCache, trt.kernels_of = RuntimeConfig, RuntimeCache, b"kernels of this GPU"
 
     trt.Builder, trt.OnnxParser, trt.Runtime = Builder, Parser, Runtime
     return trt

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hoiclip.core.errors import ModelError
@@ -20,7 +21,10 @@ from hoiclip.core.model_file import load_model_file
 from hoiclip.core.vocabulary import load_vocabulary
 from hoiclip.data.annotations import image_annotation
 from hoiclip.data.formats.hoia import write_hoia
-from hoiclip_engine.backends import openvino_backend
+from hoiclip_engine import models
+from hoiclip_engine.backends import openvino_backend, registry
+from hoiclip_engine.bench import turns
+from hoiclip_engine.bench.regression_gate import TimedBlock
 from hoiclip_engine.cache.artifacts import exported_graph
 from hoiclip_engine.cli.main import main
 from hoiclip_engine.quantization import accuracy_gate
@@ -106,7 +110,7 @@ def test_record_of_a_build_holds_calibration_and_gate(built: Path) -> None:
 
 def test_auto_takes_a_passed_build_and_never_a_forced_one(built: Path, cli: Cli, video: Path) -> None:
     is_faster = record_of(built, "bf16")["about"]["speed"]["high"] < 1
-    expected = "bf16" if "bf16" in openvino_backend.fast_precisions() and is_faster else "fp32"
+    expected = "bf16" if is_faster else "fp32"
     assert header(cli, video)["precision"] == expected
     assert header(cli, video, "--precision", "int8")["precision"] == "int8"
     assert header(cli, video, "--precision", "fp32")["precision"] == "fp32"
@@ -126,11 +130,58 @@ def test_precision_that_cannot_be_made_keeps_no_other_from_being_made(
     words = [word for word in build_words(video, "") if word not in ("--precision", "")]
     output = cli(*words)
     assert output.code == 0, output.err
-    assert "no build in int8: this graph cannot be quantized" in output.err
+    assert "no build in int8 for openvino: this graph cannot be quantized" in output.err
     assert record_of(cache, "bf16")["about"]["forced"] is False
     assert find_build(load_model_file(untrained_model()), "openvino", "int8") is None
     output = cli(*build_words(video, "int8"))
     assert output.is_one_error(4)
+
+
+def test_all_backends_are_timed_in_turns_and_auto_takes_the_fastest(
+    cache: Path, cli: Cli, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_ms = {("openvino", "fp32"): 10, ("openvino", "int8"): 9, ("onnxruntime", "fp32"): 8, ("torch", "fp32"): 20}
+
+    def fake_blocks(calls: dict[Any, Callable[[], object]]) -> dict[Any, list[TimedBlock]]:
+        for call in calls.values():
+            call()
+        assert set(calls) >= set(fake_ms)
+        times = {name: np.full(5, fake_ms.get(name, 50.0)) for name in calls}
+        return {
+            name: 4 * [TimedBlock(latency_ms=ms, frames=5, seconds=ms.sum() / 1e3, probe_ms=None)]
+            for name, ms in times.items()
+        }
+
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(turns, "blocks_in_turns", fake_blocks)
+    monkeypatch.setattr(registry, "_has_driver", lambda: False)  # openvino is the first by rank, on any x86
+    monkeypatch.setattr(
+        accuracy_gate, "ACCURACY_LIMITS", {"int8": accuracy_gate.AccuracyLimits(map_points=100, agreement=0)}
+    )
+    monkeypatch.setattr(models, "known_models", lambda: {"untrained": untrained_model()})
+    asked_by_doctor = ("doctor", "--json")
+    before = json.loads(cli(*asked_by_doctor).out)["auto takes for untrained"]
+    assert "by rank" in before or "measured" in before  # the bf16 build of the cache may be faster
+    words = [*build_words(video, "int8"), "--backend", "all"]
+    output = cli(*words)
+    assert output.code == 0, output.err
+    assert "auto takes fp32 with onnxruntime" in output.err
+    assert record_of(cache, "int8")["about"]["speed"]["ratio"] == 0.9  # to fp32 with openvino
+    [speeds] = (cache / "builds").glob("*-speeds")
+    backends = json.loads((speeds / "entry.json").read_text())["about"]["backends"]
+    assert backends["onnxruntime"]["speeds"]["fp32"]["ratio"] == 0.8
+    assert backends["torch"]["speeds"]["fp32"]["ratio"] == 2
+    for words_of_run, expected in (
+        (("--backend", "auto"), ("onnxruntime", "fp32")),
+        (("--backend", "auto", "--precision", "int8"), ("openvino", "int8")),
+        (("--backend", "auto", "--precision", "fp32"), ("openvino", "fp32")),
+        (("--backend", "torch"), ("torch", "fp32")),
+    ):
+        found = header(cli, video, *words_of_run)
+        assert (found["backend"], found["precision"]) == expected
+    after = json.loads(cli(*asked_by_doctor).out)["auto takes for untrained"]
+    assert after.startswith("onnxruntime, fp32: measured, 1.25 times as fast as fp32 with openvino")
+    assert "was timed with all backends" in cli(*words, "--if-missing").err
 
 
 def test_missing_build_is_one_line_with_the_command(cli: Cli, video: Path, tmp_path: Path) -> None:

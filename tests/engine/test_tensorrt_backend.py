@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from pathlib import Path
@@ -140,6 +141,85 @@ def test_new_engine_that_does_not_load_is_an_error(machine: Machine) -> None:
     with pytest.raises(ModelError, match="cannot load the engine: Serialization assertion failed"):
         machine.backend()
     assert len(machine.requests) == 1
+
+
+def start(machine: Machine) -> list[Any]:
+    """Calls of one start that are about kernels."""
+    machine.trt.calls.clear()
+    backend = machine.backend()
+    for seed in range(3):
+        backend(image(seed))
+    backend.close()
+    assert machine.cuda.held() == 0
+    return [call[0] for call in machine.trt.calls if "compile" in call[0] or "kernels" in call[0]]
+
+
+COMPILED, LOADED = ["compile", "context freed, its kernels live"], ["context freed, its kernels live"]
+
+
+@pytest.mark.parametrize("machine", ["rtx"], indirect=True)
+def test_tensorrt_rtx_compiles_its_kernels_at_the_first_start_alone(machine: Machine, tmp_path: Path) -> None:
+    assert start(machine) == COMPILED
+    [kept] = (tmp_path / "cache" / "engines").glob("*/kernels.bin")
+    assert kept.read_bytes() == machine.trt.kernels_of
+    assert start(machine) == LOADED
+    assert len(machine.requests) == 1
+
+
+@pytest.mark.parametrize("machine", ["rtx"], indirect=True)
+@pytest.mark.parametrize("damage", ["truncated", "of another GPU", "of another key"])
+def test_kernels_that_do_not_fit_are_compiled_again_and_one_line_gives_the_reason(
+    damage: str, machine: Machine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(machine)
+    [kept] = (tmp_path / "cache" / "engines").glob("*/kernels.bin")
+    expected = {
+        "truncated": "is not what was written, it may be truncated",
+        "of another GPU": "tensorrt_rtx refuses them: The runtime cache is of another GPU.",
+        "of another key": "was not signed by this machine, or changed since",
+    }
+    if damage == "truncated":
+        kept.write_bytes(kept.read_bytes()[:4])
+    elif damage == "of another GPU":
+        machine.trt.kernels_of = b"kernels of the new GPU"
+    else:
+        record = kept.parent / "entry.json"
+        record.write_text(record.read_text().replace("fp32", "fp16"))
+    with caplog.at_level(logging.WARNING, "hoiclip"):
+        assert start(machine) == COMPILED
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "compiled again" in line
+    assert expected[damage] in line
+    assert start(machine) == LOADED
+    assert len(machine.requests) == 1
+
+
+@pytest.mark.parametrize("machine", ["rtx"], indirect=True)
+def test_kernels_of_an_engine_that_is_built_again_are_removed(machine: Machine, tmp_path: Path) -> None:
+    start(machine)
+    whole, tries = machine.trt.Runtime.deserialize_cuda_engine, []
+
+    def once(self: Any, content: bytes) -> Any:
+        tries.append(content)
+        return whole(self, content) if len(tries) > 1 else None
+
+    machine.trt.Runtime.deserialize_cuda_engine = once
+    assert start(machine) == COMPILED
+    assert len(machine.requests) == 2
+
+
+def test_real_tensorrt_rtx_has_the_kernel_cache_of_the_fake() -> None:
+    real = pytest.importorskip("tensorrt_rtx")
+    fake = fake_tensorrt("rtx")
+    for name in ("IRuntimeConfig", "IRuntimeCache"):
+        for method, implementation in vars(getattr(fake, name)).items():
+            if not method.startswith("_"):
+                signature = getattr(getattr(real, name), method).__doc__.splitlines()[0]
+                arguments = list(inspect.signature(implementation).parameters)[1:]
+                assert all(f"{argument}: " in signature for argument in arguments), signature
+                assert signature.endswith("-> bool") == (inspect.signature(implementation).return_annotation == "bool")
+    assert "runtime_config: tensorrt_rtx" in real.ICudaEngine.create_execution_context.__doc__
+    assert real.ICudaEngine.create_runtime_config.__doc__.strip().splitlines()[0].endswith("IRuntimeConfig")
 
 
 def test_backend_module_names_library_device_and_precisions(machine: Machine) -> None:

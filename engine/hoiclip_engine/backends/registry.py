@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hoiclip.core.errors import BackendMissing
@@ -25,6 +26,14 @@ PIP_PACKAGES: dict[BackendName, str] = {
     "tensorrt-rtx": "'hoiclip[tensorrt-rtx]'",
 }
 """Arguments of `pip install`, where they differ from the backend's name."""
+BACKEND_PRECISIONS: Mapping[BackendName, tuple[Precision, ...]] = {
+    "torch": ("fp16", "bf16"),
+    "openvino": ("int8", "bf16"),
+    "onnxruntime": (),
+    "tensorrt": ("fp16", "int8"),
+    "tensorrt-rtx": ("fp16", "int8"),
+}
+"""Precisions below fp32; the backend knows which of them a machine accelerates."""
 _DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
 """One of them exists where Linux has loaded a driver of NVIDIA's, the last two on a Jetson."""
 
@@ -35,7 +44,7 @@ def is_installed(name: BackendName) -> bool:
 
 
 def select_backend(name: str) -> BackendName:
-    """The backend that "auto" stands for on this machine; any other name is checked.
+    """The backend that "auto" stands for on this machine where no speeds were measured; any other name is checked.
 
     Raises:
         BackendMissing: not installed, or not part of this version.
@@ -76,16 +85,31 @@ def _torch_has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def require_runnable(name: BackendName) -> None:
+    """Raises BackendMissing: not installed, or its library does not load or finds no device."""
+    module = backend_module(select_backend(name))
+    module.library()
+    module.device()
+
+
 def _runs(name: BackendName) -> bool:
-    """Whether the library loads and finds its device."""
-    if not is_installed(name):
-        return False
     try:
-        backend_module(name).library()
-        backend_module(name).device()
+        require_runnable(name)
     except BackendMissing:
         return False
     return True
+
+
+def runnable_backends(on_missing: Callable[[str], None]) -> list[BackendName]:
+    """Those installed whose library loads and finds its device. Args: on_missing: gets a line about any other."""
+    found: list[BackendName] = []
+    for name in filter(is_installed, BACKENDS):
+        try:
+            require_runnable(name)
+            found.append(name)
+        except BackendMissing as error:
+            on_missing(f"{name} is left out: {error}")
+    return found
 
 
 def takes_device_frames(name: BackendName) -> bool:

@@ -114,7 +114,7 @@ def _process_folder(name: str) -> Path:
     return folder
 
 
-_ENGINE = "engine.bin"
+_ENGINE, _KERNELS = "engine.bin", "kernels.bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +159,35 @@ def cached_engine(key: EngineKey, make: Callable[[], bytes]) -> bytes:
 
 
 def forget_engine(key: EngineKey) -> None:
-    """Removes the cached engine of a key, which the library turned out not to load."""
+    """Removes the cached engine of a key, which the library turned out not to load, and the kernels for it."""
     with contextlib.suppress(OSError):
-        SignedStore("engines").remove(key.digest())
+        store = SignedStore("engines")
+        store.remove(key.digest())
+        store.remove(KernelCache(key).name)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCache:
+    """Kernels that a library compiles for an engine when it first runs, kept beside it under the same key."""
+
+    key: EngineKey
+
+    @property
+    def name(self) -> str:
+        return f"{self.key.digest()}-kernels"
+
+    def read(self) -> bytes:
+        """Empty where none are kept; one line says why what is kept is not used."""
+        try:
+            entry = SignedStore("engines").read(self.name, asdict(self.key))
+            return b"" if entry is None else entry.content(_KERNELS)
+        except (OSError, ValueError) as error:
+            _log.warning("the kernels of the %s engine are compiled again: %s", self.key.library, error)
+            return b""
+
+    def keep(self, content: bytes) -> None:
+        """Keeps them for the next start; a cache that cannot be written costs nothing but that."""
+        try:
+            SignedStore("engines").write(self.name, asdict(self.key), {_KERNELS: content}, {})
+        except OSError as error:
+            _log.warning("the kernels of the %s engine are not kept: %s", self.key.library, error)

@@ -138,7 +138,7 @@ def _choices() -> dict[str, str]:
     report = {}
     for name in BACKENDS:
         try:
-            report[f"backend {name}"] = _ready(select_backend(name))
+            report[f"backend {name}"] = _ready(name)
         except BackendMissing as error:
             report[f"backend {name}"] = str(error)
     models = known_models()
@@ -146,7 +146,7 @@ def _choices() -> dict[str, str]:
     try:
         taken = select_backend("auto")
         report["auto takes"] = taken
-        report |= {f"auto takes for {name}": _taken(path, taken) for name, path in models.items()}
+        report |= {f"auto takes for {name}": _taken(path) for name, path in models.items()}
     except BackendMissing as error:
         report["auto takes"] = str(error)
     for operator, known in implementations().items():
@@ -156,27 +156,34 @@ def _choices() -> dict[str, str]:
 
 def _ready(name: BackendName) -> str:
     """Raises BackendMissing: its library does not load, or finds no device."""
-    from hoiclip_engine.backends.registry import backend_module
+    from hoiclip_engine.backends.registry import backend_module, require_runnable
 
-    backend_module(name).library()
-    backend_module(name).device()
+    require_runnable(name)
     fast = ", ".join(backend_module(name).fast_precisions())
     return f"ready; faster than fp32 here: {fast}" if fast else "ready"
 
 
-def _taken(path: Path, backend: BackendName) -> str:
-    """Backend and precision, and what would make it faster."""
+def _taken(path: Path) -> str:
+    """Backend and precision, the reason for them, and what would make it faster."""
     from hoiclip.core.model_file import load_model_file
-    from hoiclip_engine.backends.registry import backend_module
-    from hoiclip_engine.quantization.builds import build_command, find_build, select_build
+    from hoiclip_engine.backends.registry import backend_module, select_backend
+    from hoiclip_engine.quantization.builds import build_command, find_build, find_speeds, select
 
     try:
         model = load_model_file(path)
     except ModelError as error:
         return str(error)
+    ranked = select_backend("auto")
     if importlib.util.find_spec("torch") is None:
-        return f"{backend}, fp32, once it is exported: hoiclip export {model.name} -o DIR --with-model, where torch is"
-    build = select_build(model, backend, "auto")
-    fast = backend_module(backend).fast_precisions()
-    is_complete = all(find_build(model, backend, precision) is not None for precision in fast)
-    return f"{backend}, {build.precision}" + ("" if is_complete else f"; faster: {build_command(model, backend)}")
+        return f"{ranked}, fp32, once it is exported: hoiclip export {model.name} -o DIR --with-model, where torch is"
+    taken, all_backends = select(model), build_command(model, "all")
+    if taken.speed is not None:
+        reason = f"measured, {1 / taken.speed.ratio:.2f} times as fast as fp32 with {ranked}"
+    elif find_speeds(model, ranked) is not None:
+        reason = "measured, nothing else is faster"
+    else:
+        reason = f"by rank, {all_backends} measures the others"
+    fast = backend_module(taken.backend).fast_precisions()
+    is_complete = all(find_build(model, taken.backend, precision) is not None for precision in fast)
+    faster = "" if is_complete else f"; faster: {build_command(model, taken.backend)}"
+    return f"{taken.backend}, {taken.build.precision}: {reason}{faster}"

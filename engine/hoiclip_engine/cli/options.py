@@ -209,14 +209,25 @@ FASTEST_BUILD = "the fastest that hoiclip build made and passed here, else fp32"
 
 
 def add_backend(
-    parser: argparse.ArgumentParser, *, precision: bool = True, default_precision: str = FASTEST_BUILD
+    parser: argparse.ArgumentParser,
+    *,
+    precision: bool = True,
+    default_precision: str = FASTEST_BUILD,
+    several: bool = False,
 ) -> None:
-    """--backend and --precision. Args: default_precision: meaning of "auto"."""
+    """--backend and --precision.
+
+    Args:
+        default_precision: meaning of "auto".
+        several: whether "all" may be asked for.
+    """
     parser.add_argument(
         "--backend",
         default="auto",
-        choices=("auto", *BACKENDS),
-        help="inference backend (default: the fastest installed)",
+        choices=("auto", *(("all",) if several else ()), *BACKENDS),
+        help="inference backend, or all that run here (default: the first by rank)"
+        if several
+        else "inference backend (default: the fastest measured by hoiclip build, else the first by rank)",
     )
     if precision:
         parser.add_argument(

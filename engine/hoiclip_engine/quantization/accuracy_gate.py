@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from hoiclip.core.detections import HOIDetections
+from hoiclip.core.model_file import ModelFile
 from hoiclip.core.postprocess import PostprocessConfig, Postprocessor
 from hoiclip.core.preprocess import ModelInput
 from hoiclip.core.raw_output import RawOutput
@@ -16,7 +18,10 @@ from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.data.images import EvaluationSet
 from hoiclip.evaluation import choose_metric
 from hoiclip.evaluation.image_loop import Detector, EvaluateConfig, evaluate_images
-from hoiclip_engine.backends.base import Backend, Precision
+from hoiclip_engine.backends.base import Backend, BackendName, Precision
+from hoiclip_engine.backends.registry import load_backend
+from hoiclip_engine.engine import Engine, EngineConfig
+from hoiclip_engine.quantization.builds import FP32, Build
 
 TOP_TRIPLETS = 100
 
@@ -106,6 +111,55 @@ def gate_verdict(precision: Precision, compared: AccuracyComparison, maps: MeanP
         same = f"{compared.agreement:.1%} of the best {TOP_TRIPLETS} triplets are the same in {precision}"
         reason = f"{same}, expected at least {limits.agreement:.0%}"
     return GateVerdict(compared=compared, mean_precisions=maps, failed_by=reason)
+
+
+class AccuracyGate:
+    """Compares builds of one model with eager fp32, on the same images."""
+
+    def __init__(
+        self,
+        model: ModelFile,
+        config: EngineConfig,
+        padded_hw: tuple[int, int],
+        images: Sequence[ModelInput],
+        benchmark: EvaluationSet | None,
+    ) -> None:
+        """
+        Args:
+            config: image size and postprocessing of the mAP; its backend does not count.
+            images: of the padded size.
+            benchmark: annotated images, whose mAP decides.
+        """
+        self._model, self._config, self._padded_hw = model, config, padded_hw
+        self._images, self._benchmark = images, benchmark
+        self._eager_map: float | None = None
+
+    def verdict(self, backend: BackendName, build: Build, on_image: Callable[[], None] = lambda: None) -> GateVerdict:
+        """Raises HoiclipError: the build cannot be loaded."""
+        with (
+            closing(self._load("torch", FP32)) as reference,
+            closing(self._load(backend, build)) as engine,
+        ):
+            compared = compare_backends(reference, engine, self._images, self._model.vocabulary)
+        if self._benchmark is None or not compared.is_finite:
+            return gate_verdict(build.precision, compared)
+        if self._eager_map is None:
+            self._eager_map = self._map_of("torch", FP32, self._benchmark, on_image)
+        maps = MeanPrecisions(
+            num_images=len(self._benchmark.annotations),
+            reference=self._eager_map,
+            engine=self._map_of(backend, build, self._benchmark, on_image),
+        )
+        return gate_verdict(build.precision, compared, maps)
+
+    def _load(self, backend: BackendName, build: Build) -> Backend:
+        return load_backend(backend, self._model, self._padded_hw, build.precision, build.graph)
+
+    def _map_of(
+        self, backend: BackendName, build: Build, benchmark: EvaluationSet, on_image: Callable[[], None]
+    ) -> float:
+        with Engine(self._model, replace(self._config, backend=backend), build) as engine:
+            return measure_map(engine.detect, self._model.vocabulary, benchmark, on_image)
 
 
 def compare_backends(

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hoiclip.core.errors import BackendMissing, ModelError, UsageError
-from hoiclip_engine.backends.base import Precision
+from hoiclip.core.model_file import ModelFile
+from hoiclip_engine.backends.base import BackendName, Precision
+from hoiclip_engine.cache.artifacts import exported_graph
 from hoiclip_engine.export.onnx_export import graph_session, quiet_libraries
 from hoiclip_engine.quantization.modelopt import GraphInputs, to_fp16, to_int8
 
@@ -28,6 +30,12 @@ else:
 
 TargetRuntime = Literal["openvino", "tensorrt"]
 TARGET_RUNTIMES: tuple[TargetRuntime, ...] = get_args(TargetRuntime)
+TARGET_OF_BACKEND: Mapping[BackendName, TargetRuntime] = {
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt",
+}
+"""The runtime whose quantized graphs a backend takes."""
 QUANTIZED_PRECISIONS: Mapping[TargetRuntime, tuple[Precision, ...]] = {
     "openvino": ("int8",),
     "tensorrt": ("fp16", "int8"),
@@ -67,6 +75,24 @@ def require_quantizable(target: TargetRuntime, precision: Precision) -> None:
     if precision not in QUANTIZED_PRECISIONS[target]:
         known = ", ".join(QUANTIZED_PRECISIONS[target])
         raise UsageError(f"expected one of {known} for {target}, got {precision}; name another --precision or --for")
+
+
+def quantize_for(
+    backend: BackendName,
+    precision: Precision,
+    model: ModelFile,
+    padded_hw: tuple[int, int],
+    samples: Sequence[GraphInputs],
+    folder: Path,
+) -> Path | None:
+    """The graph of a build, in a folder; None where the backend takes the fp32 graph, or the module, and does the rest.
+
+    Args and raises as `quantize_graph`.
+    """
+    target = TARGET_OF_BACKEND.get(backend)
+    if target is None or precision not in QUANTIZED_PRECISIONS[target]:
+        return None
+    return quantize_graph(exported_graph(model, padded_hw), target, precision, samples, folder)
 
 
 def quantize_graph(

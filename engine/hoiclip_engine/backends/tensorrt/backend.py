@@ -25,7 +25,14 @@ from hoiclip_engine.backends.tensorrt.build_process import build_in_subprocess
 from hoiclip_engine.backends.tensorrt.builder import EngineBuildRequest
 from hoiclip_engine.backends.tensorrt.library import TensorRtLibrary, load_library
 from hoiclip_engine.backends.tensorrt.runtime import EngineRefused, TensorRtRuntime, gpu_name, load_cuda
-from hoiclip_engine.cache.artifacts import EngineKey, cached_engine, exported_graph, forget_engine, graph_sha256
+from hoiclip_engine.cache.artifacts import (
+    EngineKey,
+    KernelCache,
+    cached_engine,
+    exported_graph,
+    forget_engine,
+    graph_sha256,
+)
 from hoiclip_engine.export.graph_spec import MODEL_OUTPUTS
 
 if TYPE_CHECKING:
@@ -134,14 +141,15 @@ def _load_runtime(trt: Any, cuda: Any, request: EngineBuildRequest, key: EngineK
         return build_in_subprocess(request).engine
 
     engine = cached_engine(key, make)
+    kernels = KernelCache(key) if request.library == "tensorrt-rtx" else None
     try:
-        return TensorRtRuntime(trt, cuda, engine, plugins=request.plugins)
+        return TensorRtRuntime(trt, cuda, engine, plugins=request.plugins, kernels=kernels)
     except EngineRefused as error:  # a dependency that the key does not hold
         if is_new:
             raise
         _log.warning("the %s engine is built again: %s", key.library, error)
         forget_engine(key)
-        return TensorRtRuntime(trt, cuda, cached_engine(key, make), plugins=request.plugins)
+        return TensorRtRuntime(trt, cuda, cached_engine(key, make), plugins=request.plugins, kernels=kernels)
 
 
 def _timing_cache_path(library: TensorRtLibrary, trt: Any, device: str) -> Path | None:

@@ -29,6 +29,7 @@ from hoiclip_engine.backends.tensorrt.library import (
     load_plugins,
     one_line,
 )
+from hoiclip_engine.cache.artifacts import KernelCache
 
 Shape = tuple[int, ...]
 Arrays = Mapping[str, NDArray[Any]]
@@ -77,6 +78,7 @@ class TensorRtRuntime:
         content: bytes,
         *,
         plugins: Iterable[Path] = (),
+        kernels: KernelCache | None = None,
         profile: int = 0,
         capture: bool = True,
     ) -> None:
@@ -84,6 +86,8 @@ class TensorRtRuntime:
         Args:
             trt: the module that built the engine.
             cuda: the module cuda.bindings.runtime.
+            kernels: where TensorRT-RTX finds the kernels it compiled at an earlier start, and keeps them for the next;
+                None for TensorRT, which compiles all of them when it builds.
             profile: index of the optimisation profile, of an engine with several.
             capture: whether to replay a CUDA graph, where the engine allows it.
 
@@ -94,6 +98,8 @@ class TensorRtRuntime:
         self._trt, self._cuda, self._capture = trt, cuda, capture
         self._replay: Any = None
         self._context: Any = None
+        self._compiled: Any = None
+        self._new_kernels: KernelCache | None = None
         self._engine: Any = None
         self._runtime: Any = None
         self._stream: Any = None
@@ -103,11 +109,11 @@ class TensorRtRuntime:
             self._log = library_logger(trt)
             self._errors_before = len(self._log.errors)
             self._engine = self._deserialize(content, plugins)
-            self._context = self._engine.create_execution_context()
-            if self._context is None:
-                raise ModelError(f"the engine cannot be run: {self._reason()}")
             self._stream = self._call("a stream", "cudaStreamCreateWithFlags", cuda.cudaStreamNonBlocking)
             self._cleanup.callback(cuda.cudaStreamDestroy, self._stream)
+            self._context = self._create_context(kernels)
+            if self._context is None:
+                raise ModelError(f"the engine cannot be run: {self._reason()}")
             if self._engine.num_optimization_profiles > 1:
                 self._require(self._context.set_optimization_profile_async(profile, int(self._stream)), "the profile")
                 self._synchronize()
@@ -148,6 +154,8 @@ class TensorRtRuntime:
         else:
             self._enqueue()
             self._synchronize()
+            if self._new_kernels is not None:
+                self._keep_kernels(self._new_kernels)
             if self._capture:  # from the second call on: the first of a shape allocates, which no graph can hold
                 self._replay = self._capture_graph()
         return {buffer.name: buffer.host.copy() for buffer in self._buffers if not buffer.is_input}
@@ -157,7 +165,8 @@ class TensorRtRuntime:
         if self._context is not None and self._stream is not None:
             self._cuda.cudaStreamSynchronize(self._stream)
         self._forget_graph()
-        self._context = self._engine = self._runtime = None  # before the memory they refer to
+        self._context = None  # before all that it refers to
+        self._compiled = self._new_kernels = self._engine = self._runtime = None
         self._cleanup.close()
         self._stream, self._buffers = None, []
 
@@ -179,6 +188,36 @@ class TensorRtRuntime:
             kind = ModelError if "memory" in why.lower() else EngineRefused
             raise kind(f"{self._trt.__name__} {self._trt.__version__} cannot load the engine: {why}")
         return engine
+
+    def _create_context(self, kernels: KernelCache | None) -> Any:
+        """The stream comes before: kernels are compared with the GPU of the current CUDA context."""
+        if kernels is None:
+            return self._engine.create_execution_context()
+        config = self._engine.create_runtime_config()
+        cache = None if config is None else config.create_runtime_cache()
+        if cache is None:
+            _log.warning("kernels are compiled at every start: %s has no cache for them: %s",
+                         self._trt.__name__, self._reason())  # fmt: skip
+            return self._engine.create_execution_context()
+        kept = kernels.read()
+        errors_before = len(self._log.errors)
+        if not (kept and cache.deserialize(kept)):
+            self._new_kernels = kernels
+            if kept:
+                reason = first_error_since(self._log, errors_before)
+                _log.warning("the kernels of an earlier start are compiled again: %s refuses them: %s",
+                             self._trt.__name__, reason)  # fmt: skip
+        self._require(config.set_runtime_cache(cache), "its runtime cache")
+        self._compiled = config, cache  # which the context refers to as long as it lives
+        return self._engine.create_execution_context(runtime_config=config)
+
+    def _keep_kernels(self, kernels: KernelCache) -> None:
+        """After the first call, which has compiled them; a backend's shapes are fixed, so that no others follow."""
+        self._new_kernels = None
+        _, cache = self._compiled
+        content = cache.serialize()
+        if content is not None:
+            kernels.keep(bytes(content))
 
     def _allocate(self, profile: int) -> list[_Buffer]:
         """Buffers for the largest shapes of the profile, which are also the first shapes."""
