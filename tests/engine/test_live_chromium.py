@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from hoiclip_engine.types.frame import SourceEvent
 from hoiclip_engine.types.tracked_pairs import Event
@@ -144,6 +145,12 @@ def test_page_link_with_token_leaves_no_token_in_the_address(browser: str) -> No
         with_page(browser, drive)
 
 
+def viewers(page: RunningPage) -> dict[str, float]:
+    families = text_string_to_metric_families(page.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples]
+    return {sample.labels["kind"]: sample.value for sample in samples if sample.name == "hoiclip_live_viewers"}
+
+
 @pytest.mark.parametrize("is_same_pass", [False, True], ids=["run is killed", "connection is cut"])
 def test_images_come_back_after_a_lost_connection(browser: str, is_same_pass: bool) -> None:
     header = run_header()
@@ -162,7 +169,7 @@ def test_images_come_back_after_a_lost_connection(browser: str, is_same_pass: bo
         another = FrameWriter(again)
         stack.callback(another.stop)
         deadline_s = time.monotonic() + 30
-        while 'hoiclip_live_viewers{kind="pictures"} 1.0' not in again.get("/metrics").text:
+        while viewers(again).get("pictures") != 1:
             assert time.monotonic() < deadline_s, "nobody asks for images"
             await asyncio.sleep(0.1)
         assert await page.run("document.querySelectorAll('.source').length") == 1
