@@ -194,7 +194,7 @@ class VideoEncoder:
             rgb = np.asarray(cv2.copyMakeBorder(rgb, 0, below_px, 0, right_px, cv2.BORDER_REPLICATE), np.uint8)
         frame = VideoFrame(self._width_px, self._height_px, "yuv420p")
         frame.colorspace, frame.color_range = self._stream.codec_context.colorspace, ColorRange.MPEG
-        planes = (np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size) for plane in frame.planes)
+        planes = [np.ndarray((plane.height, plane.line_size), np.uint8, cast(bytes, plane)) for plane in frame.planes]
         _fill_planes(
             np.ascontiguousarray(rgb).reshape(len(rgb), -1), _factors("bt709" if self._is_hd else "bt601"), *planes
         )

@@ -158,7 +158,8 @@ def host_planes(frame: VideoFrame) -> Yuv420 | None:
     if any(plane.line_size < plane.width for plane in frame.planes):  # rows from the bottom up
         return None
     y, u, v = (
-        np.ndarray((plane.height, plane.width), np.uint8, plane, strides=(plane.line_size, 1)) for plane in frame.planes
+        np.ndarray((plane.height, plane.width), np.uint8, cast(bytes, plane), strides=(plane.line_size, 1))
+        for plane in frame.planes
     )
     is_full = frame.color_range == _FULL_RANGE or frame.format.name == "yuvj420p"
     return Yuv420(y, u, v, _PLANE_MATRICES[cast(int, _matrix(frame))], is_full)
