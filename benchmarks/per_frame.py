@@ -2,8 +2,8 @@
 
 A synthetic video of 1280x720 in H.264, the bundled model in fp32, every frame inferred, to JSON lines and to an
 annotated video. Each tree has a process of its own, and they take turns. User and system time of all threads of a
-process counts, that of the model told apart; imports, compiling and a first pass are over by then. Both run the same
-model file. Run it on one core, where inference does not leave its thread: OMP_NUM_THREADS=1 taskset -c 0.
+process counts, that of the model also by itself; imports, compiling and a first pass are over by then. Both run the
+same model file. Run it on one core, where inference does not leave its thread: OMP_NUM_THREADS=1 taskset -c 0.
 """
 
 from __future__ import annotations
