@@ -117,6 +117,9 @@ class InitConfig:
     """A model file, or the name of a bundled or fetched one, all of whose tensors are taken; other sources are ignored.
     With another vocabulary, classifiers begin with the rows of known words and text embeddings of new ones. What
     [model] does not set is as in the file."""
+    share: float = 0.0
+    """Weight of the initial model in the evaluated and finished one, which is the mean of start and end: where both are
+    good and near each other, better than either (Wortsman et al., 2022, arXiv 2109.01903). For `model` alone."""
     embeddings: str = ""
     """File of the vocabulary's text embeddings (hoiclip vocab build), where it has words that `model` does not know."""
     clip: str = ""
@@ -133,6 +136,12 @@ class InitConfig:
     """Of all HOI classifiers, frozen with CLIP; below zero: most HOIs are absent."""
     verb_embeddings: bool = True
     """Initialise the verb classifier by visual semantic arithmetic over the training data."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"init.share must be at least 0 and below 1, got {self.share}")
+        if self.share and not self.model:
+            raise ValueError(f"init.share is the weight of init.model, which is not given; got {self.share}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,10 +120,20 @@ def _train_hoi(
         dataset_of(recipe, vocabulary).evaluation_set() if recipe.losses.hoi and context.rank == 0 else None
     )
     task = hoi_task(recipe, vocabulary, resumed=(context.folder / CHECKPOINT_FILE).is_file())
+    share = recipe.init.share
+    start = HoiTask.finished(task.kept, task.kept.state_dict()).state_dict() if share else {}
+
+    def finished(tensors: Mapping[str, Tensor]) -> HOICLIP:
+        model = HoiTask.finished(task.kept, tensors)
+        state = model.state_dict()
+        for name, value in start.items():
+            if value.is_floating_point():
+                state[name].lerp_(value, share)
+        return model
 
     def evaluate(tensors: Mapping[str, Tensor], step: int) -> dict[str, float]:
         assert evaluation_set is not None
-        model = HoiTask.finished(task.kept, tensors)
+        model = finished(tensors)
         if save_contact_sheet is not None:
             save_contact_sheet(context.folder / f"sheet_{step:06}.png", model, vocabulary, evaluation_set)
         every_image = step == recipe.schedule.steps or recipe.schedule.patience > 0
@@ -137,7 +147,7 @@ def _train_hoi(
         evaluate=None if evaluation_set is None else evaluate,
         progress=progress,
     )
-    model = HoiTask.finished(task.kept, trainer.train())
+    model = finished(trainer.train())
     path = context.folder / "model.safetensors"
     if context.rank == 0:
         state = {key: value.half() if recipe.half_file else value for key, value in model.state_dict().items()}

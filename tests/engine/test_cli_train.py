@@ -131,6 +131,17 @@ def test_fine_tuning_keeps_known_words_and_learns_new_ones(folder: Path, cli: Cl
     np.testing.assert_array_equal(learned, own)  # frozen, as officially
     assert tuned.provenance["evaluation"]["kind"] == "evaluation"
     assert cli("models", "verify", tuned.path).code == 0
+    said = cli(
+        "train", "finetune.toml", "--out", folder / "runs/share", "--workers", 0, *sets, "--set", "init.share=0.5"
+    )
+    assert said.code == 0, said.err
+    mean, changed = load_model_file(folder / "runs/share/model.safetensors"), 0
+    for name, end in tuned.tensors().items():
+        start = drawn.tensor(name)
+        if start.shape == end.shape:
+            np.testing.assert_allclose(mean.tensor(name), (start + end) / 2, atol=1e-6, rtol=1e-3)  # files of fp16
+            changed += int(not np.array_equal(start, end))
+    assert changed > 50
 
 
 @pytest.mark.parametrize(
@@ -140,6 +151,8 @@ def test_fine_tuning_keeps_known_words_and_learns_new_ones(folder: Path, cli: Cl
         (["RECIPE", "--out", "OUT", "--set", "optimizer.speed=3"], 2),
         (["RECIPE", "--out", "OUT", "--set", "init.clip=none.safetensors"], 4),
         (["none.toml", "--out", "OUT"], 2),
+        (["RECIPE", "--out", "OUT", "--set", "init.share=0.5"], 2),
+        (["RECIPE", "--out", "OUT", "--set", "init.share=1"], 2),
         (["RECIPE", "--out", "OUT", "--set", "data.split=foo"], 2),
         (["RECIPE", "--out", "OUT", "--set", "data.fraction=7"], 2),
         (["RECIPE", "--out", "OUT", "--set", "init.detector=none.safetensors"], 4),
