@@ -40,7 +40,7 @@ class Recording:
 def record_detections(engine: Engine, video: Path) -> Recording:
     """Detects in every frame of a video."""
     with open_video(video) as source:
-        seen = [(frame.pts_s, engine.detect(frame.rgb)) for frame in source]
+        seen = [(frame.pts_s, engine.detect(frame.image)) for frame in source]
         step_s = nominal_step_s(source.info.average_rate)
     return Recording(
         name=video.name,

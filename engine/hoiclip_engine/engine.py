@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from hoiclip.core.array_types import RGB
 from hoiclip.core.detections import HOIDetections
 from hoiclip.core.errors import UsageError
 from hoiclip.core.model_file import ModelFile, load_model_file
@@ -23,6 +22,7 @@ from hoiclip_engine.session import Session, SessionCache, SessionConfig, open_fr
 from hoiclip_engine.sources.base import FrameSource, SourceConfig
 from hoiclip_engine.streaming.stream import Stream, StreamConfig, StreamFactory, policy_for
 from hoiclip_engine.track.pair_tracker import TrackConfig
+from hoiclip_engine.types.frame import FrameImage
 from hoiclip_engine.types.results import FrameResult
 
 MAX_REQUESTS = 4
@@ -124,11 +124,11 @@ class Engine:
             )
         )
 
-    def detect(self, rgb: RGB) -> HOIDetections:
-        """Triplets of one image (H, W, 3), by the official rules."""
-        config = SessionConfig(padded_hw=self.padded_size_for(rgb.shape[0], rgb.shape[1]))
+    def detect(self, image: FrameImage) -> HOIDetections:
+        """Triplets of one image (H, W, 3), by the official rules; of a video's frame take `Frame.image`, as streams do."""
+        config = SessionConfig(padded_hw=self.padded_size_for(image.shape[0], image.shape[1]))
         with self._sessions.lease(config, any_capacity=True) as session:
-            return session.detect(rgb)
+            return session.detect(image)
 
     def stream(
         self, source: str | Path, config: StreamConfig | None = None, source_config: SourceConfig | None = None

@@ -16,7 +16,6 @@ from types import TracebackType
 
 import numpy as np
 
-from hoiclip.core.array_types import RGB
 from hoiclip.core.detections import HOIDetections
 from hoiclip.core.preprocess import PreprocessConfig
 from hoiclip_engine.backends.base import Backend
@@ -102,13 +101,13 @@ class Session:
         """
         return self._worker.infer(image, scene)
 
-    def detect(self, rgb: RGB) -> HOIDetections:
+    def detect(self, image: FrameImage) -> HOIDetections:
         """Triplets of one image (H, W, 3), by the official rules.
 
         Raises:
             EngineClosed: the session has been closed.
         """
-        return self.infer(rgb).result().detections
+        return self.infer(image).result().detections
 
     def stream(
         self,
