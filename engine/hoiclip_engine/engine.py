@@ -125,7 +125,7 @@ class Engine:
         )
 
     def detect(self, image: FrameImage) -> HOIDetections:
-        """Triplets of one image (H, W, 3), by the official rules; of a video's frame take `Frame.image`, as streams do."""
+        """Triplets of one image (H, W, 3), by the official rules; of videos take `Frame.image`, as streams do."""
         config = SessionConfig(padded_hw=self.padded_size_for(image.shape[0], image.shape[1]))
         with self._sessions.lease(config, any_capacity=True) as session:
             return session.detect(image)
