@@ -63,9 +63,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
     ):
         for activity in args.activities:
-            paths = [Path(folder) / f"{activity}-{row}.mp4" for row in range(args.videos)]
-            for row, path in enumerate(paths):
-                draw_video(path, fixed_camera_script(FIRST_SEED + row, activity))
+            paths = [Path(folder) / f"{activity}-{number}.mp4" for number in range(args.videos)]
+            for number, path in enumerate(paths):
+                draw_video(path, fixed_camera_script(FIRST_SEED + number, activity))
             rows.append(_line(engine, f"synthetic, {activity:.0%}", paths))
         for name in CLIPS if args.shared else ():
             rows.append(_line(engine, name, [args.shared / "data" / "videos" / name], args.max_frames))
@@ -90,7 +90,7 @@ class NoisyScript(VideoScript):
     def frames(self) -> Iterator[SyntheticFrame]:
         for index, frame in enumerate(VideoScript.frames(self)):
             noisy = frame.rgb + self.noise[index * 7 % len(self.noise)]
-            yield replace(frame, image=np.clip(noisy, 0, 255).astype(np.uint8))
+            yield replace(frame, rgb=np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def fixed_camera_script(seed: int, activity: float) -> NoisyScript:

@@ -123,9 +123,9 @@ def follow(
 
 def _detections(moment: Moment, vocabulary: Vocabulary, detector: Detector, rng: np.random.Generator) -> HOIDetections:
     found = [pair for pair in moment.pairs if rng.random() >= detector.missing]
-    boxes = np.array([(*pair.human_box_xyxy, *pair.object_box_xyxy) for pair in found]).reshape(-1, 2, 2, 2)
-    size = boxes[:, :, 1:] - boxes[:, :, :1]
-    boxes = np.sort(boxes + detector.box_error * size * rng.normal(size=boxes.shape), axis=2).reshape(-1, 2, 4)
+    corners = np.array([(*pair.human_box_xyxy, *pair.object_box_xyxy) for pair in found]).reshape(-1, 2, 2, 2)
+    size = corners[:, :, 1:] - corners[:, :, :1]
+    boxes = np.sort(corners + detector.box_error * size * rng.normal(size=corners.shape), axis=2).reshape(-1, 2, 4)
     labels = np.array([vocabulary.objects.index(pair.label) for pair in found], np.int64)
     sure = [{vocabulary.verbs.index(verb) for verb in pair.verbs} for pair in found]
     for _ in range(rng.poisson(detector.ghosts)):

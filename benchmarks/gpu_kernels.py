@@ -111,7 +111,7 @@ def graph_ms(call: Callable[[], object], replays: int = 200) -> float:
         end.record()
         torch.cuda.synchronize()
         samples.append(begin.elapsed_time(end) / 20)
-    return statistics.median(samples)
+    return float(statistics.median(samples))
 
 
 def attention_on_gpu(with_cuda: bool) -> bool:

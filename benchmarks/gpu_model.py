@@ -91,7 +91,7 @@ def replay_ms(model: GraphedModel, rounds: int) -> float:
             end.record()
         end.synchronize()
         samples.append(begin.elapsed_time(end))
-    return statistics.median(samples)
+    return float(statistics.median(samples))
 
 
 def agreement(found: Answer, expected: Answer, top: int = 100) -> float:

@@ -14,7 +14,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -122,13 +122,17 @@ def main() -> None:
             height_px, width_px = map(int, arguments.size.split("x"))
             model = GoldenModels(Path(folder)).file("hico", PUBLIC_SALT)
             image = golden_input(height_px, width_px)
-            builds = golden_builds(model, (height_px, width_px), image.mask_bhw.shape[1:], int8_folder)  # type: ignore[arg-type]
+            builds = golden_builds(model, (height_px, width_px), image.mask_bhw.shape[1:], int8_folder)
         else:
             model = load_model_file(find_model("drawn"))
             config = PreprocessConfig.for_model(model.config, padded_hw=(192, 256))
             image = preprocess(synthetic_set("test").images.rgb(0), config)
             builds = published_builds(model)
         measure(arguments.model, model, image, builds, arguments.rounds, Path(folder))
+
+
+def _logits(engine: Backend, image: ModelInput) -> NDArray[np.float32]:
+    return engine(image).hoi_logits
 
 
 def measure(name: str, model: ModelFile, image: ModelInput, builds: Builds, rounds: int, folder: Path) -> None:
@@ -138,7 +142,7 @@ def measure(name: str, model: ModelFile, image: ModelInput, builds: Builds, roun
         f"{backend} {precision}": load_backend(backend, model, padded_hw, build.precision, build.graph)
         for (backend, precision), build in measured.items()
     }
-    calls: dict[str, Call] = {arm: lambda e=engine: e(image).hoi_logits for arm, engine in engines.items()}
+    calls: dict[str, Call] = {arm: partial(_logits, engine, image) for arm, engine in engines.items()}
     calls |= peers(model, image)
     reference = calls[REFERENCE]()
     errors = {arm: float(np.abs(call() - reference).max()) for arm, call in calls.items()}
@@ -148,7 +152,7 @@ def measure(name: str, model: ModelFile, image: ModelInput, builds: Builds, roun
     times = side_by_side(timed, rounds)
     origin = provenance("torch", "openvino", "onnxruntime", "nncf")
     for arm, samples in times.items():
-        build = measured.get(tuple(arm.split()))  # type: ignore[call-overload]
+        build = next((build for key, build in measured.items() if " ".join(key) == arm), None)
         append(
             "backends",
             {

@@ -43,7 +43,7 @@ def serve(model: str, video: str) -> None:
         finally:
             infer_s[0] += time.thread_time() - begun_s
 
-    OpenVinoBackend.__call__ = timed  # type: ignore[method-assign]
+    OpenVinoBackend.__call__ = timed  # type: ignore[method-assign, assignment]
     with Engine.load(model, EngineConfig(backend="openvino", precision="fp32")) as engine:
         for line in sys.stdin:
             out = line.strip()

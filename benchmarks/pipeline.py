@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.harness import append, provenance
 from hoiclip.synthetic.video import VideoConfig
+from hoiclip_engine.backends.base import Precision
 from hoiclip_engine.cli.draw import draw_videos
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.quantization.builds import find_build
@@ -22,7 +23,7 @@ from hoiclip_engine.streaming.stream import StreamConfig
 from hoiclip_engine.types.results import RunSummary
 
 VIDEO = VideoConfig(width_px=1280, height_px=720, fps=30.0, duration_s=20.0)
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 
 def run_once(engine: Engine, video: Path, out: Path, config: StreamConfig) -> tuple[RunSummary, float]:

@@ -163,11 +163,11 @@ def _expected(expected: Expected, moments: Sequence[Moment], size: tuple[int, in
 
 def _episodes(holds: Sequence[bool], times_s: Sequence[float], grace_s: float) -> Iterator[tuple[int, int]]:
     """First and last frame of each time over which it holds but for gaps within the grace."""
-    rows = np.flatnonzero(holds)
+    rows = np.flatnonzero(holds).tolist()
     first = rows[0]
     for last, following in zip(rows, [*rows[1:], None], strict=True):
         if following is None or times_s[following - 1] - times_s[last] > grace_s + _GRAIN_S:
-            yield int(first), int(last)
+            yield first, last
             first = following
 
 

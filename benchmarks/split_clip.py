@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,6 @@ def split_arms(
                 for output in requests[part].model_outputs:
                     tensors[output.any_name] = requests[part].get_tensor(output).data
 
-        calls[f"openvino {precision} split, all"] = lambda infer=infer: infer(PARTS)
-        calls[f"openvino {precision} split, CLIP kept"] = lambda infer=infer: infer(("detector", "interaction"))
+        calls[f"openvino {precision} split, all"] = partial(infer, PARTS)
+        calls[f"openvino {precision} split, CLIP kept"] = partial(infer, ("detector", "interaction"))
     return calls

@@ -209,12 +209,12 @@ def main() -> None:
             rounded = {
                 tracker: {metric: round(value, 2) for metric, value in found.items()} for tracker, found in line.items()
             }
-            facts = {"benchmark": "tracker_quality", "sequence": name, "scores": scores}
+            facts: dict[str, object] = {"benchmark": "tracker_quality", "sequence": name, "scores": scores}
             append("tracker", {**facts, **rounded, **origin})
     for count in COUNTS:
         for name, samples in time_both(count, args.rounds).items():
-            line = {"benchmark": "tracker_speed", "entities": count, "tracker": name, "per": "update, mean of 300"}
-            append("tracker", {**line, **statistics(samples), **origin})
+            facts = {"benchmark": "tracker_speed", "entities": count, "tracker": name, "per": "update, mean of 300"}
+            append("tracker", {**facts, **statistics(samples), **origin})
 
 
 if __name__ == "__main__":
