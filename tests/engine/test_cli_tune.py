@@ -25,6 +25,7 @@ SETTINGS = st.builds(
     fps=st.integers(1, 40).map(float),
     inferred=st.just(1.0),
     map_loss=st.integers(-2, 6).map(float),
+    clip_every=st.sampled_from([1, "auto"]),
 )
 
 
@@ -76,6 +77,8 @@ def test_tune_ends_with_a_command_line_that_runs(video: Path, tmp_path: Path, cl
     found = json.loads((tmp_path / "all.json").read_text())
     assert {setting["detect_every"] for setting in found["settings"]} == set(CADENCES)
     assert len({setting["short_side_px"] for setting in found["settings"]}) > 1
+    clip_every = {setting["clip_every"] for setting in found["settings"]}
+    assert clip_every == ({1, "auto"} if QUICK_BACKEND == "torch" else {1})
     first = found["settings"][0]
     assert (first["precision"], first["detect_every"], first["map_loss"], first["inferred"]) == ("fp32", 1, 0, 1)
     assert any(setting["front"] for setting in found["settings"])

@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,12 +119,14 @@ class Setting:
     """Fraction of the frames."""
     map_loss: float
     """Points of frame mAP lost against inference of every frame in fp32 at the training size."""
+    clip_every: int | Literal["auto"] = 1
 
     def options(self, training_px: int) -> list[str]:
         """Of `hoiclip run`."""
         side = [] if self.short_side_px == training_px else ["--short-side", str(self.short_side_px)]
         every = [] if self.detect_every == 1 else ["--detect-every", str(self.detect_every)]
-        return ["--precision", self.precision, *side, *every]
+        clip = [] if self.clip_every == 1 else ["--clip-every", str(self.clip_every)]
+        return ["--precision", self.precision, *side, *every, *clip]
 
 
 def tune(
@@ -160,20 +162,25 @@ def tune(
 
 
 def measure_settings(model: ModelFile, address: SourceAddress, backend: str, max_frames: int) -> list[Setting]:
-    """All settings on the first frames of a video; the first one is the reference."""
+    """All settings on the first frames of a video; the first one is the reference. The best are also measured with CLIP
+    at its own cadence, where the backend can."""
     from hoiclip_engine.backends.registry import select_backend
     from hoiclip_engine.engine import Engine, EngineConfig
+
+    def engine_of(build: Build, side_px: int) -> Engine:
+        short_side_px = None if side_px == training_px else side_px
+        return Engine(model, EngineConfig(backend=name, short_side_px=short_side_px), build)
 
     name, training_px = select_backend(backend), model.config.short_side_px
     smaller = [_SIDE_STEP_PX * round(fraction * training_px / _SIDE_STEP_PX) for fraction in SMALLER]
     sides = [training_px, *dict.fromkeys(side for side in smaller if 0 < side < training_px)]
     grid = list(itertools.product(_builds(model, name), sides))
+    builds: dict[str, Build] = {build.precision: build for build, _ in grid}
     measured, reference = list[Setting](), None
     with progress() as bar:
         task = bar.add_task("settings", total=len(grid) * len(CADENCES), rate="")
         for build, side_px in grid:
-            short_side_px = None if side_px == training_px else side_px
-            with Engine(model, EngineConfig(backend=name, short_side_px=short_side_px), build) as engine:
+            with engine_of(build, side_px) as engine:
                 _measure(engine, address, 1, min(max_frames, _WARM_UP_FRAMES))
                 for cadence in CADENCES:
                     found = _measure(engine, address, cadence, max_frames)
@@ -189,6 +196,19 @@ def measure_settings(model: ModelFile, address: SourceAddress, backend: str, max
                         )
                     )
                     bar.advance(task)
+        assert reference is not None
+        front = pareto_front(measured)
+        bar.update(task, total=len(measured) + len(front))
+        for setting in front:
+            bar.advance(task)
+            with engine_of(builds[setting.precision], setting.short_side_px) as engine:
+                try:
+                    _measure(engine, address, 1, min(max_frames, _WARM_UP_FRAMES), clip_every="auto")
+                except UsageError:  # the backend cannot
+                    continue
+                found = _measure(engine, address, setting.detect_every, max_frames, clip_every="auto")
+            loss, fps = reference.loss(found), round(found.fps, 2)
+            measured.append(replace(setting, fps=fps, map_loss=loss, clip_every="auto"))
     return measured
 
 
@@ -214,12 +234,18 @@ class _Measured:
     frames: list[VideoFrame]
 
 
-def _measure(engine: Engine, address: SourceAddress, cadence: int | Literal["auto"], max_frames: int) -> _Measured:
+def _measure(
+    engine: Engine,
+    address: SourceAddress,
+    cadence: int | Literal["auto"],
+    max_frames: int,
+    clip_every: int | Literal["auto"] = 1,
+) -> _Measured:
     from hoiclip_engine.sinks.hico_sink import video_frame
     from hoiclip_engine.sources.base import SourceConfig
     from hoiclip_engine.streaming.stream import StreamConfig
 
-    config = StreamConfig(policy="lossless", detect_every=cadence)
+    config = StreamConfig(policy="lossless", detect_every=cadence, clip_every=clip_every)
     stream = engine.open(address.location, config, SourceConfig(max_frames=max_frames))
     started_s, frames, inferred = time.perf_counter(), [], 0
     for result in stream:
@@ -313,7 +339,8 @@ def _plot(measured: Sequence[Setting], front: Sequence[Setting], path: Path) -> 
         axes.plot([s.fps for s in own], [-s.map_loss for s in own], "o", label=precision)
     axes.plot([s.fps for s in front], [-s.map_loss for s in front], "-", color="grey", linewidth=1, label="front")
     for setting in front:
-        label = f"{setting.short_side_px} px, every {setting.detect_every}"
+        clip = "" if setting.clip_every == 1 else f", CLIP {setting.clip_every}"
+        label = f"{setting.short_side_px} px, every {setting.detect_every}{clip}"
         axes.annotate(label, (setting.fps, -setting.map_loss), fontsize=7, xytext=(4, 4), textcoords="offset points")
     axes.set(xlabel="frames a second", ylabel="points of frame mAP, relative to fp32 in every frame")
     axes.legend(loc="lower left", fontsize=8)
