@@ -83,9 +83,7 @@ model: $(READY)
 	$(BIN)/hoiclip train drawn_clip.toml --out runs/clip
 	$(BIN)/hoiclip train drawn_detector.toml --out runs/detector
 	$(BIN)/hoiclip train drawn.toml --out runs/drawn
-	$(BIN)/hoiclip train drawn_further.toml --out runs/longer --set init.model=runs/drawn/model.safetensors
-	$(BIN)/hoiclip train drawn_further.toml --out runs/further --set init.model=runs/longer/model.safetensors --set init.share=0.5 \
-		--set schedule.steps=1400 --set schedule.decay_from=0.4
+	$(BIN)/hoiclip train drawn_further.toml --out runs/further --set init.model=runs/drawn/model.safetensors
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
