@@ -295,6 +295,8 @@ def test_file_does_not_wait_for_a_disk_that_hangs_and_is_served_again_after(
         assert "hangs; evidence is dropped" in warnings[0]
         monkeypatch.setattr(Path, "write_bytes", real)
         pipe.read_bytes()
+        while folder._hangs:  # until its thread has noticed
+            time.sleep(0.001)
         assert folder.submit("a", lambda: None, 1, wait=True)
 
 
