@@ -138,6 +138,7 @@ def _logits(engine: Backend, image: ModelInput) -> NDArray[np.float32]:
 def measure(name: str, model: ModelFile, image: ModelInput, builds: Builds, rounds: int, folder: Path) -> None:
     padded_hw = (int(image.mask_bhw.shape[1]), int(image.mask_bhw.shape[2]))
     measured: Builds = {**{(backend, "fp32"): FP32 for backend in runnable_backends()}, **builds}
+    build_of = {" ".join(key): build for key, build in measured.items()}
     engines: dict[str, Backend] = {
         f"{backend} {precision}": load_backend(backend, model, padded_hw, build.precision, build.graph)
         for (backend, precision), build in measured.items()
@@ -152,7 +153,7 @@ def measure(name: str, model: ModelFile, image: ModelInput, builds: Builds, roun
     times = side_by_side(timed, rounds)
     origin = provenance("torch", "openvino", "onnxruntime", "nncf")
     for arm, samples in times.items():
-        build = next((build for key, build in measured.items() if " ".join(key) == arm), None)
+        build = build_of.get(arm)
         append(
             "backends",
             {

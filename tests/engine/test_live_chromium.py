@@ -170,7 +170,7 @@ def test_images_come_back_after_a_lost_connection(browser: str, is_same_pass: bo
         stack.callback(another.stop)
         deadline_s = time.monotonic() + 30
         while viewers(again).get("pictures") != 1:
-            assert time.monotonic() < deadline_s, "nobody asks for images"
+            assert time.monotonic() < deadline_s, "the page asks for no images"
             await asyncio.sleep(0.1)
         assert await page.run("document.querySelectorAll('.source').length") == 1
 

@@ -172,14 +172,14 @@ class _Schedule:
 
     def __init__(self, every: int | Literal["auto"]) -> None:
         self._gate = ChangeGate() if every == "auto" else None
-        self._is_due = every_nth(1 if every == "auto" else every)
+        self._is_nth = None if every == "auto" else every_nth(every)
         self.reasons: deque[InferenceReason | None] = deque()
         """Of frames that wait, in order."""
 
     def is_due(self, frame: Frame) -> bool:
         reason = None if self._gate is None else self._gate.why_infer(frame)
         self.reasons.append(reason)
-        return self._is_due(frame) if self._gate is None else reason is not None
+        return self._is_nth(frame) if self._is_nth is not None else reason is not None
 
 
 def _cached_frame(read: ReadFrame, answer: Future[Inference] | None, reason: InferenceReason | None) -> CachedFrame:
