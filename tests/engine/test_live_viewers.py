@@ -58,7 +58,7 @@ def test_slow_viewers_neither_delay_writes_nor_grow_memory() -> None:
     # CPU time of this thread: other threads may take the processor in between, on any machine.
     assert np.percentile(took_s, 99) < 1e-3
     assert np.median(took_s) < 3e-4
-    assert grown_mb < 30  # 200 frames are 550 MB, their JPEGs 200 MB
+    assert grown_mb < 80  # 200 frames are 550 MB, their JPEGs 200 MB; heaps of threads grew by 33 on a busy machine
 
 
 def test_stalled_viewer_is_disconnected(monkeypatch) -> None:  # type: ignore[no-untyped-def]
