@@ -52,6 +52,28 @@ def test_batch_equals_its_images_inferred_alone(name: BackendName, model: ModelF
     several.close()
 
 
+@pytest.mark.parametrize("capacity", [Capacity(), Capacity(batch=2), Capacity(keeps_clip=True)])
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_images_that_fill_the_padded_size_equal_eager_torch(
+    name: BackendName, capacity: Capacity, model: ModelFile
+) -> None:
+    if (name, capacity.keeps_clip) == ("onnxruntime", True):
+        pytest.skip("keeps no CLIP")
+    engine = load_backend(name, model, PADDED_HW, capacity=capacity)
+    eager = load_backend("torch", model, PADDED_HW, capacity=Capacity(batch=capacity.batch))
+    rng = np.random.default_rng(1)
+    config = PreprocessConfig(short_side_px=128, max_side_px=160, clip_side_px=64, padded_hw=PADDED_HW)
+    filling, other, padded = (
+        preprocess(rng.integers(0, 256, (*size, 3), np.uint8), config) for size in ((256, 320), (128, 160), (100, 160))
+    )
+    assert (filling.mask_bhw.any(), padded.mask_bhw.any()) == (False, True)
+    calls = [[filling], [padded], [other]] if capacity.batch == 1 else [[filling, other], [filling, padded]]
+    for images in calls:
+        assert_same(engine(stack(images)), eager(stack(images)))
+    engine.close()
+    eager.close()
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_concurrent_requests_keep_their_outputs_apart(
     name: BackendName, model: ModelFile, inputs: list[ModelInput]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +74,8 @@ class OpenVinoBackend:
     ) -> None:
         self.name = "openvino"
         self.padded_hw, self.capacity = padded_hw, capacity
-        self._whole = _CompiledNetwork(_NetworkSource(graph, _shapes(model, padded_hw, capacity)), precision, capacity)
+        source = _NetworkSource(graph, _shapes(model, padded_hw, capacity))
+        self._whole = _NetworkByPadding(source, precision, capacity)
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
         return RawOutput(**self._whole(model_input.arrays(), MODEL_OUTPUTS))
@@ -91,9 +93,8 @@ class ClipKeepingOpenVinoBackend:
         self.name = "openvino"
         self.padded_hw, self.capacity = padded_hw, capacity
         shapes = _shapes(model, padded_hw, capacity)
-        self._clip, self._rest = (
-            _CompiledNetwork(_NetworkSource(graph, shapes, part), precision, capacity) for part in _PARTS
-        )
+        self._clip = _CompiledNetwork(_NetworkSource(graph, shapes, "clip"), precision, capacity)
+        self._rest = _NetworkByPadding(_NetworkSource(graph, shapes, "rest"), precision, capacity)
 
     def __call__(self, model_input: ModelInput) -> RawOutput:
         return self.infer(model_input, self.view(model_input))
@@ -112,7 +113,7 @@ class ClipKeepingOpenVinoBackend:
         self._rest.close()
 
 
-_CLIP_INPUT = "clip_images"
+_CLIP_INPUT, _PADDING_INPUT = "clip_images", "padding"
 _KEPT = "kept_"
 """Begin of the names of what the rest takes from CLIP."""
 _PARTS: tuple[Literal["clip", "rest"], ...] = ("clip", "rest")
@@ -125,11 +126,23 @@ class _NetworkSource:
     graph: Path
     shapes: Mapping[str, tuple[int, ...]]
     part: Literal["whole", "clip", "rest"] = "whole"
+    padded: bool = True
+    """Whether it takes images with padding; else its mask is a constant without any."""
 
     def read(self, core: Any) -> Any:
         network = core.read_model(self.graph)
         network.reshape({name: list(shape) for name, shape in self.shapes.items()})
+        if not self.padded:
+            mask = network.input(_PADDING_INPUT).get_node()
+            nothing = openvino.opset13.constant(np.zeros(self.shapes[_PADDING_INPUT], np.bool_))
+            mask.output(0).replace(nothing.output(0))
+            network.remove_parameter(mask)
         return network if self.part == "whole" else _cut(network)[_PARTS.index(self.part)]
+
+    def options(self) -> dict[str, str]:
+        """What its engine's key has beside the compiler options."""
+        part: dict[str, str] = {} if self.part == "whole" else {"part": self.part}
+        return part if self.padded else {**part, "padding": "none"}
 
 
 def _cut(network: Any) -> tuple[Any, Any]:
@@ -174,7 +187,7 @@ def _cut(network: Any) -> tuple[Any, Any]:
 
 def _shapes(model: ModelFile, padded_hw: tuple[int, int], capacity: Capacity) -> dict[str, tuple[int, ...]]:
     clip, b = model.config.clip_image_px, capacity.batch
-    return {"images": (b, 3, *padded_hw), "padding": (b, *padded_hw), _CLIP_INPUT: (b, 3, clip, clip)}
+    return {"images": (b, 3, *padded_hw), _PADDING_INPUT: (b, *padded_hw), _CLIP_INPUT: (b, 3, clip, clip)}
 
 
 class _CompiledNetwork:
@@ -206,6 +219,36 @@ class _CompiledNetwork:
         del self._requests
 
 
+class _NetworkByPadding:
+    """A network for images with padding and one for images that fill the padded size, as 16:9 and 4:3 often do.
+
+    In the latter what follows from the mask alone, above all the position embeddings, is computed when it is compiled.
+    Each is compiled when the first image needs it; the warm-up of a session has an image of the padded size.
+    """
+
+    def __init__(self, source: _NetworkSource, precision: Precision, capacity: Capacity) -> None:
+        self._source, self._precision, self._capacity = source, precision, capacity
+        self._compiled: dict[bool, _CompiledNetwork] = {}
+        self._compiling = threading.Lock()
+
+    def __call__(self, arrays: Mapping[str, NDArray[Any]], names: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+        if arrays[_PADDING_INPUT].any():
+            return self._network(padded=True)(arrays, names)
+        unmasked = {name: values for name, values in arrays.items() if name != _PADDING_INPUT}
+        return self._network(padded=False)(unmasked, names)
+
+    def _network(self, *, padded: bool) -> _CompiledNetwork:
+        with self._compiling:
+            if padded not in self._compiled:
+                source = replace(self._source, padded=padded)
+                self._compiled[padded] = _CompiledNetwork(source, self._precision, self._capacity)
+            return self._compiled[padded]
+
+    def close(self) -> None:
+        for network in self._compiled.values():
+            network.close()
+
+
 def _capabilities(core: Any) -> list[str]:
     return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
@@ -233,7 +276,7 @@ def _compiled(source: _NetworkSource, precision: Precision, num_requests: int) -
         device=device(),
         precision=precision,
         shapes=source.shapes,
-        options=compile_options if source.part == "whole" else {**compile_options, "part": source.part},
+        options={**compile_options, **source.options()},
     )
 
     compiled_now: Any = None
