@@ -97,19 +97,21 @@ def plan_for(original_hw: Size, config: PreprocessConfig) -> kernel.Plan:
     return kernel.Plan(original_hw, fitted(image_hw, padded_hw), padded_hw, config.clip_side_px)
 
 
-def preprocess(rgb: U8, config: PreprocessConfig) -> ModelInput:
+def preprocess(image: U8 | kernel.Yuv420, config: PreprocessConfig) -> ModelInput:
     """One image as a batch of one, sized by plan_for; new arrays each time.
 
     Args:
-        rgb: (H, W, 3) uint8.
+        image: (H, W, 3) uint8 RGB, by the official rules; or the planes of a video's frame, whose colours are those of
+            RGB but for rounding.
 
     Raises:
         ValueError: not an image of that form.
     """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
-        raise ValueError(f"expected an RGB image (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
-    plan = plan_for((int(rgb.shape[0]), int(rgb.shape[1])), config)
-    made = kernel.preprocess(rgb, plan)
+    pixels = image.y_hw if isinstance(image, kernel.Yuv420) else image
+    if isinstance(image, np.ndarray) and (image.shape[2:] != (3,) or image.dtype != np.uint8 or 0 in image.shape):
+        raise ValueError(f"expected an RGB image (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    plan = plan_for((int(pixels.shape[0]), int(pixels.shape[1])), config)
+    made = kernel.preprocess(image, plan)
     return ModelInput(
         detector_bchw=made.detector_chw[None],
         mask_bhw=made.mask_hw[None],

@@ -17,7 +17,8 @@ from hoiclip_engine.sinks import jsonl_sink
 from hoiclip_engine.sinks.video_encoder import VideoEncoder
 from hoiclip_engine.streaming.change_gate import ChangeConfig, ChangeGate
 from hoiclip_engine.streaming.stream import StreamConfig
-from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.frame import DecodedImage, Frame
+from hoiclip_kernels.preprocess.yuv420 import Yuv420
 from tests.engine.archive_runs import TORCH, Workers, coordinate, repeatable, single_run
 from tests.engine.command_output import Cli
 from tests.engine.untrained import untrained_model
@@ -45,6 +46,23 @@ def test_still_scene_is_inferred_at_its_longest_interval_alone() -> None:
     assert found[0] == "first"
     assert [index for index, reason in enumerate(found) if reason == "interval"] == [75]
     assert found.count(None) == 128
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+def test_frames_are_compared_by_their_brightness_without_becoming_rgb(full_range: bool) -> None:
+    """Grey levels of a full range, whatever the video keeps to: thresholds are the same."""
+
+    def planes(change: float) -> DecodedImage:
+        grey = np.full((480, 640), 100.0)
+        grey[100:200, 100:200] += change
+        y = np.round(grey if full_range else 16 + grey * 219 / 255).astype(np.uint8)
+        half = np.full((240, 320), 128, np.uint8)
+        return DecodedImage(Yuv420(y, half, half, "bt601", full_range), (480, 640), pytest.fail)
+
+    for change, reason in ((4.0, None), (6.0, "changed")):
+        images = [planes(0), planes(0), planes(change)]
+        gate = ChangeGate(ChangeConfig(settle_s=0.0))
+        assert [gate.why_infer(Frame(one, index / FPS, index)) for index, one in enumerate(images)][2] == reason
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0, 6.0])

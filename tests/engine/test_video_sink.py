@@ -20,7 +20,7 @@ import pytest
 
 from hoiclip.core.errors import SinkError, UsageError
 from hoiclip_engine.sinks.annotate import letterbox, person_color
-from hoiclip_engine.sinks.video_encoder import output_time_base
+from hoiclip_engine.sinks.video_encoder import VideoEncoder, output_time_base
 from hoiclip_engine.sinks.video_sink import VideoSink
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.types.frame import Frame
@@ -103,6 +103,26 @@ def test_video_sink_keeps_colours(tmp_path: Path, size_px: tuple[int, int]) -> N
     with open_video(write(tmp_path / "out.mp4", [0.0], size_px=size_px)) as source:
         rgb = next(iter(source)).rgb.astype(int)
     assert np.abs(rgb - image(0, *size_px)).mean() < 4
+
+
+@pytest.mark.parametrize(("size_px", "red", "blue"), [((98, 66), 0.299, 0.114), ((64, 720), 0.2126, 0.0722)])
+def test_encoder_is_given_the_colours_of_the_standard(
+    tmp_path: Path, size_px: tuple[int, int], red: float, blue: float
+) -> None:
+    """BT.601, from 720 lines on BT.709; by their formulas in floating point, so that half a level is rounding."""
+    rgb = np.random.default_rng(0).integers(0, 256, (size_px[1], size_px[0], 3), dtype=np.uint8)
+    encoder = VideoEncoder(tmp_path / "clip.mp4", *size_px, Fraction(1, 1000))
+    planes = [
+        np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].astype(float)
+        for plane in encoder._frame(rgb).planes
+    ]
+    encoder.close()
+    r, g, b = np.moveaxis(rgb / 255, 2, 0)
+    y = red * r + (1 - red - blue) * g + blue * b
+    blues, reds = (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)
+    means = [colour.reshape(size_px[1] // 2, 2, -1, 2).mean(axis=(1, 3)) for colour in (blues, reds)]
+    for plane, expected in zip(planes, (16 + 219 * y, *(128 + 224 * mean for mean in means)), strict=True):
+        assert np.abs(plane - expected).max() < 0.51
 
 
 def test_video_sink_draws_pairs_unless_the_overlay_is_off(tmp_path: Path) -> None:

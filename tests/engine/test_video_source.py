@@ -9,6 +9,7 @@ import zlib
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,11 +19,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
 from hoiclip.core.errors import SourceError
+from hoiclip.core.preprocess import PreprocessConfig, preprocess
 from hoiclip_engine.sources.base import SourceConfig
 from hoiclip_engine.sources.cropping import Crop, read_crop
 from hoiclip_engine.sources.decoder import FrameDecoder
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.sources.frame_conversion import Orientation, orientation_from_matrix, orientation_of, square_size_px
+from hoiclip_engine.types.frame import DecodedImage, host_planes
+from hoiclip_kernels.preprocess.reference import DETECTOR_TABLE
 from tests.engine.video_files import RED, image, index_of, write_clip
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -165,6 +169,82 @@ def test_unlabelled_video_is_bt709_from_720_lines_on(
     r, b = y + 2 * (1 - matrix[0]) * v, y + 2 * (1 - matrix[1]) * u
     g = (y - matrix[0] * r - matrix[1] * b) / (1 - sum(matrix))
     assert rgb == pytest.approx([r, g, b], abs=3 / 255)  # swscale rounds; the two matrices are 20 levels apart
+
+
+@pytest.mark.parametrize(("colorspace", "height_px"), [(2, 96), (5, 96), (9, 96), (2, 720)])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p"])
+def test_model_sees_the_planes_of_a_frame_as_its_rgb(
+    tmp_path: Path, pix_fmt: str, colorspace: int, height_px: int
+) -> None:
+    """Tolerance: swscale is up to three levels too dark where the range is limited (test_device_frames.py), and rounds
+    what preprocessing rounds later. At the edge of two colours it also repeats colours where preprocessing averages."""
+    options = {"colorspace": {2: "unknown", 5: "bt470bg", 9: "bt2020nc"}[colorspace]}
+    size_px = 2 * height_px // 3 * 2, height_px
+    path = write_clip(tmp_path / "clip.mp4", [0, 40, 80], size_px=size_px, pix_fmt=pix_fmt, options=options)
+    config = PreprocessConfig(short_side_px=40, max_side_px=64, clip_side_px=32, padded_hw=(48, 64))
+    with open_video(path) as source:
+        frames = list(source)
+    assert len(frames) == 3
+    for frame in frames:
+        planes = host_planes(frame.image)
+        assert planes is not None
+        assert planes.full_range == (pix_fmt == "yuvj420p")
+        assert planes.matrix == ("bt2020" if colorspace == 9 else "bt709" if height_px == 720 else "bt601")
+        ours = preprocess(planes, config)
+        assert isinstance(frame.image, DecodedImage)
+        assert not frame.image.is_converted
+        theirs = preprocess(frame.rgb, config)
+        assert (ours.image_hw, ours.original_hw) == (theirs.image_hw, theirs.original_hw)
+        levels = np.abs(ours.detector_bchw - theirs.detector_bchw)[0] / np.diff(DETECTOR_TABLE[:, :2])[..., None]
+        h, w = ours.image_hw[0]
+        edge = np.zeros(levels.shape[1:], bool)
+        edge[h // 2 - 2 : h // 2 + 2, : w // 2 + 2] = edge[: h // 2 + 2, w // 2 - 2 : w // 2 + 2] = True
+        assert levels[:, ~edge].max() < 4
+        assert levels.max() < 9
+
+
+def test_rgb_of_a_frame_is_converted_once_and_a_new_one_is_the_caller_s_own(tmp_path: Path) -> None:
+    with open_video(write_clip(tmp_path / "clip.mp4", [0])) as source:
+        (frame,) = source
+    own = frame.new_rgb()
+    assert isinstance(frame.image, DecodedImage)
+    assert not frame.image.is_converted
+    rgb = frame.rgb
+    assert frame.rgb is rgb
+    assert np.array_equal(own, rgb)
+    for image_of_its_own in (own, frame.new_rgb()):
+        image_of_its_own[:] = 0
+        assert round(index_of(frame.rgb)) == 0
+        assert rgb.any()
+
+
+def test_frames_outlive_their_source_and_the_frames_after_them(tmp_path: Path) -> None:
+    with open_video(write_clip(tmp_path / "clip.mp4", range(0, 4000, 40), b_frames=2)) as source:
+        frames = list(source)
+    del source
+    gc.collect()
+    assert [round(index_of(frame.rgb)) for frame in frames[:20]] == list(range(20))
+    assert len(frames) == 100
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rotation_deg": 90},
+        {"aspect": Fraction(4, 3)},
+        {"size_px": (63, 48), "codec": "ffv1", "suffix": ".mkv"},
+        {"size_px": (64, 47), "codec": "ffv1", "suffix": ".mkv"},
+        {"pix_fmt": "yuv444p"},
+        {"pix_fmt": "yuv420p10le"},
+        {"codec": "rawvideo", "suffix": ".nut"},
+    ],
+    ids=str,
+)
+def test_frames_that_the_model_cannot_read_as_they_are_become_rgb(tmp_path: Path, options: dict[str, Any]) -> None:
+    options = dict(options)
+    path = tmp_path / f"clip{options.pop('suffix', '.mp4')}"
+    with open_video(write_clip(path, [0, 40], **options)) as source:
+        assert all(isinstance(frame.image, np.ndarray) for frame in source)
 
 
 @pytest.mark.parametrize(

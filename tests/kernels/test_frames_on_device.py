@@ -208,5 +208,5 @@ def test_engine_s_stream_infers_frames_where_they_were_decoded(tmp_path: Path, m
         for result in engine.stream(clip):
             assert isinstance(result.frame.image, DeviceImage)
             assert "preprocess" not in result.stage_ms, "the backend did it"
-            assert not result.frame.image.is_downloaded
+            assert not result.frame.image.is_converted
             assert result.frame.rgb.shape == (66, 98, 3)

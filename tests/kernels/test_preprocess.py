@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hoiclip_kernels.preprocess import Inputs, Nv12, Plan, example_inputs, numba_impl, preprocess
+from hoiclip_kernels.preprocess import Inputs, Nv12, Plan, Yuv420, example_inputs, numba_impl, preprocess
 from hoiclip_kernels.preprocess.nv12 import rgb_of
 from hoiclip_kernels.preprocess.plan import fitted, resized_hw
 from hoiclip_kernels.preprocess.reference import CLIP_TABLE, DETECTOR_TABLE, normalised
@@ -30,14 +30,26 @@ def plan_of(height: int, width: int, short: int, padded_hw: tuple[int, int] | No
     return Plan((height, width), fitted(image_hw, padded_hw or image_hw), padded_hw or image_hw, clip_side)
 
 
-def assert_same(frame: np.ndarray | Nv12, plan: Plan) -> None:
+def frame_of(form: str, source_hw: tuple[int, int], seed: int = 0) -> np.ndarray | Nv12 | Yuv420:
+    frame = example_inputs(source_hw, nv12=form != "rgb", seed=seed)
+    return in_planes(frame) if form == "yuv420" and isinstance(frame, Nv12) else frame
+
+
+def in_planes(frame: Nv12, padding: int = 5) -> Yuv420:
+    """The same pixels as a decoder lays them out: rows are padded."""
+    planes = (frame.y_hw, frame.uv_hw2[..., 0], frame.uv_hw2[..., 1])
+    y, u, v = (np.pad(plane, ((0, 0), (0, padding)), constant_values=255)[:, :-padding] for plane in planes)
+    return Yuv420(y, u, v, frame.matrix, frame.full_range)
+
+
+def assert_same(frame: np.ndarray | Nv12 | Yuv420, plan: Plan) -> None:
     expected = preprocess(frame, plan, poisoned(plan), implementation="reference")
     found = preprocess(frame, plan, poisoned(plan), implementation="numba")
     for name, theirs, ours in zip(Inputs._fields, expected, found, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=f"{name} of {plan}")
 
 
-@pytest.mark.parametrize("nv12", [False, True], ids=["rgb", "nv12"])
+@pytest.mark.parametrize("form", ["rgb", "nv12", "yuv420"])
 @pytest.mark.parametrize(
     "plan",
     [
@@ -54,8 +66,8 @@ def assert_same(frame: np.ndarray | Nv12, plan: Plan) -> None:
     ],
     ids=str,
 )
-def test_both_images_are_the_reference_s_bit_for_bit(plan: Plan, nv12: bool, seed: int) -> None:
-    assert_same(example_inputs(plan.source_hw, nv12=nv12, seed=seed), plan)
+def test_both_images_are_the_reference_s_bit_for_bit(plan: Plan, form: str, seed: int) -> None:
+    assert_same(frame_of(form, plan.source_hw, seed), plan)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -63,14 +75,14 @@ def test_both_images_are_the_reference_s_bit_for_bit(plan: Plan, nv12: bool, see
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     image=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     pad=st.tuples(st.integers(0, 20), st.integers(0, 20)),
-    nv12=st.booleans(),
+    form=st.sampled_from(("rgb", "nv12", "yuv420")),
     full=st.booleans(),
 )
 def test_any_size_to_any_other(
-    size: tuple[int, int], image: tuple[int, int], pad: tuple[int, int], nv12: bool, full: bool
+    size: tuple[int, int], image: tuple[int, int], pad: tuple[int, int], form: str, full: bool
 ) -> None:
-    frame = example_inputs(size, nv12=nv12)
-    if isinstance(frame, Nv12):
+    frame = frame_of(form, size)
+    if not isinstance(frame, np.ndarray):
         frame = frame._replace(matrix="bt601", full_range=full)
     assert_same(frame, Plan(size, image, (image[0] + pad[0], image[1] + pad[1]), 16))
 
@@ -79,8 +91,9 @@ def test_any_size_to_any_other(
 def test_bands_of_several_threads_meet_without_a_seam(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba_impl, "_most_threads", lambda: threads)
     monkeypatch.setattr(numba_impl, "_WORTH_A_THREAD", 1)
-    assert_same(example_inputs((123, 211)), plan_of(123, 211, 50, (64, 96)))
-    assert_same(example_inputs((7, 5)), plan_of(7, 5, 3))
+    for form in ("rgb", "yuv420"):
+        assert_same(frame_of(form, (123, 211)), plan_of(123, 211, 50, (64, 96)))
+        assert_same(frame_of(form, (7, 5)), plan_of(7, 5, 3))
 
 
 def test_several_threads_may_call_at_once() -> None:
@@ -130,6 +143,35 @@ def test_view_is_as_good_as_a_copy() -> None:
 
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
+def test_planes_are_their_rgb_but_for_rounding(matrix: str, full_range: bool) -> None:
+    """Both orders are the same linear map where no colour is clipped and colours change slowly. Planes are rounded
+    twice, by half a level each: in RGB 1.2 levels of brightness and 2.2 of colour. RGB is rounded three times: 1.5.
+    """
+    rng = np.random.default_rng(0)
+    low, step = (0.0, 1.0) if full_range else (16.0, 219 / 255)
+    y = low + step * np.clip(128 + rng.normal(0, 25, (90, 160)), 70, 185)
+    slope = np.linspace(-25, 25, 80)
+    uv = np.stack([np.tile(128 + slope, (45, 1)), np.tile(128 - slope, (45, 1))], axis=-1)
+    frame = Nv12(y.astype(np.uint8), uv.astype(np.uint8), matrix, full_range)  # type: ignore[arg-type]
+    rgb, plan = rgb_of(frame), plan_of(90, 160, 36)
+    assert rgb.min() > 0
+    assert rgb.max() < 255
+    theirs, ours = (preprocess(image, plan).detector_chw for image in (rgb, in_planes(frame)))
+    levels = np.abs(ours - theirs) / (DETECTOR_TABLE[:, 1] - DETECTOR_TABLE[:, 0])[:, None, None]
+    assert levels.max() < 4.9
+    assert levels.mean() < 0.6
+
+
+@pytest.mark.parametrize("layout", ["reversed columns", "reversed rows", "every other column"])
+def test_planes_of_any_layout_are_read(layout: str) -> None:
+    wide = in_planes(example_inputs((40, 60), nv12=True))  # type: ignore[arg-type]
+    views = {"reversed columns": np.s_[:, ::-1], "reversed rows": np.s_[::-1], "every other column": np.s_[:, ::2]}
+    frame = wide._replace(**{name: getattr(wide, name)[views[layout]] for name in ("y_hw", "u_hw", "v_hw")})
+    assert_same(frame, plan_of(*frame.y_hw.shape, 16))
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
 def test_nv12_greys_and_primaries(matrix: str, full_range: bool) -> None:
     low, high = (0, 255) if full_range else (16, 235)
     y = np.array([[low, low, high, high]] * 2, np.uint8)
@@ -168,6 +210,11 @@ def test_what_does_not_fit_the_plan_is_refused() -> None:
         preprocess(np.zeros((20, 30, 3), np.float32), plan)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected NV12 planes"):
         preprocess(Nv12(np.zeros((20, 30), np.uint8), np.zeros((10, 15), np.uint8)), plan)
+    halves = np.zeros((10, 15), np.uint8)
+    with pytest.raises(ValueError, match="expected planes of a 4:2:0 frame"):
+        preprocess(Yuv420(np.zeros((20, 30), np.uint8), halves, halves[:, :14]), plan)
+    with pytest.raises(ValueError, match="expected planes of a 4:2:0 frame"):
+        preprocess(Yuv420(np.zeros((20, 30), np.uint16), halves, halves), plan)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected arrays for"):
         preprocess(np.zeros((20, 30, 3), np.uint8), plan, Inputs.empty(plan_of(20, 30, 17)))
     with pytest.raises(ValueError, match="expected a padded size"):

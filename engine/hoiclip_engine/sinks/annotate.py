@@ -90,7 +90,7 @@ class Annotator:
         """
         if (self._layout.width_px, self._layout.height_px) != (frame.width_px, frame.height_px):
             self._layout = LabelLayout(frame.width_px, frame.height_px)
-        rgb = np.array(frame.rgb, order="C")
+        rgb = frame.new_rgb()
         actors = self._actors(frame, pairs)
         short_px = min(frame.width_px, frame.height_px)
         thin_px = max(1, round(short_px / 300))

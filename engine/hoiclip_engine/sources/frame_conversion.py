@@ -29,7 +29,8 @@ from hoiclip.core.array_types import U8
 from hoiclip.core.errors import SourceError
 from hoiclip_engine.sources.container import fraction
 from hoiclip_engine.sources.cropping import Crop
-from hoiclip_engine.types.frame import DeviceImage, FrameImage
+from hoiclip_engine.types.frame import DecodedImage, DeviceImage, FrameImage
+from hoiclip_kernels.preprocess.yuv420 import Yuv420
 
 if TYPE_CHECKING:
     from hoiclip_kernels.preprocess.nv12 import Matrix
@@ -55,12 +56,16 @@ _MATRICES: dict[int, int] = {
     9: _BT2020,
     10: _BT2020,
 }
-_DEVICE_MATRICES: dict[int, Matrix] = {
+_PLANE_MATRICES: dict[int, Matrix] = {
     Colorspace.ITU709: "bt709",
     Colorspace.ITU601: "bt601",
     _BT2020: "bt2020",
 }
-"""Those of swscale that preprocessing on a GPU knows."""
+"""Those of swscale that preprocessing of planes knows."""
+_PLANAR = ("yuv420p", "yuvj420p")
+"""Pixel formats whose planes the model reads."""
+_BORROWING_CODECS = frozenset(("rawvideo", "wrapped_avframe"))
+"""Their frames may lie in the few buffers of a camera's driver, which an image that waits would keep from it."""
 _FULL_RANGE = 2
 """AVCOL_RANGE_JPEG"""
 _DEVICE_BYTES = 2**28
@@ -97,7 +102,9 @@ class FrameConverter:
         self._device_images = device_images
         self._turn: tuple[int, Orientation] | None = None
         self._max_pixels = max_pixels
-        self._converter = RgbConverter(stream.codec_context.codec.canonical_name, is_image=is_image)
+        codec = stream.codec_context.codec.canonical_name
+        self._converter = RgbConverter(codec, is_image=is_image)
+        self._keeps_planes = not is_image and codec not in _BORROWING_CODECS
         self._container_aspect = fraction(stream.sample_aspect_ratio)
         # The container takes precedence over the codec. Only where both agree may the codec change it along the way,
         # as broadcasters do between 4:3 and 16:9.
@@ -112,7 +119,8 @@ class FrameConverter:
         return self._turn[1]
 
     def convert(self, frame: VideoFrame) -> FrameImage:
-        """(H, W, 3) contiguous RGB; an image on a GPU, where that is wanted and the frame is upright there.
+        """(H, W, 3) contiguous RGB; a frame that is upright, whole and of square pixels stays as it is if the model can
+        read that, also on a GPU where that is wanted.
 
         Raises:
             SourceError: the image is bigger than max_pixels.
@@ -122,11 +130,15 @@ class FrameConverter:
         size_px = square_size_px(frame.width, frame.height, aspect)
         check_size(*size_px, self._max_pixels)
         is_cropped = self._crop is not None and (frame.width, frame.height) == self._coded_px
+        has_square_pixels = size_px == (frame.width, frame.height)
+        is_whole = has_square_pixels and not is_cropped and self.orientation(frame) == Orientation()
         if self._device_images is not None and is_on_gpu(frame):
-            is_upright = size_px == (frame.width, frame.height) and self.orientation(frame) == Orientation()
-            image = self._device_images.take(frame, is_whole=is_upright and not is_cropped)
+            image = self._device_images.take(frame, is_whole=is_whole)
             if image is not None:
                 return image
+        planes = host_planes(frame) if self._keeps_planes and is_whole else None
+        if planes is not None:
+            return DecodedImage(planes, (frame.height, frame.width), partial(self._converter.convert, frame, None))
         rgb = self._converter.convert(frame, aspect)
         if is_cropped:
             assert self._crop is not None
@@ -137,6 +149,20 @@ class FrameConverter:
         if self._follow_codec:
             return fraction(self._stream.codec_context.sample_aspect_ratio)
         return self._container_aspect
+
+
+def host_planes(frame: VideoFrame) -> Yuv420 | None:
+    """Planes of a frame, in the decoder's memory; None where preprocessing does not know its format or colours."""
+    if frame.format.name not in _PLANAR or frame.width % 2 or frame.height % 2 or _matrix(frame) not in _PLANE_MATRICES:
+        return None
+    if any(plane.line_size < plane.width for plane in frame.planes):  # rows from the bottom up
+        return None
+    y, u, v = (
+        np.ndarray((plane.height, plane.width), np.uint8, cast(bytes, plane), strides=(plane.line_size, 1))
+        for plane in frame.planes
+    )
+    is_full = frame.color_range == _FULL_RANGE or frame.format.name == "yuvj420p"
+    return Yuv420(y, u, v, _PLANE_MATRICES[cast(int, _matrix(frame))], is_full)
 
 
 def is_on_gpu(frame: VideoFrame) -> bool:
@@ -166,7 +192,6 @@ class DeviceImages:
         self._name = name
         self._alive: weakref.WeakSet[DeviceImage] = weakref.WeakSet()
         self._converter = RgbConverter(codec, is_image=False)
-        self._lock = threading.Lock()
         self._reported: set[str] = set()
 
     @property
@@ -189,7 +214,7 @@ class DeviceImages:
                 self._reported.add(reason)
             return None
         luma, chroma = frame.planes
-        matrix = _DEVICE_MATRICES[cast(int, _matrix(frame))]
+        matrix = _PLANE_MATRICES[cast(int, _matrix(frame))]
         planes = Nv12(cast(U8, luma), cast(U8, chroma), matrix, frame.color_range == _FULL_RANGE)
         image = DeviceImage(planes, (frame.height, frame.width), partial(self._download, frame))
         self._alive.add(image)
@@ -203,21 +228,20 @@ class DeviceImages:
             return f"their pixels are {pixels}, not nv12"
         if frame.width % 2 or frame.height % 2:  # PyAV leaves out the last column or row of the colours
             return f"{frame.width}x{frame.height} px is not even"
-        if _matrix(frame) not in _DEVICE_MATRICES:
+        if _matrix(frame) not in _PLANE_MATRICES:
             return "their colour matrix is not BT.601, BT.709 or BT.2020"
         if self.alive >= max(_MIN_DEVICE_IMAGES, _DEVICE_BYTES * 2 // (3 * frame.width * frame.height)):
             return f"{self.alive} of them are held there already"
         return ""
 
     def _download(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        with self._lock:
-            try:
-                return self._converter.convert(frame, None)
-            except av.FFmpegError as error:
-                raise SourceError(
-                    f"expected a decoded frame of {self._name} on the GPU, found that it cannot be copied from there "
-                    f"({type(error).__name__}); use --hwaccel none"
-                ) from None
+        try:
+            return self._converter.convert(frame, None)
+        except av.FFmpegError as error:
+            raise SourceError(
+                f"expected a decoded frame of {self._name} on the GPU, found that it cannot be copied from there "
+                f"({type(error).__name__}); use --hwaccel none"
+            ) from None
 
 
 def check_size(width_px: int, height_px: int, max_pixels: int) -> None:
@@ -334,7 +358,7 @@ def square_size_px(width_px: int, height_px: int, aspect: Fraction | None) -> tu
 
 
 class RgbConverter:
-    """Converts frames of one stream; keeps the scaler between calls. Use it from one thread."""
+    """Converts frames of one stream; keeps the scaler between calls. May be called from any thread."""
 
     def __init__(self, codec: str = "png", *, is_image: bool = True) -> None:
         """Creates a converter.
@@ -344,6 +368,7 @@ class RgbConverter:
             is_image: whether they come from an image file.
         """
         self._reformatter = VideoReformatter()
+        self._lock = threading.Lock()
         self._transparent = codec in TRANSPARENT_CODECS
         self._padded = not is_image and codec not in _ANIMATIONS
 
@@ -356,13 +381,14 @@ class RgbConverter:
         width_px, height_px = square_size_px(frame.width, frame.height, aspect)
         transparent = self._transparent and _has_alpha(frame)
         # Hardly any decoder sets it, and the default of swscale is BT.601 even for 4K.
-        rgb = self._reformatter.reformat(
-            frame,
-            width=width_px,
-            height=height_px,
-            format="rgba" if transparent else "rgb24",
-            src_colorspace=_matrix(frame),
-        )
+        with self._lock:
+            rgb = self._reformatter.reformat(
+                frame,
+                width=width_px,
+                height=height_px,
+                format="rgba" if transparent else "rgb24",
+                src_colorspace=_matrix(frame),
+            )
         pixels = np.asarray(rgb.to_ndarray(), np.uint8)
         if transparent and self._padded and not pixels[..., 3].any():
             return np.ascontiguousarray(pixels[..., :3])

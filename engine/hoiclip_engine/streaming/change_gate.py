@@ -15,7 +15,7 @@ import numpy as np
 
 from hoiclip.core.array_types import F32
 from hoiclip_engine.streaming.inference_worker import ClipScene
-from hoiclip_engine.types.frame import Frame
+from hoiclip_engine.types.frame import Frame, host_planes
 from hoiclip_engine.types.results import InferenceReason
 
 
@@ -104,14 +104,20 @@ class ChangeGate:
 
     def _small(self, frame: Frame) -> F32:
         scale = self._config.short_side_px / min(frame.width_px, frame.height_px)
-        rgb = frame.rgb
+        size = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
+        planes = host_planes(frame.image)
+        pixels = frame.rgb if planes is None else planes.y_hw
         if scale < 1:
-            size = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
             # Not all pixels count, at a tenth of the time: the mean of a cell is over enough of them.
-            rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32)
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        if planes is None:
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+        grey = pixels.astype(np.float32)
+        return grey if planes.full_range else np.clip((grey - _BLACK) * _LEVELS_OF_A_STEP, 0, 255)
 
 
+_BLACK, _LEVELS_OF_A_STEP = 16, 255 / 219
+"""Of brightness in video, which keeps to 16..235."""
 _RISE, _FALL = 0.02, 0.2
 """Fractions of the difference that the noise moves by with a frame."""
 

@@ -23,7 +23,7 @@ from hoiclip.core.preprocess import ModelInput, PreprocessConfig, plan_for, prep
 from hoiclip.core.raw_output import RawOutput
 from hoiclip_engine.backends.base import Backend, ClipKeepingBackend, ClipView, DeviceBackend
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame, ReadItem
-from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage, host_rgb
+from hoiclip_engine.types.frame import DeviceImage, Frame, FrameImage, host_planes, host_rgb
 
 T = TypeVar("T")
 _log = logging.getLogger("hoiclip")
@@ -223,7 +223,8 @@ class InferenceWorker:
         }
 
     def _prepared(self, image: FrameImage) -> ModelInput:
-        return preprocess(host_rgb(image), self._config)
+        planes = host_planes(image)
+        return preprocess(host_rgb(image) if planes is None else planes, self._config)
 
     @property
     def _keeping(self) -> ClipKeepingBackend:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hoiclip_kernels.preprocess.plan import Plan
+from hoiclip_kernels.preprocess.plan import Plan, Size
 
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
@@ -58,14 +58,19 @@ def taps(size: int, start: float, stop: float, outputs: int, kind: Filter) -> Ta
     return Taps(first_n.astype(np.int32), count_n.astype(np.int32), fixed_nk)
 
 
+def whole_image(source_hw: Size, image_hw: Size) -> tuple[Taps, Taps]:
+    """Columns and rows of an image, or of a plane of it, from all of its source."""
+    (source_h, source_w), (height, width) = source_hw, image_hw
+    return taps(source_w, 0, source_w, width, "bilinear"), taps(source_h, 0, source_h, height, "bilinear")
+
+
 def of_plan(plan: Plan) -> tuple[tuple[Taps, Taps], tuple[Taps, Taps]]:
     """Columns and rows of the detector image from the frame, and of the CLIP image from the detector image."""
-    (source_h, source_w), (height, width), cut = plan.source_hw, plan.image_hw, plan.cut
+    (height, width), cut = plan.image_hw, plan.cut
     left, top, right, bottom = np.array(cut.box_xyxy, np.float32).tolist()  # PIL takes the box in float32
     columns = taps(width, left, right, cut.resized_hw[1], "bicubic").part(cut.left, cut.left + cut.side)
     rows = taps(height, top, bottom, cut.resized_hw[0], "bicubic").part(cut.top, cut.top + cut.side)
-    detector = taps(source_w, 0, source_w, width, "bilinear"), taps(source_h, 0, source_h, height, "bilinear")
-    return detector, (columns, rows)
+    return whole_image(plan.source_hw, plan.image_hw), (columns, rows)
 
 
 def _curve(x: F64, kind: Filter) -> F64:

@@ -12,7 +12,12 @@ U8 = NDArray[np.uint8]
 Matrix = Literal["bt601", "bt709", "bt2020"]
 SHIFT = 16
 """Fraction bits of the factors."""
-_RED_BLUE = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+RED_BLUE: dict[Matrix, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+}
+"""Weights of red and blue in brightness."""
 
 
 class Nv12(NamedTuple):
@@ -44,7 +49,7 @@ def factors(matrix: Matrix, full_range: bool) -> Factors:
 
     Source: ITU-R BT.601, BT.709 and BT.2020: Kr, Kb, and the ranges 16..235 and 16..240.
     """
-    red, blue = _RED_BLUE[matrix]
+    red, blue = RED_BLUE[matrix]
     green = 1 - red - blue
     y_scale, c_scale = (1.0, 1.0) if full_range else (255 / 219, 255 / 224)
     return Factors(
@@ -63,11 +68,15 @@ def _fixed(value: float) -> int:
 
 def rgb_of(frame: Nv12) -> U8:
     """(H, W, 3) RGB; colours are repeated, not interpolated, as fast video converters do."""
-    f = factors(frame.matrix, frame.full_range)
     height, width = frame.y_hw.shape
-    y = f.y * (frame.y_hw.astype(np.int32) - f.offset) + (1 << (SHIFT - 1))
-    uv = frame.uv_hw2.astype(np.int32).repeat(2, axis=0).repeat(2, axis=1)[:height, :width] - 128
-    u, v = uv[..., 0], uv[..., 1]
+    uv = frame.uv_hw2.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return coloured(frame.y_hw, uv[..., 0], uv[..., 1], factors(frame.matrix, frame.full_range))
+
+
+def coloured(y_hw: U8, u_hw: U8, v_hw: U8, f: Factors) -> U8:
+    """(H, W, 3) RGB of three planes of one size."""
+    y = f.y * (y_hw.astype(np.int32) - f.offset) + (1 << (SHIFT - 1))
+    u, v = u_hw.astype(np.int32) - 128, v_hw.astype(np.int32) - 128
     wide = np.stack([y + f.v_red * v, y + f.u_green * u + f.v_green * v, y + f.u_blue * u], axis=-1) >> SHIFT
     rgb: U8 = np.clip(wide, 0, 255).astype(np.uint8)
     return rgb

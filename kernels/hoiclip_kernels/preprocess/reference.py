@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hoiclip_kernels.preprocess.nv12 import Nv12, rgb_of
+from hoiclip_kernels.preprocess.nv12 import Nv12, coloured, factors, rgb_of
 from hoiclip_kernels.preprocess.plan import Plan, Size, clip_cut
+from hoiclip_kernels.preprocess.yuv420 import Yuv420
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -45,18 +46,21 @@ class Inputs(NamedTuple):
         )
 
 
-def preprocess(frame: U8 | Nv12, plan: Plan, out: Inputs) -> None:
+def preprocess(frame: U8 | Nv12 | Yuv420, plan: Plan, out: Inputs) -> None:
     """Fills both inputs of the model, and the mask, with one frame.
 
     Args:
-        frame: (H, W, 3) RGB, or NV12, of plan.source_hw.
+        frame: (H, W, 3) RGB, NV12, or planes, of plan.source_hw.
         out: arrays of the plan's sizes; every element is written.
 
     Source: docs/model.md, Inputs.
     """
-    rgb = rgb_of(frame) if isinstance(frame, Nv12) else frame
     height, width = plan.image_hw
-    image = _resized(Image.fromarray(rgb), (width, height), Image.Resampling.BILINEAR)
+    if isinstance(frame, Yuv420):
+        image = _coloured_last(frame, (width, height))
+    else:
+        rgb = rgb_of(frame) if isinstance(frame, Nv12) else frame
+        image = _resized(Image.fromarray(rgb), (width, height), Image.Resampling.BILINEAR)
     out.detector_chw[...] = normalised(np.asarray(image), DETECTOR_TABLE, plan.padded_hw)
     out.mask_hw[...] = True
     out.mask_hw[:height, :width] = False
@@ -68,6 +72,18 @@ def clip_crop(image: Image.Image, side: int) -> Image.Image:
     cut = clip_cut((image.height, image.width), side)
     resized = _resized(image, cut.resized_hw[::-1], Image.Resampling.BICUBIC, cut.box_xyxy)
     return resized.crop((cut.left, cut.top, cut.left + side, cut.top + side))
+
+
+def _coloured_last(frame: Yuv420, size: tuple[int, int]) -> Image.Image:
+    """Each plane in the size of the model's image, first down, then across; then their colours."""
+
+    def resized(pixels: U8) -> U8:
+        plane = Image.fromarray(pixels)
+        down = plane.resize((plane.width, size[1]), Image.Resampling.BILINEAR)
+        return np.asarray(down.resize(size, Image.Resampling.BILINEAR))
+
+    colours = factors(frame.matrix, frame.full_range)
+    return Image.fromarray(coloured(resized(frame.y_hw), resized(frame.u_hw), resized(frame.v_hw), colours))
 
 
 def _resized(
