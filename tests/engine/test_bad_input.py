@@ -14,7 +14,7 @@ from tests.engine.run_processes import QUICK_BACKEND
 
 ABSURD = ["1e308", "nan", "inf", "-inf", "1e400", "9" * 400, "-" + "9" * 30, "0x10", "1_000_000_000_000", "²", ""]
 NUMBERS = {
-    "run clip.mp4": "--start --duration --max-frames --short-side --min-score --timeout --batch --detect-every",
+    "run clip.mp4": "--start --duration --max-frames --short-side --min-score --timeout --batch --detect-every --whole-every",
     "archive clip.mp4 -o out": "--short-side --detect-every --min-score --workers --segment-seconds",
     "bench clip.mp4": (
         "--streams --fps --times-rate --duration --blocks --cold-starts --accuracy --short-side --inject-slowdown"
@@ -23,7 +23,7 @@ NUMBERS = {
     "export drawn -o out": "--size --batch --opset --calibration-pictures --seed",
     "train drawn.toml --out out": "--workers",
     "eval --data a.json --images .": "--enhance --short-side --max-images",
-    "eval video .": "--detect-every",
+    "eval video .": "--detect-every --whole-every",
     "data draw --out out": "--images --video --seed --size --fraction --fps --duration",
 }
 

@@ -89,6 +89,7 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
     options.add_backend(parser)
     options.add_detect_every(parser)
     options.add_clip_every(parser)
+    options.add_whole_every(parser)
     options.add_json_to(parser, "all numbers as JSON")
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="HTML page: why pairs are missed, event timelines, worst frames"
@@ -137,6 +138,7 @@ def _evaluate_videos(args: argparse.Namespace) -> int:
         "precision",
         "detect_every",
         "clip_every",
+        "whole_every",
         "json",
         "report",
     )

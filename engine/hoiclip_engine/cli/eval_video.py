@@ -42,6 +42,7 @@ class VideoRequest:
     precision: str = "auto"
     detect_every: int | Literal["auto"] = 1
     clip_every: int | Literal["auto"] = 1
+    whole_every: int = 1
     json: str | None = None
     report: Path | None = None
     """Folder for a page with an error analysis."""
@@ -64,7 +65,12 @@ class VideoRequest:
             UsageError: an invalid detection interval.
         """
         try:
-            return StreamConfig(policy="lossless", detect_every=self.detect_every, clip_every=self.clip_every)
+            return StreamConfig(
+                policy="lossless",
+                detect_every=self.detect_every,
+                clip_every=self.clip_every,
+                whole_every=self.whole_every,
+            )
         except ValueError as error:
             raise UsageError(str(error)) from error
 
@@ -75,6 +81,7 @@ class VideoRequest:
             "--precision": self.precision != "auto",
             "--detect-every": self.detect_every != 1,
             "--clip-every": self.clip_every != 1,
+            "--whole-every": self.whole_every != 1,
         }
         return [option for option, is_given in given.items() if is_given]
 
@@ -134,6 +141,7 @@ def _videos(model: ModelFile, request: VideoRequest) -> tuple[list[MatchedVideo]
         "precision": engine.build.precision,
         "detect_every": request.detect_every,
         "clip_every": request.clip_every,
+        "whole_every": request.whole_every,
     }
     return matched, run_facts
 

@@ -144,6 +144,17 @@ def add_clip_every(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_whole_every(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--whole-every",
+        default=1,
+        type=integer,
+        metavar="N",
+        help="see the whole frame in every Nth inference (default: 1), in the others the region where something "
+        "happens, larger",
+    )
+
+
 def every_nth(text: str) -> int | str:
     """N or auto; StreamConfig refuses numbers below 1."""
     try:

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_detect_every(parser)
     options.add_clip_every(parser)
+    options.add_whole_every(parser)
     parser.add_argument(
         "--batch",
         default=1,
@@ -191,7 +192,12 @@ def run(args: argparse.Namespace) -> int:
             timeout_s=args.timeout,
             hwaccel=args.hwaccel,
         )
-        stream = StreamConfig(policy=args.policy, detect_every=args.detect_every, clip_every=args.clip_every)
+        stream = StreamConfig(
+            policy=args.policy,
+            detect_every=args.detect_every,
+            clip_every=args.clip_every,
+            whole_every=args.whole_every,
+        )
         track = replace(options.track_config(args.min_score), camera_motion=args.camera_motion)
     except ValueError as error:
         raise UsageError(str(error)) from error

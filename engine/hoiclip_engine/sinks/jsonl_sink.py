@@ -65,6 +65,8 @@ class JsonlSink(Sink):
         }
         if result.reason is not None:
             line["reason"] = result.reason
+        if result.region is not None:
+            line["region_xyxy"] = result.region
         if (frame.width_px, frame.height_px) != self._size_px:
             line |= {"width_px": frame.width_px, "height_px": frame.height_px}
         if self._reports_age:

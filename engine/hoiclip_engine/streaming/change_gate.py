@@ -59,21 +59,17 @@ class ChangeGate:
         self._config = config or ChangeConfig()
         self._inferred: F32 | None = None
         """Small image of the last frame that was to be inferred."""
-        self._before: F32 | None = None
-        """Small image of the last frame."""
         self._inferred_s = self._changed_s = -np.inf
         self._size_px = (0, 0)
-        self._noise: float | None = None
-        """Grey levels that a typical cell changes by from frame to frame."""
+        self._noise = SourceNoise(self._config.cell_px)
 
     def why_infer(self, frame: Frame) -> InferenceReason | None:
         """The reason to infer a frame, which the caller then does; None where it shows what the last inferred did."""
-        seen = self._small(frame)
+        seen = small_grey(frame, self._config.short_side_px)
         size_px = (frame.width_px, frame.height_px)
         reason = self._reason(seen, frame.pts_s, is_resized=size_px != self._size_px)
-        self._learn_noise(seen)
+        self._noise.learn(seen)
         self._size_px = size_px
-        self._before = seen
         if reason is not None:
             self._inferred, self._inferred_s = seen, frame.pts_s
         return reason
@@ -82,38 +78,61 @@ class ChangeGate:
         config = self._config
         if self._inferred is None:
             return "first"
-        least = max(config.least_change, config.times_noise * (self._noise or 0.0))
-        if is_resized or np.quantile(self._changes(seen, self._inferred), 1 - config.least_share) > least:
+        least = max(config.least_change, config.times_noise * self._noise.level)
+        if (
+            is_resized
+            or np.quantile(cell_changes(seen, self._inferred, config.cell_px), 1 - config.least_share) > least
+        ):
             self._changed_s = pts_s
             return "changed"
         if pts_s - self._changed_s <= config.settle_s:
             return "settling"
         return "interval" if pts_s - self._inferred_s >= config.longest_s else None
 
-    def _learn_noise(self, seen: F32) -> None:
-        """Most of an image shows no motion, so that its typical cell shows noise. It rises slowly: a lasting motion of
-        the whole image is none."""
+
+def small_grey(frame: Frame, short_side_px: int) -> F32:
+    """A frame as a grey image with a short side of at most so many pixels, in levels from 0 to 255."""
+    scale = short_side_px / min(frame.width_px, frame.height_px)
+    size = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
+    planes = host_planes(frame.image)
+    pixels = frame.rgb if planes is None else planes.y_hw
+    if scale < 1:
+        # Not all pixels count, at a tenth of the time: the mean of a cell is over enough of them.
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    if planes is None:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+    grey = pixels.astype(np.float32)
+    return grey if planes.full_range else np.clip((grey - _BLACK) * _LEVELS_OF_A_STEP, 0, 255)
+
+
+def cell_changes(a: F32, b: F32, cell_px: int) -> F32:
+    """Mean absolute difference of the square around every pixel."""
+    return np.asarray(cv2.blur(cv2.absdiff(a, b), (cell_px, cell_px)), np.float32)
+
+
+class SourceNoise:
+    """Grey levels that a typical cell changes by from frame to frame.
+
+    Most of an image shows no motion, so that its typical cell shows noise. It rises slowly: a lasting motion of the
+    whole image is none.
+    """
+
+    def __init__(self, cell_px: int) -> None:
+        self._cell_px = cell_px
+        self._before: F32 | None = None
+        self._level: float | None = None
+
+    @property
+    def level(self) -> float:
+        return self._level or 0.0
+
+    def learn(self, seen: F32) -> None:
+        """From the small image of the next frame."""
         if self._before is not None and self._before.shape == seen.shape:
-            typical = float(np.median(self._changes(seen, self._before)))
-            known = self._noise if self._noise is not None else typical
-            self._noise = known + (typical - known) * (_RISE if typical > known else _FALL)
-
-    def _changes(self, a: F32, b: F32) -> F32:
-        """Mean absolute difference of every cell, at every place."""
-        return np.asarray(cv2.blur(cv2.absdiff(a, b), (self._config.cell_px, self._config.cell_px)), np.float32)
-
-    def _small(self, frame: Frame) -> F32:
-        scale = self._config.short_side_px / min(frame.width_px, frame.height_px)
-        size = max(1, round(frame.width_px * scale)), max(1, round(frame.height_px * scale))
-        planes = host_planes(frame.image)
-        pixels = frame.rgb if planes is None else planes.y_hw
-        if scale < 1:
-            # Not all pixels count, at a tenth of the time: the mean of a cell is over enough of them.
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        if planes is None:
-            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
-        grey = pixels.astype(np.float32)
-        return grey if planes.full_range else np.clip((grey - _BLACK) * _LEVELS_OF_A_STEP, 0, 255)
+            typical = float(np.median(cell_changes(seen, self._before, self._cell_px)))
+            known = typical if self._level is None else self._level
+            self._level = known + (typical - known) * (_RISE if typical > known else _FALL)
+        self._before = seen
 
 
 _BLACK, _LEVELS_OF_A_STEP = 16, 255 / 219

@@ -24,6 +24,7 @@ from hoiclip_engine.events.rule_matcher import RuleMatcher
 from hoiclip_engine.events.rules import RuleSet
 from hoiclip_engine.sources.base import FrameSource
 from hoiclip_engine.sources.timestamps import nominal_step_s
+from hoiclip_engine.streaming.active_region import RegionSchedule, cut_out, in_the_frame
 from hoiclip_engine.streaming.change_gate import ChangeGate, Gate, SceneSchedule
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
 from hoiclip_engine.streaming.inference_worker import (
@@ -37,7 +38,7 @@ from hoiclip_engine.streaming.inference_worker import (
 from hoiclip_engine.track.motion import interpolate_pairs
 from hoiclip_engine.track.pair_tracker import PairTracker, TrackConfig
 from hoiclip_engine.types.frame import Frame, SourceEvent
-from hoiclip_engine.types.results import FrameResult, Policy, Reason, RunHeader, RunSummary, StageTimes
+from hoiclip_engine.types.results import FrameResult, Policy, Reason, Region, RunHeader, RunSummary, StageTimes
 from hoiclip_engine.types.rule_hits import RuleHit
 from hoiclip_engine.types.tracked_pairs import Event, TrackedPairs
 
@@ -55,6 +56,8 @@ class StreamConfig:
     clip_every: int | Literal["auto"] = 1
     """CLIP sees every Nth inferred frame, and the others are inferred with what it saw. "auto": frames whose scene has
     changed since."""
+    whole_every: int = 1
+    """Every Nth inference sees the whole frame, and the others the region in which something happens, larger."""
     max_age_s: float = 1.0
     """A frame that was read longer ago is skipped (latest)."""
     rules: RuleSet | None = None
@@ -68,6 +71,8 @@ class StreamConfig:
             raise ValueError(f"detect_every must be at least 1, got {self.detect_every}")
         if self.clip_every != "auto" and self.clip_every < 1:
             raise ValueError(f"clip_every must be at least 1, got {self.clip_every}")
+        if self.whole_every < 1:
+            raise ValueError(f"whole_every must be at least 1, got {self.whole_every}")
         if not self.max_age_s > 0:
             raise ValueError(f"max_age_s must be positive, got {self.max_age_s}")
 
@@ -112,6 +117,9 @@ class Stream:
         self._gate = (gate or ChangeGate()) if config.detect_every == "auto" else None
         self._scenes = SceneSchedule(config.clip_every)
         self._reasons: dict[int, Reason] = {}
+        """Of frames that wait, by index."""
+        self._schedule = RegionSchedule(config.whole_every, prefetch_depth if header.policy == "lossless" else 1)
+        self._regions: dict[int, Region] = {}
         """Of frames that wait, by index."""
         self._same: deque[Inference] = deque(maxlen=_MOST_SAME)
         """Inferences of what the last inferred frame shows."""
@@ -247,8 +255,11 @@ class Stream:
                     yield self._predicted_result(newest)
 
     def _submit(self, frame: Frame) -> Future[Inference]:
-        scene = self._scenes.scene_of(frame)
-        return self._infer(frame.image) if scene is None else self._infer(frame.image, scene)
+        scene, image = self._scenes.scene_of(frame), frame.image
+        region = self._schedule.region_of(frame)
+        if region is not None:
+            self._regions[frame.index], image = region, cut_out(image, region)
+        return self._infer(image) if scene is None else self._infer(image, scene)
 
     def _is_changed(self, frame: Frame) -> bool:
         assert self._gate is not None
@@ -261,8 +272,10 @@ class Stream:
 
     def _detected_result(self, read: ReadFrame, inference: Inference) -> FrameResult:
         started = time.perf_counter()
+        inference = in_the_frame(inference, self._regions.get(read.frame.index))
         self._show_to_tracker(read.frame)
         pairs = self._tracker.update(inference.detections, read.frame.pts_s)
+        self._schedule.track(pairs)
         self._detected += 1
         if self._gate is not None:
             if self._reasons[read.frame.index] in ("first", "changed"):
@@ -307,6 +320,7 @@ class Stream:
             frame=read.frame,
             detected=inference_ms is not None,
             reason=None if self._gate is None else self._reasons.pop(read.frame.index, "busy"),
+            region=self._regions.pop(read.frame.index, None),
             pairs=pairs,
             events=events,
             dropped_before=dropped,

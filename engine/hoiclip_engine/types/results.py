@@ -29,6 +29,9 @@ Reason = Literal[InferenceReason, "unchanged", "busy"]
 """Also why it was not: it shows what the last inferred frame showed, whose detections count again; or newer frames came
 while others were inferred."""
 
+Region = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in pixels of a frame."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHeader:
@@ -86,6 +89,8 @@ class FrameResult:
     """Zones and lines of the stream's rules."""
     reason: Reason | None = None
     """Why it was inferred or not, where changes decide (`detect_every="auto"`)."""
+    region: Region | None = None
+    """The part of the frame that was inferred, where it was not the whole (`whole_every`)."""
     rule_names: tuple[str, ...] | None = None
     """Names of the rules that this frame was checked by; None where the stream never had any."""
     dropped_before: int = 0
