@@ -20,7 +20,7 @@ from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.session import open_frames
 from hoiclip_engine.sinks import jsonl_sink
 from hoiclip_engine.sinks.video_encoder import VideoEncoder
-from hoiclip_engine.streaming.active_region import RegionConfig, RegionSchedule, cut_out
+from hoiclip_engine.streaming.inference_schedule import RegionConfig, RegionSchedule, cut_out
 from hoiclip_engine.streaming.inference_worker import ClipScene, Inference
 from hoiclip_engine.streaming.stream import StreamConfig
 from hoiclip_engine.types.frame import DecodedImage, Frame, FrameImage, host_rgb

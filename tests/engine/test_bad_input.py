@@ -14,7 +14,9 @@ from tests.engine.run_processes import QUICK_BACKEND
 
 ABSURD = ["1e308", "nan", "inf", "-inf", "1e400", "9" * 400, "-" + "9" * 30, "0x10", "1_000_000_000_000", "²", ""]
 NUMBERS = {
-    "run clip.mp4": "--start --duration --max-frames --short-side --min-score --timeout --batch --detect-every --whole-every",
+    "run clip.mp4": (
+        "--start --duration --max-frames --short-side --min-score --timeout --batch --detect-every --whole-every"
+    ),
     "archive clip.mp4 -o out": "--short-side --detect-every --min-score --workers --segment-seconds",
     "bench clip.mp4": (
         "--streams --fps --times-rate --duration --blocks --cold-starts --accuracy --short-side --inject-slowdown"

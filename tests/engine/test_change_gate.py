@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.sinks import jsonl_sink
 from hoiclip_engine.sinks.video_encoder import VideoEncoder
-from hoiclip_engine.streaming.change_gate import ChangeConfig, ChangeGate
+from hoiclip_engine.streaming.inference_schedule import ChangeConfig, ChangeGate
 from hoiclip_engine.streaming.stream import StreamConfig
 from hoiclip_engine.types.frame import DecodedImage, Frame
 from hoiclip_kernels.preprocess.yuv420 import Yuv420

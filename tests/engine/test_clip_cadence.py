@@ -22,7 +22,7 @@ from hoiclip_engine.backends.base import Backend, Capacity, ClipKeepingBackend, 
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.export.graph_spec import MODEL_OUTPUTS
 from hoiclip_engine.sinks.video_encoder import VideoEncoder
-from hoiclip_engine.streaming.change_gate import SceneSchedule
+from hoiclip_engine.streaming.inference_schedule import SceneSchedule
 from hoiclip_engine.streaming.inference_worker import ClipScene, InferenceWorker
 from hoiclip_engine.streaming.stream import StreamConfig
 from hoiclip_engine.types.frame import Frame

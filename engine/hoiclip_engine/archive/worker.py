@@ -27,8 +27,8 @@ from hoiclip_engine.engine import Engine, EngineConfig, num_requests_for
 from hoiclip_engine.session import Session
 from hoiclip_engine.sources.file import open_video
 from hoiclip_engine.sources.segment import SegmentSource
-from hoiclip_engine.streaming.change_gate import ChangeGate, SceneSchedule
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
+from hoiclip_engine.streaming.inference_schedule import ChangeGate, SceneSchedule
 from hoiclip_engine.streaming.inference_worker import (
     QUEUE_FRAMES,
     Inference,

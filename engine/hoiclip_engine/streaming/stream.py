@@ -24,9 +24,15 @@ from hoiclip_engine.events.rule_matcher import RuleMatcher
 from hoiclip_engine.events.rules import RuleSet
 from hoiclip_engine.sources.base import FrameSource
 from hoiclip_engine.sources.timestamps import nominal_step_s
-from hoiclip_engine.streaming.active_region import RegionSchedule, cut_out, in_the_frame
-from hoiclip_engine.streaming.change_gate import ChangeGate, Gate, SceneSchedule
 from hoiclip_engine.streaming.frame_reader import FrameReader, ReadFrame
+from hoiclip_engine.streaming.inference_schedule import (
+    ChangeGate,
+    Gate,
+    RegionSchedule,
+    SceneSchedule,
+    cut_out,
+    in_the_frame,
+)
 from hoiclip_engine.streaming.inference_worker import (
     QUEUE_FRAMES,
     Infer,
