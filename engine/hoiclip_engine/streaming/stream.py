@@ -124,7 +124,7 @@ class Stream:
         self._scenes = SceneSchedule(config.clip_every)
         self._reasons: dict[int, Reason] = {}
         """Of frames that wait, by index."""
-        self._schedule = RegionSchedule(config.whole_every, prefetch_depth if header.policy == "lossless" else 1)
+        self._region_schedule = RegionSchedule(config.whole_every, prefetch_depth if header.policy == "lossless" else 1)
         self._regions: dict[int, Region] = {}
         """Of frames that wait, by index."""
         self._same: deque[Inference] = deque(maxlen=_MOST_SAME)
@@ -262,7 +262,7 @@ class Stream:
 
     def _submit(self, frame: Frame) -> Future[Inference]:
         scene, image = self._scenes.scene_of(frame), frame.image
-        region = self._schedule.region_of(frame)
+        region = self._region_schedule.region_of(frame)
         if region is not None:
             self._regions[frame.index], image = region, cut_out(image, region)
         return self._infer(image) if scene is None else self._infer(image, scene)
@@ -281,7 +281,7 @@ class Stream:
         inference = in_the_frame(inference, self._regions.get(read.frame.index))
         self._show_to_tracker(read.frame)
         pairs = self._tracker.update(inference.detections, read.frame.pts_s)
-        self._schedule.track(pairs)
+        self._region_schedule.track(pairs)
         self._detected += 1
         if self._gate is not None:
             if self._reasons[read.frame.index] in ("first", "changed"):
