@@ -184,7 +184,7 @@ def speed(teacher: ModelFile, student: ModelFile, rgb: RGB, rounds: int) -> dict
 
 def _call(model: ModelFile, rgb: RGB) -> Callable[[], object]:
     size = PreprocessConfig.for_model(model.config)
-    padded_hw = padded_size_for(rgb.shape[0], rgb.shape[1], size)
+    padded_hw = padded_size_for(rgb.shape[0], rgb.shape[1], size, model.config.stride_px)
     image = preprocess(rgb, replace(size, padded_hw=padded_hw))
     backend = load_backend("openvino", model, padded_hw)
     return lambda: backend(image)

@@ -40,7 +40,7 @@ SizeName = Literal["nano", "small", "medium"]
 SIZES: Mapping[SizeName, Mapping[str, Any]] = {
     "nano": {
         "short_side_px": 192, "max_side_px": 320,
-        "backbone_depths": (1, 1, 1, 1), "backbone_widths": (24, 48, 96, 160), "backbone_stem": "light",
+        "backbone_depths": (1, 1, 1, 1), "backbone_widths": (16, 40, 80, 160), "backbone_stem": "light",
         "hidden": 96, "heads": 4, "feedforward": 256, "fine_memory": False,
         "encoder_layers": 2, "instance_layers": 2, "queries": 16,
         "clip_image_px": 96, "clip_patch_px": 16, "clip_stem": (24, 48, 64),
