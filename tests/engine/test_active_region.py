@@ -86,6 +86,15 @@ def test_another_size_and_a_change_everywhere_are_whole() -> None:
         schedule.track(tracked((10, 10, 20, 20)))
 
 
+def test_region_of_a_larger_frame_is_not_taken_over() -> None:
+    schedule, narrow = RegionSchedule(2), np.ascontiguousarray(blank()[:, :620])
+    for index, image in enumerate((blank(), blank(), narrow, narrow)):
+        region = schedule.region_of(Frame(image, index / 25, index))
+        schedule.track(tracked((600, 300, 615, 340)))
+        assert (region is None) is (index % 2 == 0)
+        assert region is None or region[2] <= image.shape[1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     size_hw=st.tuples(st.integers(2, 700), st.integers(2, 700)),

@@ -222,12 +222,12 @@ class RegionSchedule:
         self._noise.learn(seen)
         turn, self._asked = self._asked % self._whole_every, self._asked + 1
         region = None
-        if turn and self._whole is not None and size_hw == self._whole_hw:
-            region = self._around(self._parts(seen, size_hw), size_hw)
+        if size_hw != self._whole_hw:
+            self._last = None
+        elif turn:
+            region = self._last = self._around(self._parts(seen, size_hw), size_hw)
         if region is None:
             self._whole, self._whole_hw = seen, size_hw
-        if turn:
-            self._last = region
         return region
 
     def track(self, pairs: TrackedPairs) -> None:
