@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.harness import append, provenance
+from hoiclip.core.vocabulary import Vocabulary
 from hoiclip.evaluation.results import number
 from hoiclip.evaluation.video import AlignedVideo, align_video, measure_videos, read_ground_truth
 from hoiclip.synthetic.draw import SyntheticFrame
@@ -153,9 +154,7 @@ def _line(engine: Engine, name: str, paths: Sequence[Path], max_frames: int | No
     if max_frames is not None:
         return {**line, "pairs that agree": _agreement(every.results, on_change.results)}
     for label, arm in (("every", every), ("on change", on_change)):
-        report = measure_videos(arm.aligned, engine.vocabulary).to_json()
-        line[f"frame mAP {label}"] = number(report["frames"]["frame mAP"])
-        line[f"event mAP {label}"] = number(report["verbs"]["event mAP"])
+        line |= {f"{name} {label}": value for name, value in arm.accuracy(engine.vocabulary).items()}
     return {**line, **_events_kept(engine, paths, every.results, on_change.results)}
 
 
@@ -190,6 +189,11 @@ class Arm:
             self.aligned.append(
                 align_video(path.name, read_ground_truth(ground_truth, engine.vocabulary), found, verbs)
             )
+
+    def accuracy(self, vocabulary: Vocabulary) -> dict[str, float | None]:
+        """Frame mAP and event mAP."""
+        report = measure_videos(self.aligned, vocabulary).to_json()
+        return {"frame mAP": number(report["frames"]["frame mAP"]), "event mAP": number(report["verbs"]["event mAP"])}
 
 
 _NOTHING = np.zeros((1, 1, 3), np.uint8)

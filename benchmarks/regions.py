@@ -3,8 +3,8 @@
     python -m benchmarks.regions [--videos 4] [--precision fp32]
 
 A wide camera of 1920x1080 that does not move, people act in a ninth of its image, somewhere else in each video; and the
-same stories filmed from near, where a region gains nothing. Every frame is inferred, the videos run with every setting
-in turns as `hoiclip run` does with one thread. A line for each setting in results/regions.jsonl.
+same stories filmed from near. Every frame is inferred, the videos run with every setting in turns as `hoiclip run` does
+with one thread. A line for each setting and camera in results/regions.jsonl.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.change_gate import Arm, NoisyScript, fixed_camera_script
+from benchmarks.change_gate import NOISE_LEVELS, Arm, fixed_camera_script
 from benchmarks.harness import append, provenance
 from hoiclip.core.array_types import RGB
-from hoiclip.evaluation.results import number
-from hoiclip.evaluation.video import measure_videos
 from hoiclip.synthetic.background import draw_backdrop
 from hoiclip.synthetic.draw import SyntheticFrame
-from hoiclip.synthetic.video import VideoConfig
+from hoiclip.synthetic.video import VideoScript
 from hoiclip_engine.cli.draw import draw_video
 from hoiclip_engine.engine import Engine, EngineConfig
 from hoiclip_engine.streaming.stream import StreamConfig
@@ -39,17 +37,17 @@ NEAR_PX, WIDE_PX = (640, 360), (1920, 1080)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WideScript(NoisyScript):
+class WideScript(VideoScript):
     """A script that is acted in a part of a larger image."""
 
-    near: NoisyScript
+    near: VideoScript
     corner_px: tuple[int, int]
 
     def frames(self) -> Iterator[SyntheticFrame]:
         width_px, height_px = WIDE_PX
         place = draw_backdrop(self.chapters[0].backdrop, width_px, height_px)
         rng = np.random.default_rng(0)
-        noise = [rng.normal(0, 1.5, (height_px, width_px, 1)).astype(np.float32) for _ in range(4)]
+        noise = [rng.normal(0, NOISE_LEVELS, (height_px, width_px, 1)).astype(np.float32) for _ in range(4)]
         for index, frame in enumerate(self.near.frames()):
             rgb = np.clip(place + noise[index % 4], 0, 255).astype(np.uint8)
             yield _placed(frame, rgb, *self.corner_px)
@@ -74,12 +72,12 @@ def _placed(frame: SyntheticFrame, rgb: RGB, x: int, y: int) -> SyntheticFrame:
     )
 
 
-def scripts(seed: int) -> dict[str, NoisyScript]:
+def scripts(seed: int) -> dict[str, VideoScript]:
     """A story from near and from afar."""
     near = fixed_camera_script(seed, 1.0, NEAR_PX)
     free = [wide - part for wide, part in zip(WIDE_PX, NEAR_PX, strict=True)]
     x, y = (2 * int(np.random.default_rng(seed + axis).integers(0, side // 2)) for axis, side in enumerate(free))
-    config: VideoConfig = replace(near.config, width_px=WIDE_PX[0], height_px=WIDE_PX[1])
+    config = replace(near.config, width_px=WIDE_PX[0], height_px=WIDE_PX[1])
     wide = WideScript(config=config, chapters=near.chapters, pts_s=near.pts_s, near=near, corner_px=(x, y))
     return {"near": near, "wide": wide}
 
@@ -103,19 +101,18 @@ def main() -> None:
                 for every, arm in arms.items():
                     arm.run(engine, path, StreamConfig(policy="lossless", whole_every=every))
             for every, arm in arms.items():
-                report = measure_videos(arm.aligned, engine.vocabulary).to_json()
                 line = {
                     "benchmark": NAME, "model": engine.model.name, "model_sha256": engine.model.sha256(),
                     "backend": engine.backend_name, "precision": args.precision, "camera": camera,
                     "whole every": every, "videos": args.videos, "frames": arm.frames,
                     "regions": round(sum(r.region is not None for run in arm.results for r in run) / arm.frames, 3),
                     "ms": round(1e3 * arm.cpu_s / arm.frames, 2),
-                    "frame mAP": number(report["frames"]["frame mAP"]),
-                    "event mAP": number(report["verbs"]["event mAP"]),
+                    **arm.accuracy(engine.vocabulary),
                 }  # fmt: skip
-                print(json.dumps(line), flush=True)
-                if not args.dry:
-                    append(NAME, {**line, **provenance("openvino", "numpy")})
+                if args.dry:
+                    print(json.dumps(line))
+                else:
+                    append(NAME, line | provenance("openvino", "numpy"))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main() -> None:
     fast = Postprocessor(vocabulary, PostprocessConfig())
     photo = golden_photo("bench", 720, 1280, PUBLIC_SALT)
     config = PreprocessConfig(short_side_px=480, max_side_px=800)
-    padded = PreprocessConfig(short_side_px=480, max_side_px=800, padded_hw=padded_size_for(720, 1280, config))
+    padded = PreprocessConfig(short_side_px=480, max_side_px=800, padded_hw=padded_size_for(720, 1280, config, 32))
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 1000, (30, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(40, 200, (30, 2))], axis=1)

@@ -76,7 +76,7 @@ class ModelInput:
         return {"images": self.detector_bchw, "padding": self.mask_bhw, "clip_images": self.clip_bchw}
 
 
-def padded_size_for(h: int, w: int, config: PreprocessConfig, multiple: int = 32) -> Size:
+def padded_size_for(h: int, w: int, config: PreprocessConfig, multiple: int) -> Size:
     """Padded size of a stream whose first frame is h × w: the official size, each side rounded up to the multiple.
 
     At least as many multiples as an exported graph needs cells.

@@ -96,8 +96,8 @@ def test_image_too_large_for_the_padded_size_shrinks(
 
 def test_padded_size_of_a_stream_holds_its_frames_at_the_official_size() -> None:
     config = PreprocessConfig()
-    assert padded_size_for(720, 1280, config) == (768, 1344)
-    assert padded_size_for(800, 1024, config) == (800, 1024)
+    assert padded_size_for(720, 1280, config, 32) == (768, 1344)
+    assert padded_size_for(800, 1024, config, 32) == (800, 1024)
     assert padded_size_for(720, 1280, config, multiple=1) == resized_hw(720, 1280, 800, 1333)
 
 

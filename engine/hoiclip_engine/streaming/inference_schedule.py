@@ -64,7 +64,7 @@ class ChangeGate:
         """Small image of the last frame that was to be inferred."""
         self._inferred_s = self._changed_s = -np.inf
         self._size_px = (0, 0)
-        self._noise = SourceNoise(self._config.cell_px)
+        self._noise = SourceNoise(self._config)
 
     def why_infer(self, frame: Frame) -> InferenceReason | None:
         """The reason to infer a frame, which the caller then does; None where it shows what the last inferred did."""
@@ -81,7 +81,7 @@ class ChangeGate:
         config = self._config
         if self._inferred is None:
             return "first"
-        least = max(config.least_change, config.times_noise * self._noise.level)
+        least = self._noise.least_change
         if (
             is_resized
             or np.quantile(cell_changes(seen, self._inferred, config.cell_px), 1 - config.least_share) > least
@@ -120,19 +120,20 @@ class SourceNoise:
     whole image is none.
     """
 
-    def __init__(self, cell_px: int) -> None:
-        self._cell_px = cell_px
+    def __init__(self, config: ChangeConfig) -> None:
+        self._config = config
         self._before: F32 | None = None
         self._level: float | None = None
 
     @property
-    def level(self) -> float:
-        return self._level or 0.0
+    def least_change(self) -> float:
+        """Grey levels by which a cell must change to show more than noise."""
+        return max(self._config.least_change, self._config.times_noise * (self._level or 0.0))
 
     def learn(self, seen: F32) -> None:
         """From the small image of the next frame."""
         if self._before is not None and self._before.shape == seen.shape:
-            typical = float(np.median(cell_changes(seen, self._before, self._cell_px)))
+            typical = float(np.median(cell_changes(seen, self._before, self._config.cell_px)))
             known = typical if self._level is None else self._level
             self._level = known + (typical - known) * (_RISE if typical > known else _FALL)
         self._before = seen
@@ -212,7 +213,7 @@ class RegionSchedule:
         self._whole_hw = (0, 0)
         self._last: Region | None = None
         self._change = ChangeConfig()
-        self._noise = SourceNoise(self._change.cell_px)
+        self._noise = SourceNoise(self._change)
 
     def region_of(self, frame: Frame) -> Region | None:
         """The region to infer; None: the whole frame."""
@@ -246,8 +247,7 @@ class RegionSchedule:
 
     def _changed_box(self, seen: F32, size_hw: tuple[int, int]) -> F64 | None:
         assert self._whole is not None
-        least = max(self._change.least_change, self._change.times_noise * self._noise.level)
-        changed = cell_changes(seen, self._whole, self._change.cell_px) > least
+        changed = cell_changes(seen, self._whole, self._change.cell_px) > self._noise.least_change
         if not changed.any():
             return None
         rows, columns = (np.flatnonzero(changed.any(axis)) for axis in (1, 0))
