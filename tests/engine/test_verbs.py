@@ -67,6 +67,29 @@ def test_average_stays_between_its_scores(inferences, half_life_s):
 FRAME_RATES = pytest.mark.parametrize(("fps", "jitter"), [(15, 0), (30, 0), (60, 0), (25, 0.8)])
 
 
+def switched_at(scores: list[float], doubt: float, config: VerbConfig) -> list[tuple[bool, float]]:
+    """Starts and ends of one verb with these averaged scores at 10 frames per second, and when they are noticed."""
+    switch = VerbSwitch(1, config)
+    switch.add(1)
+    found = [(n / 10, switch.observe(ROW, np.array([[score]]), n / 10, doubt)) for n, score in enumerate(scores)]
+    return [(change.starts, noticed_s) for noticed_s, changes in found for change in changes]
+
+
+def test_one_inference_suffices_where_active_and_inactive_clearly_differ():
+    scores = [0.0, 0.9, *[0.9] * 14, 0.0, 0.0]
+    assert switched_at(scores, 0.1, VerbConfig()) == [(True, 0.1), (False, 1.6)]
+    assert switched_at(scores, 0.5, VerbConfig()) == [(True, 0.2), (False, 1.7)]
+
+
+@pytest.mark.parametrize("blip", [0.9, 0.0])
+def test_one_inference_never_undoes_what_has_just_changed(blip):
+    """Neither a miss of a moment in what has just begun, nor a blip right after what has ended."""
+    before = [0.0, 0.9] if blip == 0 else [0.0, *[0.9] * 15, 0.0]
+    scores = [*before, *[before[-1]] * 3, blip, *[before[-1]] * 3]
+    expected = switched_at([*before, *[before[-1]] * 7], 0.1, VerbConfig(settle_s=0.0))
+    assert switched_at(scores, 0.1, VerbConfig(settle_s=0.0)) == expected
+
+
 @FRAME_RATES
 def test_verb_starts_and_ends_at_the_same_time_at_every_frame_rate(fps, jitter):
     """From 1 s to 3 s: exactly, the average needs 0.2 s · log2(0.8/0.4) up and 0.2 s · log2(0.8/0.25) down."""

@@ -18,6 +18,8 @@ _PTS_GRAIN_S = 1e-6
 
 _SOON_S = 1.0
 """An action seldom ends and begins again within this."""
+_CLEAR_DOUBT = 0.2
+"""Doubt up to which active and inactive verbs differ so clearly that one inference is believed."""
 
 _FIRST_S, _PEAK_S, _LAST_S, _PEAK = range(4)
 
@@ -187,25 +189,33 @@ class VerbSwitch:
         """Takes (N, V) averaged scores of the given rows; changes come in the order of rows, then verbs.
 
         Args:
-            doubt: fraction of min_duration_s that is needed; a single inference never suffices where any is.
+            doubt: fraction of min_duration_s that is needed. Where any is, a single inference suffices only if there is
+                hardly any doubt, and the verb has not just changed.
         """
         high, low, active = averages >= self._start, averages < self._end, self.active[rows]
         rising = high & np.isnan(self._since_s[rows])
         since_s = np.where(high, np.where(rising, pts_s, self._since_s[rows]), np.nan)
         until_s = np.where(low, np.fmin(self._until_s[rows], pts_s), np.nan)
         start_s, end_s = self._patience_s(rows, averages, pts_s)
-        least_s = self._config.min_duration_s
-        begun = ~active & (pts_s - since_s >= np.maximum(doubt * least_s, start_s) - _PTS_GRAIN_S)
+        at_once = self._at_once(rows, pts_s, doubt)
+        least_s = np.where(at_once, 0.0, doubt * self._config.min_duration_s)
+        begun = ~active & (pts_s - since_s >= np.maximum(least_s, start_s) - _PTS_GRAIN_S)
+        begun &= at_once | (pts_s > since_s)
         ended = active & (pts_s - until_s >= end_s - _PTS_GRAIN_S)
-        if least_s > 0:
-            begun &= pts_s > since_s
-        if doubt < 1 and least_s > 0:  # without an average to bridge it, a lone miss must not end anything either
-            ended &= pts_s > until_s
+        if doubt < 1:  # without an average to bridge it, a lone miss must not end anything either
+            ended &= at_once | (pts_s > until_s)
         self._since_s[rows], self._until_s[rows] = since_s, until_s
         self._remember(rows, averages, pts_s, rising & ~active, high)
         self.active[rows] = (active | begun) & ~ended
         self._changed_s[rows] = np.where(begun | ended, pts_s, self._changed_s[rows])
         return [self._change(int(rows[n]), int(v), bool(begun[n, v]), pts_s) for n, v in np.argwhere(begun | ended)]
+
+    def _at_once(self, rows: I64, pts_s: float, doubt: float) -> Bool:
+        """(N, V) True where a single inference suffices."""
+        if self._config.min_duration_s == 0:
+            return np.ones((len(rows), self.active.shape[1]), bool)
+        settled: Bool = pts_s - self._changed_s[rows] >= _SOON_S
+        return settled & (doubt <= _CLEAR_DOUBT)
 
     def _patience_s(self, rows: I64, averages: F64, pts_s: float) -> tuple[F64, F64]:
         """(N, V) seconds that starts and ends must last, as they would undo a change of a moment ago."""
