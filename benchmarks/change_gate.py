@@ -94,11 +94,13 @@ class NoisyScript(VideoScript):
             yield replace(frame, rgb=np.clip(noisy, 0, 255).astype(np.uint8))
 
 
-def fixed_camera_script(seed: int, activity: float, size_px: tuple[int, int] = (640, 480)) -> NoisyScript:
+def fixed_camera_script(
+    seed: int, activity: float, size_px: tuple[int, int] = (640, 480), fps: float = 25.0
+) -> NoisyScript:
     """A story of STORY_S seconds, acted in bursts before a camera that does not move."""
     width_px, height_px = size_px
     config = VideoConfig(
-        width_px=width_px, height_px=height_px, fps=25.0, duration_s=STORY_S / activity, chapter_s=math.inf
+        width_px=width_px, height_px=height_px, fps=fps, duration_s=STORY_S / activity, chapter_s=math.inf
     )
     story = random_script(replace(config, duration_s=STORY_S), seed).chapters[0]
     routines = tuple(_in_bursts(routine, story.begun_s, activity) for routine in story.routines)
