@@ -23,6 +23,15 @@ def test_pair_ids_survive_detections_further_apart_than_lost_after_s() -> None:
     assert [int(hasty.update(SCENE, t).pair[0]) for t in pts_s] == [1, 2, 3, 4]
 
 
+def test_pair_that_is_often_missed_is_shown_until_the_next_inference() -> None:
+    """Between every other inference, whose interval is most of hold_s."""
+    tracker = PairTracker(TrackConfig(hold_s=0.3).for_detection_interval(0.25))
+    for index in range(40):
+        tracker.update(SCENE if index % 2 == 0 else pairs_of(), index / 4)
+        if index > 10:
+            assert len(tracker.predict(index / 4 + 0.24)) == 1
+
+
 def test_quiet_verb_is_scored_but_never_active() -> None:
     tracker = PairTracker(TrackConfig(num_verbs=NUM_VERBS, quiet_verbs=(HOLD,)))
     scene = pairs_of(

@@ -63,7 +63,7 @@ class TrackConfig:
     faint boxes."""
     confused_overlap: float = 0.8
     """IoU from which two object boxes with different labels are one object; the better label stays."""
-    hold_s: float = 0.5
+    hold_s: float = 0.3
     """Seconds that a pair is still shown at most after an inference that missed it: as long as it is more probable that
     the detector missed it, which it may do often or hardly ever, than that it has left."""
     lost_after_s: float = 2.0
@@ -110,8 +110,10 @@ class TrackConfig:
         return replace(self, faint_overlap=faint_overlap, verb=self.verb.fitted(tracking.verb_scores, verbs))
 
     def for_detection_interval(self, interval_s: float) -> TrackConfig:
-        """The config for a detection interval: a pair missed by one inference must last until the next."""
-        return replace(self, lost_after_s=max(self.lost_after_s, 2.5 * interval_s))
+        """The config for a detection interval: a pair that one inference missed is shown, and known, until the next."""
+        return replace(
+            self, hold_s=max(self.hold_s, 2 * interval_s), lost_after_s=max(self.lost_after_s, 2.5 * interval_s)
+        )
 
     def for_photos(self) -> TrackConfig:
         """The config for single images: there is no second inference to wait for."""
