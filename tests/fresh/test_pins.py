@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from constraints.resolve import WHOLE
@@ -75,6 +77,17 @@ def test_pins_hold_every_direct_dependency_at_a_version_that_is_allowed(version:
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
         assert name in pins, f"{name} has no pin for Python {version}; make pins"
         assert pins[name] in requirement.specifier, f"{name} {pins[name]} is not {requirement.specifier}; make pins"
+
+
+@pytest.mark.skipif(f"{sys.version_info.major}.{sys.version_info.minor}" != WHOLE, reason="has fewer pins")
+def test_pins_suit_the_first_patch_release() -> None:
+    """A distribution's own Python is often an early one: Debian 12 has 3.11.2. As far as pins are installed here."""
+    pins = pins_of(WHOLE)
+    for found in distributions():
+        needed, name = found.metadata["Requires-Python"], re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
+        if needed and pins.get(name) == Version(found.version):
+            suits = SpecifierSet(needed).contains(f"{WHOLE}.0")
+            assert suits, f"{name} {found.version} needs Python {needed}; pin one that {WHOLE}.0 can have"
 
 
 def resolved(folder: Path, *requirements: str, version: str) -> subprocess.CompletedProcess[str]:
