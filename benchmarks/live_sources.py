@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,31 +58,25 @@ def main() -> None:
 def play(engine: Engine, videos: Sequence[Path], config: StreamConfig) -> dict[str, Any]:
     """All videos at once, each in a thread of its own."""
     streams = engine.streams([PacedSource(open_video(video)) for video in videos], config)
-    shown: list[Counter[str]] = [Counter() for _ in streams]
-    ages_s: list[list[float]] = [[] for _ in streams]
-
-    def watch(stream: Stream, counts: Counter[str], ages: list[float]) -> None:
-        for result in stream:
-            counts["inferred" if result.detected else result.reason or "predicted"] += 1
-            ages.append(result.age_s)
-
-    threads = [threading.Thread(target=watch, args=each) for each in zip(streams, shown, ages_s, strict=True)]
     started_s, cpu_s = time.monotonic(), time.process_time()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(streams)) as pool:
+        shown = [result for results in pool.map(watch, streams) for result in results]
     took_s = time.monotonic() - started_s
-    counts, ages = sum(shown, Counter[str]()), np.concatenate(ages_s) * 1e3
+    counts, ages = Counter(way for way, _ in shown), np.array([age_ms for _, age_ms in shown])
     return {
         "frames": sum(stream.frames_read for stream in streams),
-        "shown": counts.total(),
+        "shown": len(shown),
         **{name: counts[name] for name in ("inferred", "unchanged", "busy")},
         "dropped": [stream.summary.dropped for stream in streams],
         "age_p50_ms": round(float(np.median(ages)), 1),
         "age_p99_ms": round(float(np.percentile(ages, 99)), 1),
         "cpu_cores": round((time.process_time() - cpu_s) / took_s, 2),
     }
+
+
+def watch(stream: Stream) -> list[tuple[str, float]]:
+    """How each frame got its pairs, and its age in milliseconds at its result."""
+    return [("inferred" if result.detected else result.reason or "predicted", 1e3 * result.age_s) for result in stream]
 
 
 if __name__ == "__main__":

@@ -356,10 +356,8 @@ class _Presence:
 
     def __init__(self) -> None:
         self.probability = np.empty(0)
-        self._found, self._missed = (
-            np.empty(0),
-            np.empty(0),
-        )  # inferences, those while it was lost included once it is found again
+        # inferences, those while it was lost included once it is found again
+        self._found, self._missed = np.empty(0), np.empty(0)
         self._lost = np.empty(0)  # inferences since it was found
         self._all_found, self._all_missed = _USUALLY_FOUND, _OF_INFERENCES - _USUALLY_FOUND
         self._before_s = -np.inf

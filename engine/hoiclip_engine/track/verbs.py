@@ -196,8 +196,9 @@ class VerbSwitch:
         rising = high & np.isnan(self._since_s[rows])
         since_s = np.where(high, np.where(rising, pts_s, self._since_s[rows]), np.nan)
         until_s = np.where(low, np.fmin(self._until_s[rows], pts_s), np.nan)
-        start_s, end_s = self._patience_s(rows, averages, pts_s)
-        at_once = self._at_once(rows, pts_s, doubt)
+        soon = pts_s - self._changed_s[rows] < _SOON_S
+        start_s, end_s = self._patience_s(averages, soon)
+        at_once = (~soon & (doubt <= _CLEAR_DOUBT)) | (self._config.min_duration_s == 0)
         least_s = np.where(at_once, 0.0, doubt * self._config.min_duration_s)
         begun = ~active & (pts_s - since_s >= np.maximum(least_s, start_s) - _PTS_GRAIN_S)
         begun &= at_once | (pts_s > since_s)
@@ -210,16 +211,9 @@ class VerbSwitch:
         self._changed_s[rows] = np.where(begun | ended, pts_s, self._changed_s[rows])
         return [self._change(int(rows[n]), int(v), bool(begun[n, v]), pts_s) for n, v in np.argwhere(begun | ended)]
 
-    def _at_once(self, rows: I64, pts_s: float, doubt: float) -> Bool:
-        """(N, V) True where a single inference suffices."""
-        if self._config.min_duration_s == 0:
-            return np.ones((len(rows), self.active.shape[1]), bool)
-        settled: Bool = pts_s - self._changed_s[rows] >= _SOON_S
-        return settled & (doubt <= _CLEAR_DOUBT)
-
-    def _patience_s(self, rows: I64, averages: F64, pts_s: float) -> tuple[F64, F64]:
-        """(N, V) seconds that starts and ends must last, as they would undo a change of a moment ago."""
-        settle_s = np.where(pts_s - self._changed_s[rows] < _SOON_S, self._config.settle_s, 0.0)
+    def _patience_s(self, averages: F64, soon: Bool) -> tuple[F64, F64]:
+        """(N, V) seconds that starts and ends must last which would undo a change of a moment ago (`soon`)."""
+        settle_s = np.where(soon, self._config.settle_s, 0.0)
         beyond = np.clip(averages / np.maximum(self._start, _PTS_GRAIN_S) - 1, 0, 1)
         below = np.clip(1 - averages / np.maximum(self._end, _PTS_GRAIN_S), 0, 1)
         return settle_s * (1 - beyond), settle_s * (1 - below)
