@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,44 @@ def init_from_scratch(model: HOICLIP) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     first: Any = model.instance_decoder.layers[0]
     nn.init.normal_(first.self_attention.out.bias, std=0.5)
+
+
+def select_weights(student: HOICLIP, teacher: Mapping[str, Tensor]) -> None:
+    """Copies every second, fourth, ... channel of a larger model's tensors of the same names, first layers first.
+
+    One pair of sizes selects the same channels in every tensor, so that layers which belong together stay so. They are
+    selected in pairs because position embeddings alternate sine and cosine. Tensors that the teacher lacks, or that are
+    larger than its own, keep their values.
+
+    Source: Xu et al., Initializing Models with Larger Ones, ICLR 2024.
+
+    Args:
+        teacher: tensors by name.
+    """
+    selected = {}
+    for name, own in student.state_dict().items():
+        given = teacher.get(name)
+        if given is None or given.ndim != own.ndim or own.shape[2:] != given.shape[2:]:
+            continue
+        if name == "clip.positional_embedding":
+            given = _resized_grid(given, own.shape[0])
+        if all(kept <= of for kept, of in zip(own.shape, given.shape, strict=True)):
+            for axis, size in enumerate(own.shape):
+                given = given.index_select(axis, _spread_pairs(given.shape[axis], size))
+            selected[name] = given
+    student.load_state_dict(selected, strict=False)
+
+
+def _spread_pairs(of: int, kept: int) -> Tensor:
+    """Indices of `kept` channels of `of`, in pairs at even distances; single ones where a size is odd."""
+    step = 2 if of % 2 == kept % 2 == 0 else 1
+    first = torch.arange(kept // step) * of // kept * step
+    return (first[:, None] + torch.arange(step)).flatten()
+
+
+def _resized_grid(embedding: Tensor, tokens: int) -> Tensor:
+    """Position embeddings (T, W) of the image and its square of patches, for `tokens` in place of T."""
+    side, wanted = math.isqrt(len(embedding) - 1), math.isqrt(tokens - 1)
+    grid = embedding[1:].T.unflatten(1, (side, side))[None]
+    resized = F.interpolate(grid, size=(wanted, wanted), mode="bilinear", align_corners=False)
+    return torch.cat((embedding[:1], resized[0].flatten(1).T))

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from hoiclip import __version__
 from hoiclip.core.atomic_write import make_folder
 from hoiclip.core.errors import DataError
@@ -27,7 +25,7 @@ from hoiclip.evaluation.agreement import TripletAgreement, triplet_agreement
 from hoiclip.evaluation.image_loop import module_detector
 from hoiclip.model import HOICLIP, ModelConfig
 from hoiclip.training.distillation import TEMPERATURE, WEIGHTS, DistillTask, FrameSamples
-from hoiclip.training.initial_weights import init_from_scratch
+from hoiclip.training.initial_weights import init_from_scratch, select_weights
 from hoiclip.training.loop import Progress, RunContext, Trainer
 from hoiclip.training.losses import LossConfig
 from hoiclip.training.optimization import Schedule, unfreeze_batch_norm
@@ -40,11 +38,11 @@ SizeName = Literal["nano", "small", "medium"]
 SIZES: Mapping[SizeName, Mapping[str, Any]] = {
     "nano": {
         "short_side_px": 192, "max_side_px": 320,
-        "backbone_depths": (1, 1, 1, 1), "backbone_widths": (16, 40, 80, 160), "backbone_stem": "light",
-        "hidden": 96, "heads": 4, "feedforward": 256, "fine_memory": False,
-        "encoder_layers": 2, "instance_layers": 2, "queries": 16,
-        "clip_image_px": 96, "clip_patch_px": 16, "clip_stem": (24, 48, 64),
-        "clip_width": 128, "clip_layers": 3, "clip_heads": 4,
+        "backbone_depths": (1, 1, 1, 1), "backbone_widths": (16, 32, 64, 128), "backbone_stem": "light",
+        "hidden": 128, "heads": 4, "feedforward": 512, "fine_memory": False,
+        "encoder_layers": 2, "instance_layers": 3, "queries": 16,
+        "clip_image_px": 96, "clip_patch_px": 16, "clip_stem": (32, 64, 96),
+        "clip_width": 192, "clip_layers": 3, "clip_heads": 4,
         "interaction_layers": 2, "interaction_heads": 4, "interaction_feedforward": 256,
     },
     "small": {
@@ -67,20 +65,11 @@ SIZES: Mapping[SizeName, Mapping[str, Any]] = {
     },
 }  # fmt: skip
 """Settings of the model file by size; the rest is the teacher's."""
-_AT_MOST_TEACHERS = ("short_side_px", "max_side_px", "queries")
-"""A student does not learn from its teacher to see more than that does."""
-_COPIED = (
-    "hoi_rows",
-    "object_rows",
-    "verb_rows",
-    "heads.hoi_classifier.",
-    "heads.object_classifier.",
-    "heads.verb_classifier.",
-    "heads.verb_to_hoi",
-    "heads.log_scale",
-    "heads.object_log_scale",
-)
-"""Tensors of the classes and of CLIP's space, which teacher and student have in common."""
+_AT_MOST_TEACHERS = (
+    "short_side_px", "max_side_px", "queries", "feedforward", "encoder_layers", "instance_layers",
+    "clip_layers", "interaction_layers", "interaction_feedforward",
+)  # fmt: skip
+"""A student does not learn from its teacher to see more than that does, and begins with its layers."""
 _FROZEN = ("heads.hoi_classifier.", "heads.object_classifier.", "heads.verb_classifier.")
 """The student learns features for its teacher's classifiers: words can be exchanged as in the teacher."""
 _HELD_OUT = 10
@@ -146,12 +135,11 @@ def student_config(size: SizeName, teacher: ModelConfig) -> ModelConfig:
 
 
 def initial_student(config: ModelConfig, teacher: ModelFile, seed: int) -> HOICLIP:
-    """A student with random weights, but for the teacher's text embeddings and classifiers, which are frozen."""
+    """A student with what fits it of the teacher's weights; text embeddings and classifiers are whole and frozen."""
     seed_everything(seed)
     student = HOICLIP(config)
     init_from_scratch(student)
-    copied = {name: torch.from_numpy(teacher.tensor(name)) for name in student.state_dict() if name.startswith(_COPIED)}
-    student.load_state_dict(copied, strict=False)
+    select_weights(student, teacher.build().state_dict())
     for name, parameter in student.named_parameters():
         parameter.requires_grad_(not name.startswith(_FROZEN))
     unfreeze_batch_norm(student.backbone)
@@ -170,8 +158,8 @@ def student_recipe(config: DistillConfig, student: ModelConfig, identity: str) -
         model=student,
         schedule=Schedule(steps=config.steps, warmup_steps=int(_WARMUP * config.steps)),
         optimizer=OptimizerConfig(
-            lr=4e-4,
-            backbone_lr=4e-4,
+            lr=8e-4,
+            backbone_lr=8e-4,
             clip_norm=1.0,
             batch_size=config.batch_size,
             precision="auto",

@@ -26,6 +26,7 @@ from hoiclip.training.initial_weights import (
     load_detector_weights,
     load_model_weights,
     save_clip,
+    select_weights,
 )
 from hoiclip.training.losses import LossConfig
 from hoiclip.training.matching import MatchCosts
@@ -72,6 +73,39 @@ def test_fine_memory_starts_as_the_coarse_memory(tmp_path: Path) -> None:
     assert (few.shape[1], many.shape[1]) == (4 * 6, 8 * 12)
     grown = few.unflatten(1, (4, 6)).repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1, 2)
     torch.testing.assert_close(many, grown, atol=1e-6, rtol=1e-6)
+
+
+def test_selected_channels_are_the_same_in_every_tensor() -> None:
+    torch.manual_seed(0)
+    large = replace(SMALL, hidden=32, feedforward=32, encoder_layers=2, clip_image_px=64)
+    teacher, student = HOICLIP(large).state_dict(), HOICLIP(SMALL)
+    for index in range(len(teacher["clip.positional_embedding"])):
+        teacher["clip.positional_embedding"][index] = index
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    select_weights(student, teacher)
+    after = student.state_dict()
+    half = torch.arange(16).div(2, rounding_mode="floor") * 4 + torch.arange(16) % 2  # 0, 1, 4, 5, 8, ...
+    heads = "heads.human_box.layers"
+    torch.testing.assert_close(after[f"{heads}.0.weight"], teacher[f"{heads}.0.weight"][half][:, half])
+    torch.testing.assert_close(after[f"{heads}.2.weight"], teacher[f"{heads}.2.weight"][:, half])
+    qkv = "encoder.layers.0.attention.in_proj_weight"
+    blocks = torch.cat([half + 32 * block for block in range(3)])  # queries stay queries, keys keys
+    torch.testing.assert_close(after[qkv], teacher[qkv][blocks][:, half])
+    torch.testing.assert_close(after["backbone.conv.weight"], teacher["backbone.conv.weight"])
+    # Of the image and 4 by 4 patches to 2 by 2: each stands for its four.
+    torch.testing.assert_close(after["clip.positional_embedding"][:, 0], torch.tensor([0, 3.5, 5.5, 11.5, 13.5]))
+    assert torch.equal(after["heads.hoi_classifier.weight"], teacher["heads.hoi_classifier.weight"])
+    assert set(before) == set(after)
+
+
+def test_nothing_is_selected_for_a_wider_layer() -> None:
+    torch.manual_seed(0)
+    teacher, student = HOICLIP(SMALL).state_dict(), HOICLIP(replace(SMALL, feedforward=32))
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    select_weights(student, teacher)
+    for key, value in student.state_dict().items():
+        wider = teacher[key].shape != value.shape
+        torch.testing.assert_close(value, before[key] if wider else teacher[key], rtol=0, atol=0)
 
 
 def test_initial_model_of_another_size_is_one_error(tmp_path: Path) -> None:
