@@ -21,7 +21,7 @@ from benchmarks.official_rule import official_rule
 from hoiclip.model.attention import Attention, merge_heads
 from hoiclip_engine.cli.console import results, table
 from hoiclip_kernels.dual_attention import Form, attend_memories
-from hoiclip_kernels.dual_attention.graph import decompositions
+from hoiclip_kernels.dual_attention.graph import exported_as
 from hoiclip_kernels.pair_decode import example_inputs, pair_decode
 from hoiclip_kernels.pair_nms import pair_nms
 from hoiclip_kernels.preprocess import Nv12, Plan, preprocess
@@ -113,9 +113,8 @@ def attention_calls(cells: int, runtime: str, folder: Path) -> Calls:
 
 
 def compiled(module: CrossAttentions, inputs: tuple[Tensor, ...], runtime: str, folder: Path) -> Callable[[], object]:
-    with torch.no_grad():
+    with torch.no_grad(), exported_as("plain"):
         program = torch.export.export(module, inputs, strict=False)
-    program = program.run_decompositions(decompositions("plain"))
     exported = torch.onnx.export(program, dynamo=True, opset_version=20, verbose=False)
     assert exported is not None
     path = folder / f"{module.form}-{inputs[2].shape[1]}.onnx"

@@ -14,7 +14,7 @@ from torch import Tensor
 from hoiclip.core.errors import BackendMissing, ModelError
 from hoiclip.core.model_file import load_model_file
 from hoiclip.model.gpu_inference import prepare_for_gpu
-from hoiclip_engine.backends.tensorrt.backend import compile_exported
+from hoiclip_engine.backends.tensorrt.backend import compile_model
 from hoiclip_engine.export.graph_spec import INPUTS, GraphSpec
 from hoiclip_engine.export.onnx_export import example_inputs
 from tests.engine.untrained import CONFIG, untrained_model
@@ -23,14 +23,12 @@ pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")
-def exported() -> tuple[torch.export.ExportedProgram, list[Tensor]]:
+def prepared() -> tuple[torch.nn.Module, list[Tensor]]:
     """The whole prepared model in bf16."""
     named = example_inputs(CONFIG, GraphSpec(padded_hw=(64, 96)))
     inputs = [named[name] for name in INPUTS["whole"]]
     inputs = [tensor if tensor.dtype == torch.bool else tensor.bfloat16() for tensor in inputs]
-    model = prepare_for_gpu(load_model_file(untrained_model()).build(), torch.bfloat16, "cpu")
-    with torch.no_grad():
-        return torch.export.export(model, tuple(inputs), strict=False), inputs
+    return prepare_for_gpu(load_model_file(untrained_model()).build(), torch.bfloat16, "cpu"), inputs
 
 
 class FakeDynamo:
@@ -65,33 +63,32 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeDynamo:
 
 
 def test_torch_tensorrt_gets_a_typed_program_of_plain_operators(
-    fake: FakeDynamo, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
+    fake: FakeDynamo, prepared: tuple[torch.nn.Module, list[Tensor]]
 ) -> None:
-    program, inputs = exported
-    assert any("hoiclip" in str(node.target) for node in program.graph.nodes)
-    compiled = compile_exported(program, inputs)
+    model, inputs = prepared
+    compiled = compile_model(model, inputs)
     assert fake.typing == [True]
     with torch.inference_mode():
-        found, expected = compiled(*inputs), program.module()(*inputs)
+        found, expected = compiled(*inputs), model(*inputs)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, theirs, atol=0.15, rtol=0)  # as in test_torch_backend.py
 
 
 def test_missing_torch_tensorrt_is_one_line_with_the_package(
-    monkeypatch: pytest.MonkeyPatch, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
+    monkeypatch: pytest.MonkeyPatch, prepared: tuple[torch.nn.Module, list[Tensor]]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
     with pytest.raises(BackendMissing, match=r"^torch_tensorrt cannot be imported .*; pip install torch-tensorrt$"):
-        compile_exported(*exported)
+        compile_model(*prepared)
 
 
 def test_failure_of_torch_tensorrt_is_one_line(
-    fake: FakeDynamo, monkeypatch: pytest.MonkeyPatch, exported: tuple[torch.export.ExportedProgram, list[Tensor]]
+    fake: FakeDynamo, monkeypatch: pytest.MonkeyPatch, prepared: tuple[torch.nn.Module, list[Tensor]]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no engine\nand a stack")
 
     monkeypatch.setattr(fake, "compile", fail)
     with pytest.raises(ModelError, match=r"^torch_tensorrt cannot compile the model: no engine$"):
-        compile_exported(*exported)
+        compile_model(*prepared)

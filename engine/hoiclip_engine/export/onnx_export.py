@@ -68,7 +68,7 @@ def write_graph(model: HOICLIP, spec: GraphSpec, path: Path) -> None:
     from onnxscript.optimizer import fold_constants
 
     from hoiclip.model.hoiclip import MethodModule
-    from hoiclip_kernels.dual_attention.graph import decompositions
+    from hoiclip_kernels.dual_attention.graph import exported_as
 
     model.interaction_decoder.form = spec.memory
     module = MethodModule(model, METHODS[spec.part]).eval()
@@ -77,11 +77,10 @@ def write_graph(model: HOICLIP, spec: GraphSpec, path: Path) -> None:
     size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
     with quiet_libraries():
         try:
-            with torch.no_grad():
+            with torch.no_grad(), exported_as(spec.attention):
                 program = torch.export.export(
                     module, tuple(example[name] for name in names), dynamic_shapes=(dynamic,), strict=False
                 )
-            program = program.run_decompositions(decompositions(spec.attention))
             exported = torch.onnx.export(
                 program,
                 dynamo=True,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hoiclip_kernels.dual_attention import op, torch_impl
 from hoiclip_kernels.dual_attention.forms import Form, KeyValue, attend_absorbed, chosen, project, split_heads
+from hoiclip_kernels.dual_attention.graph import exported_form
 from hoiclip_kernels.dual_attention.reference import DualAttentionArguments, example_inputs
 from hoiclip_kernels.dual_attention.torch_impl import additive_mask, attend
 
@@ -34,6 +35,8 @@ def dual_attention(
     Raises:
         ValueError: shapes or types that do not belong together.
     """
+    if torch.compiler.is_exporting() and (exported := exported_form()):
+        return exported(q, k1, v1, k2, v2, padding2)
     if implementation is None and q.requires_grad and q.device.type == "cpu" and not torch.compiler.is_compiling():
         return torch_impl.attend_both(q, k1, v1, k2, v2, padding2)  # keeps the weights for the backward pass
     made: tuple[Tensor, Tensor] = torch.ops.hoiclip.dual_attention(q, k1, v1, k2, v2, padding2, implementation or "")

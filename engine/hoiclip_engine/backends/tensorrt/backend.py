@@ -1,6 +1,6 @@
 """TensorRT and TensorRT-RTX on an NVIDIA GPU; engines are built once and kept in the cache of engines.
 
-Running needs no torch. `compile_exported` is the other way, by torch_tensorrt where that is installed; it has not run
+Running needs no torch. `compile_model` is the other way, by torch_tensorrt where that is installed; it has not run
 yet for want of a GPU. Types are those of the program, as everywhere (strong typing): export a model of
 `hoiclip.model.gpu_inference.prepare_for_gpu` with inputs of the same type.
 """
@@ -163,19 +163,22 @@ def _timing_cache_path(library: TensorRtLibrary, trt: Any, device: str) -> Path 
         return None
 
 
-def compile_exported(program: torch.export.ExportedProgram, inputs: Sequence[Tensor]) -> Callable[..., Any]:
-    """The program compiled for the sizes of `inputs`; operators that TensorRT lacks stay in torch.
+def compile_model(model: torch.nn.Module, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """The model compiled for the sizes of `inputs`; operators that TensorRT lacks stay in torch.
 
     Args:
-        inputs: examples of the program's inputs, on the GPU.
+        model: as hoiclip.model.gpu_inference prepares it.
+        inputs: examples of its inputs, on the GPU.
 
     Raises:
         BackendMissing: torch_tensorrt or the libraries it loads are not installed.
-        ModelError: the program cannot be compiled.
+        ModelError: the model cannot be compiled.
 
     Source: docs.pytorch.org/TensorRT, "Compiling Exported Programs with Torch-TensorRT"; use_explicit_typing since 2.5.
     """
-    from hoiclip_kernels.dual_attention.graph import decompositions
+    import torch
+
+    from hoiclip_kernels.dual_attention.graph import exported_as
 
     try:
         torch_tensorrt = importlib.import_module("torch_tensorrt")
@@ -183,9 +186,10 @@ def compile_exported(program: torch.export.ExportedProgram, inputs: Sequence[Ten
         raise BackendMissing(
             f"torch_tensorrt cannot be imported ({_first_line(error)}); pip install torch-tensorrt"
         ) from error
-    plain = program.run_decompositions(decompositions("plain"))
     try:
-        compiled: Callable[..., Any] = torch_tensorrt.dynamo.compile(plain, list(inputs), use_explicit_typing=True)
+        with torch.no_grad(), exported_as("plain"):
+            program = torch.export.export(model, tuple(inputs), strict=False)
+        compiled: Callable[..., Any] = torch_tensorrt.dynamo.compile(program, list(inputs), use_explicit_typing=True)
     except Exception as error:  # of its own and of TensorRT's classes
         raise ModelError(f"torch_tensorrt cannot compile the model: {_first_line(error)}") from error
     return compiled
