@@ -110,6 +110,7 @@ def test_file_that_cannot_be_read_is_not_retried(run: Run) -> None:
 def test_source_that_ends_is_not_opened_again(run: Run) -> None:
     source_id = run.add("short")
     run.wait_for(source_id, "ended")
+    assert 0 < run.source(source_id).frames <= 5  # a slow machine leaves frames out
     time.sleep(0.4)
     assert len(run.cameras.opened) == 1
     run.supervisor.resume(source_id)

@@ -300,11 +300,13 @@ class _Entry:
         self.state: SourceState = "starting"
         self.error = ""
         self.current: _Pass | None = None
-        self.failures = self.restarts = 0
+        self.frames = self.failures = self.restarts = 0
         self.next_try_s = 0.0
 
     def take_pass(self) -> _Pass | None:
         current, self.current = self.current, None
+        if current is not None:
+            self.frames = current.frames
         return current
 
     def set_state(self, state: SourceState, error: str = "") -> None:
@@ -321,7 +323,7 @@ class _Entry:
             kind=self.address.kind,
             state=state,
             error=error,
-            frames=0 if current is None else current.frames,
+            frames=self.frames if current is None else current.frames,
             restarts=self.restarts,
         )
 
