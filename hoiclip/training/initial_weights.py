@@ -193,25 +193,35 @@ def select_weights(student: HOICLIP, teacher: Mapping[str, Tensor]) -> None:
 
     One pair of sizes selects the same channels in every tensor, so that layers which belong together stay so. They are
     selected in pairs because position embeddings alternate sine and cosine. Tensors that the teacher lacks, or that are
-    larger than its own, keep their values.
+    larger than its own, keep their values; so do the norms of a block whose convolutions are of another kind.
 
     Source: Xu et al., Initializing Models with Larger Ones, ICLR 2024.
 
     Args:
         teacher: tensors by name.
     """
-    selected = {}
-    for name, own in student.state_dict().items():
-        given = teacher.get(name)
-        if given is None or given.ndim != own.ndim or own.shape[2:] != given.shape[2:]:
-            continue
-        if name == "clip.positional_embedding":
-            given = _resized_grid(given, own.shape[0])
-        if all(kept <= of for kept, of in zip(own.shape, given.shape, strict=True)):
-            for axis, size in enumerate(own.shape):
-                given = given.index_select(axis, _spread_pairs(given.shape[axis], size))
-            selected[name] = given
-    student.load_state_dict(selected, strict=False)
+    selected = {name: _selected(name, own.shape, teacher.get(name)) for name, own in student.state_dict().items()}
+    lacking = {_together(name) for name, tensor in selected.items() if tensor is None}
+    found = {name: tensor for name, tensor in selected.items() if tensor is not None and _together(name) not in lacking}
+    student.load_state_dict(found, strict=False)
+
+
+def _together(name: str) -> str:
+    """The block of a tensor of the backbone, which is selected as a whole or not; elsewhere the tensor."""
+    return name.rsplit(".", 2)[0] if name.startswith("backbone.") else name
+
+
+def _selected(name: str, shape: torch.Size, given: Tensor | None) -> Tensor | None:
+    """Channels of a tensor for one of this shape; None where they do not fit."""
+    if given is None or given.ndim != len(shape) or shape[2:] != given.shape[2:]:
+        return None
+    if name == "clip.positional_embedding":
+        given = _resized_grid(given, shape[0])
+    if any(kept > of for kept, of in zip(shape, given.shape, strict=True)):
+        return None
+    for axis, size in enumerate(shape):
+        given = given.index_select(axis, _spread_pairs(given.shape[axis], size))
+    return given
 
 
 def _spread_pairs(of: int, kept: int) -> Tensor:

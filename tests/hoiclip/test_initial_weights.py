@@ -98,6 +98,18 @@ def test_selected_channels_are_the_same_in_every_tensor() -> None:
     assert set(before) == set(after)
 
 
+def test_norms_of_another_kind_of_block_are_not_selected() -> None:
+    torch.manual_seed(0)
+    bottleneck, student = replace(SMALL, backbone_block="bottleneck", backbone_widths=(8, 8, 8, 8)), HOICLIP(SMALL)
+    teacher = {key: torch.randn_like(value) for key, value in HOICLIP(bottleneck).state_dict().items()}
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    select_weights(student, teacher)
+    after = student.state_dict()
+    changed = {key for key, value in after.items() if key.startswith("backbone.") and not value.equal(before[key])}
+    assert {key for key in changed if ".stages." in key and ".shortcut." not in key} == set()
+    assert {"backbone.conv.weight", "backbone.bn.running_var"} <= changed
+
+
 def test_nothing_is_selected_for_a_wider_layer() -> None:
     torch.manual_seed(0)
     teacher, student = HOICLIP(SMALL).state_dict(), HOICLIP(replace(SMALL, feedforward=32))
